@@ -1,0 +1,206 @@
+"""The configuration of a training run: every setting, its default, and what it does.
+
+A YAML file in configs/ sets what differs from these defaults; `key=value` on the command line sets single
+fields, nested ones with dots: `training.steps=2000 optimizer.learning_rate=1e-3`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from data.command_line import InputError
+
+
+CONFIG_FOLDER = Path(__file__).parent
+
+
+@dataclass
+class ModelConfig:
+    # full: every (board, action) pair is a sequence of its own, as in ChessBench; prefix: all actions of a
+    # board are valued in one pass, the board is bidirectional; causal: likewise, the board is causal.
+    attention: Literal["full", "prefix", "causal"] = "prefix"
+    # board: a move is embedded with the squares it joins and what stands there; table: a vector for each
+    # move.
+    action_embedding: Literal["board", "table"] = "board"
+    hidden_size: int = 256
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 8
+    intermediate_size: int | None = None  # of the feed-forward layers; 4 × hidden_size unless given
+    activation_checkpointing: bool = False  # recompute activations: less memory, more time
+
+
+@dataclass
+class ValueLossConfig:
+    name: Literal["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"] = "hl_gauss"
+    value_min: float = 0.0  # the range of the values; for chess, probabilities of winning
+    value_max: float = 1.0
+    num_bins: int = 128
+    sigma_ratio: float = 0.75  # σ of hl_gauss in bin widths
+    sigma: float | None = None  # σ in units of the value, instead of sigma_ratio
+    padding: float = 0.0  # widen the support by this many σ on each side
+    match_mean: bool = False  # move the Gaussian so that the target's mean is the value, also near the ends
+
+
+@dataclass
+class DataConfig:
+    train: str = MISSING  # Parquet file of labelled boards, or a folder of them
+    validation: str | None = None  # held-out boards for the periodic evaluation; none without
+    prepared_dir: str | None = None  # where memory-mapped arrays go; beside the Parquet file unless given
+    check_moves: bool = True  # check once, when preparing, that every move is legal
+    # What a batch counts: boards with all their labelled moves, or single (board, move) pairs as in
+    # ChessBench.
+    example: Literal["board", "action"] = "board"
+    orient: bool = True  # show every position from the side to move
+
+
+@dataclass
+class OptimizerConfig:
+    # muon: Muon for the matrices of the blocks, AdamW for everything else; adamw: AdamW for all.
+    name: Literal["muon", "adamw"] = "muon"
+    learning_rate: float = 1e-3  # of AdamW
+    muon_learning_rate: float = 0.02
+    beta1: float = 0.9  # of AdamW
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.0  # decoupled; on matrices, not on norms, biases and embeddings
+    max_grad_norm: float = 1.0  # gradients are clipped to this norm, taken over all parameters
+
+
+@dataclass
+class TrainingConfig:
+    steps: int = MISSING
+    batch_size: int = MISSING  # examples per step, over all processes and micro-batches
+    gradient_accumulation_steps: int = 1  # micro-batches a step, on each process
+    warmup_steps: int = 0  # the learning rate rises linearly from 0
+    decay: Literal["constant", "linear", "cosine"] = "linear"  # from the end of the warm-up to the last step
+    final_learning_rate: float = 0.0  # at the last step, as a share of the peak
+    ema_decay: float = 0.99  # of the averaged weights that are evaluated and saved; 0 for none
+    mixed_precision: Literal["no", "bf16"] = "bf16"  # bf16: autocast; weights and losses stay in float32
+    compile: bool = False  # torch.compile the transformer's blocks
+
+
+@dataclass
+class EvaluationConfig:
+    every: int = 1000  # steps between evaluations on the validation boards; the last step always is one
+    boards: int | None = None  # evaluate on the first so many; all unless given
+    batch_size: int = 64  # boards
+
+
+@dataclass
+class CheckpointConfig:
+    every: int = 1000  # steps
+    keep: int = 2  # the newest so many are kept
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    task: Literal["chess"] = "chess"
+    seed: int = 0  # of the initial weights and of the order of the data
+    output_dir: str = MISSING
+    resume: bool = False  # continue from the newest checkpoint in output_dir, if there is one
+    log_every: int = 10  # steps
+    tensorboard: bool = True  # also log to <output_dir>/tensorboard
+    model: ModelConfig = field(default_factory=ModelConfig)
+    value_loss: ValueLossConfig = field(default_factory=ValueLossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+# Settings that may differ when a run is resumed: those that cannot change its losses.
+FREE_ON_RESUME = (
+    "resume",
+    "output_dir",
+    "log_every",
+    "tensorboard",
+    "evaluation",
+    "checkpoint",
+    "data.prepared_dir",
+)
+
+
+def load_config(name: str, overrides: list[str]) -> Config:
+    """Read configs/<name>, or the file at the path `name`, and apply `overrides`, each "key=value".
+
+    Raises InputError for a missing file, an unknown or missing key, or a value of the wrong type or range.
+    """
+    candidates = (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.yaml")
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        known = ", ".join(sorted(p.name for p in CONFIG_FOLDER.glob("*.yaml")))
+        raise InputError(f"no configuration {name!r}: give the path of a YAML file, or one of {known}")
+    for override in overrides:
+        if "=" not in override:
+            raise InputError(f"argument {override!r}: expected key=value, such as training.steps=1000")
+    source = str(path)
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        source = "command line"
+        merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(overrides))
+        source = str(path)
+        config = OmegaConf.to_object(merged)
+    except YAMLError as error:
+        raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    except MissingMandatoryValue as error:
+        remedy = f"add it there, or {error.full_key}=VALUE on the command line"
+        raise InputError(f"{source}: {error.full_key} is not set: {remedy}") from None
+    except OmegaConfBaseException as error:
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{source}: {key}{str(error).splitlines()[0]}") from None
+    _check(config, source)
+    return config
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved configuration, which `load_config` reads back."""
+    OmegaConf.save(OmegaConf.structured(config), path)
+
+
+def differences(config: Config, path: Path) -> list[str]:
+    """List the settings that differ from those saved at `path` and may not, as "key: saved, now"."""
+    saved = _flatten(OmegaConf.to_container(OmegaConf.load(path)))
+    now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
+    keys = sorted(saved.keys() | now.keys())
+    fixed = [key for key in keys if not key.startswith(FREE_ON_RESUME)]
+    return [f"{key}: {saved.get(key)}, now {now.get(key)}" for key in fixed if saved.get(key) != now.get(key)]
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _check(config: Config, source: str) -> None:
+    """Raise InputError for values that have the right type and cannot be meant."""
+    positive = {
+        "log_every": config.log_every,
+        "model.hidden_size": config.model.hidden_size,
+        "model.num_hidden_layers": config.model.num_hidden_layers,
+        "model.num_attention_heads": config.model.num_attention_heads,
+        "training.steps": config.training.steps,
+        "training.batch_size": config.training.batch_size,
+        "training.gradient_accumulation_steps": config.training.gradient_accumulation_steps,
+        "optimizer.learning_rate": config.optimizer.learning_rate,
+        "optimizer.max_grad_norm": config.optimizer.max_grad_norm,
+        "evaluation.every": config.evaluation.every,
+        "evaluation.batch_size": config.evaluation.batch_size,
+        "checkpoint.every": config.checkpoint.every,
+        "checkpoint.keep": config.checkpoint.keep,
+    }
+    for key, value in positive.items():
+        if not value > 0:
+            raise InputError(f"{source}: {key} must be positive, not {value}")
+    if not 0 <= config.training.ema_decay < 1:
+        raise InputError(f"{source}: training.ema_decay must be in [0, 1), not {config.training.ema_decay}")
+    if config.training.warmup_steps > config.training.steps:
+        raise InputError(f"{source}: training.warmup_steps exceeds training.steps")

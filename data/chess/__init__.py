@@ -1,0 +1,1 @@
+"""Chess data: positions, Stockfish's action values, ChessBench's files and puzzles."""

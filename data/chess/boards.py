@@ -1,0 +1,87 @@
+"""Boards with the values of their moves as arrays, in memory or memory-mapped, and batches of them.
+
+A batch is a few NumPy gathers; nothing on the way to the model is done board by board.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from data.chess.checked_rows import read_chunks
+from data.chess.preparation import VERSION, read_meta
+from data.command_line import InputError
+from models.tokenization_chess import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
+
+
+class Boards:
+    """Many boards: board i has the action values from offsets[i] up to offsets[i + 1].
+
+    tokens (n, 77) uint8, not oriented; actions (m,) uint16; win_probs (m,) float32, of the side to move;
+    offsets (n + 1,) int64.
+    """
+
+    def __init__(self, tokens: np.ndarray, actions: np.ndarray, win_probs: np.ndarray, offsets: np.ndarray):
+        self.tokens, self.actions, self.win_probs, self.offsets = tokens, actions, win_probs, offsets
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, check_moves: bool = True) -> "Boards":
+        """Read a Parquet file, or a folder of them, into memory, checked. Raises InputError for bad rows."""
+        chunks = list(read_chunks(path, check_moves))
+        tokens, lengths, actions, win_probs = (np.concatenate(arrays) for arrays in zip(*chunks, strict=True))
+        return cls(tokens, actions, win_probs, np.concatenate([[0], np.cumsum(lengths)]))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Boards":
+        """Map what `data.chess.preparation.prepare` wrote to `folder`. Raises InputError if it did not."""
+        folder = Path(folder)
+        if read_meta(folder).get("version") != VERSION:
+            raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
+        names = ("tokens", "actions", "win_probs", "offsets")
+        # As plain arrays: the memmap class slows small gathers down.
+        return cls(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names))
+
+    @property
+    def num_boards(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def num_action_values(self) -> int:
+        return len(self.actions)
+
+    def lengths(self, indices: np.ndarray) -> np.ndarray:
+        """Count the moves of boards `indices`: (batch,) int64."""
+        indices = np.asarray(indices)
+        return self.offsets[indices + 1] - self.offsets[indices]
+
+    def batch(self, indices: np.ndarray, orient: bool, pad_multiple: int = 1) -> dict[str, np.ndarray]:
+        """Gather boards `indices` with all their moves.
+
+        Gives input_ids (batch, 77) int64; action_ids (batch, actions) int64, padded with -100; win_probs
+        (batch, actions) float32, padded with 0. `actions` is the most moves of any board, rounded up to
+        `pad_multiple`.
+        """
+        indices = np.asarray(indices)
+        lengths = self.lengths(indices)
+        num_actions = -(-int(lengths.max()) // pad_multiple) * pad_multiple
+        steps = np.arange(num_actions)
+        is_move = steps < lengths[:, None]  # (batch, actions)
+        places = (self.offsets[indices][:, None] + steps)[is_move]  # (moves of all boards,)
+        action_ids = np.full(is_move.shape, ACTION_PADDING, dtype=np.int64)
+        action_ids[is_move] = self.actions[places]
+        win_probs = np.zeros(is_move.shape, dtype=np.float32)
+        win_probs[is_move] = self.win_probs[places]
+        return _as_inputs(self.tokens[indices], action_ids, win_probs, orient)
+
+    def pairs(self, indices: np.ndarray, orient: bool) -> dict[str, np.ndarray]:
+        """Gather action values `indices`, each with its board: like `batch`, with one action a row."""
+        indices = np.asarray(indices)
+        boards = np.searchsorted(self.offsets, indices, side="right") - 1
+        action_ids = self.actions[indices].astype(np.int64)[:, None]
+        return _as_inputs(self.tokens[boards], action_ids, self.win_probs[indices][:, None], orient)
+
+
+def _as_inputs(tokens: np.ndarray, action_ids: np.ndarray, win_probs: np.ndarray, orient: bool) -> dict:
+    if orient:
+        action_ids = orient_actions(action_ids, black_to_move(tokens)[:, None])
+        tokens = orient_tokens(tokens)
+    return {"input_ids": tokens.astype(np.int64), "action_ids": action_ids, "win_probs": win_probs}

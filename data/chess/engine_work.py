@@ -1,0 +1,127 @@
+"""Spread work that needs an engine over several processes and return the results in order.
+
+Because the order is that of the items, whatever is built from the results is the same for any number of
+processes.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+from data.chess.stockfish import EngineCrash, Stockfish
+from data.command_line import InputError
+
+
+ATTEMPTS = 3
+
+
+class Skipped(NamedTuple):
+    """The result of an item that killed the engine every time."""
+
+    reason: str
+
+
+def results_in_order(
+    function: Callable[[Stockfish, Any], Any], items: Iterable[Any], processes: int
+) -> Iterator[Any]:
+    """Yield `function(engine, item)` for every item, in order; every process has an engine of its own.
+
+    The function must be importable by name. When the engine crashes it is started anew and the item tried
+    again; an item on which it crashes three times gives a Skipped. An InputError of the function is raised
+    here. Closing the generator ends the processes at once.
+    """
+    # A forked process would hold its siblings' pipes open and never notice that the parent is gone.
+    context = multiprocessing.get_context("spawn")
+    workers: dict[Connection, Any] = {}
+    try:
+        # Ctrl-C reaches every process of a terminal, and it is for the parent alone to end the others.
+        on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for _ in range(processes):
+            connection, far_end = context.Pipe()
+            worker = context.Process(target=_work, args=(far_end, function), daemon=True)
+            worker.start()
+            far_end.close()
+            workers[connection] = worker
+        signal.signal(signal.SIGINT, on_interrupt)
+        yield from _exchange(list(workers), iter(items))
+    finally:
+        for connection, worker in workers.items():
+            connection.close()
+            worker.terminate()
+            worker.join()
+
+
+def _exchange(connections: list[Connection], items: Iterator[Any]) -> Iterator[Any]:
+    """Give an item to every connection that is free; yield results as soon as all earlier ones are out."""
+    given: dict[Connection, int] = {}
+    early: dict[int, Any] = {}
+    num_given = num_yielded = 0
+
+    def give(connection: Connection) -> None:
+        nonlocal num_given
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        connection.send(item)
+        given[connection] = num_given
+        num_given += 1
+
+    try:
+        for connection in connections:
+            give(connection)
+        while given:
+            for connection in wait(list(given)):
+                result = connection.recv()
+                if isinstance(result, InputError):
+                    raise result
+                early[given.pop(connection)] = result
+                give(connection)
+            while num_yielded in early:
+                yield early.pop(num_yielded)
+                num_yielded += 1
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError(
+            "a worker process died: its own message is above, or the system ended it"
+        ) from error
+
+
+def _work(connection: Connection, function: Callable[[Stockfish, Any], Any]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # So that being terminated ends the engine as well, below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    engine = None
+    try:
+        while True:
+            item = connection.recv()
+            result = Skipped("never tried")
+            for _ in range(ATTEMPTS):
+                try:
+                    engine = engine or Stockfish()
+                    result = function(engine, item)
+                    break
+                except EngineCrash as crash:
+                    result = Skipped(str(crash))
+                    engine.close()
+                    engine = None
+                except InputError as error:
+                    result = error
+                    break
+            connection.send(result)
+    except (EOFError, ConnectionError):
+        # The parent wants no more results.
+        pass
+    finally:
+        if engine:
+            engine.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the parent is gone, be it by SIGKILL; its engine ends when its input does."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

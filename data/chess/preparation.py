@@ -1,0 +1,171 @@
+"""Turn a Parquet file of chess boards, or a folder of them, into memory-mapped arrays: once, checked, whole.
+
+    python -m data.chess.preparation boards.parquet
+
+Training calls `prepare` by itself; data/chess/boards.py reads what it writes.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from data.chess.checked_rows import list_files, read_chunks
+from data.command_line import InputError, command
+from data.files import remove, written_whole
+from models.tokenization_chess import BOARD_LENGTH
+
+
+FORMAT, VERSION = "prepared chess boards", 1
+META_FILE = "meta.json"
+
+
+def prepare(
+    parquet: str | Path,
+    folder: str | Path | None = None,
+    check_moves: bool = True,
+    processes: int | None = None,
+) -> Path:
+    """Prepare a Parquet file, or a folder of *.parquet, for `Boards.load`; return the folder of arrays.
+
+    `folder` is by default `<parquet>.prepared`, beside the source. If it already holds arrays made from the
+    source as it is now, by sizes and modification times, and checked as strictly, nothing is done. When
+    several processes call this at once, one works and the others wait. `processes` check the rows, by
+    default one per core. Raises InputError for bad rows, and for a folder that cannot be written or that
+    holds something else.
+    """
+    parquet = Path(parquet)
+    folder = (parquet.with_name(parquet.name + ".prepared") if folder is None else Path(folder)).resolve()
+    if _is_up_to_date(folder, parquet, check_moves):
+        return folder
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Where nothing can be written FileLock may wait for ever; touch fails.
+        lock.touch()
+        with FileLock(lock):
+            if not _is_up_to_date(folder, parquet, check_moves):
+                _check_replaceable(folder)
+                with written_whole(folder) as unfinished:
+                    # A killed process may have had the same id and left this behind.
+                    remove(unfinished)
+                    _write(parquet, unfinished, check_moves, processes)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "set data.prepared_dir (or --folder) to a place that can"
+        ) from None
+    return folder
+
+
+def read_meta(folder: Path) -> dict:
+    """Read what `prepare` noted about the arrays in `folder`; empty if it did not make them."""
+    try:
+        meta = json.loads((folder / META_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else {}
+
+
+def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool) -> bool:
+    source = _describe(parquet)
+    meta = read_meta(folder)
+    return (
+        meta.get("version") == VERSION
+        and meta["source"] == source
+        and (meta["moves_checked"] or not check_moves)
+    )
+
+
+def _describe(parquet: Path) -> list[dict]:
+    """Describe the files of a source so that any change of them shows."""
+    stats = [(path.name, path.stat()) for path in list_files(parquet)]
+    return [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats]
+
+
+def _check_replaceable(folder: Path) -> None:
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not read_meta(folder):
+        raise InputError(f"{folder}: exists and holds no prepared boards; name another folder")
+
+
+def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> None:
+    # Described before it is read: a change while reading shows at the next call.
+    source = _describe(parquet)
+    folder.mkdir()
+    with (
+        _GrowingArray(folder / "tokens.npy", np.uint8, BOARD_LENGTH) as tokens,
+        _GrowingArray(folder / "offsets.npy", np.int64) as offsets,
+        _GrowingArray(folder / "actions.npy", np.uint16) as actions,
+        _GrowingArray(folder / "win_probs.npy", np.float32) as win_probs,
+    ):
+        offsets.append(np.zeros(1, dtype=np.int64))
+        for chunk in read_chunks(parquet, check_moves, processes):
+            tokens.append(chunk.tokens)
+            offsets.append(actions.length + np.cumsum(chunk.lengths))
+            actions.append(chunk.actions)
+            win_probs.append(chunk.win_probs)
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": source,
+        "moves_checked": check_moves,
+        "num_boards": tokens.length,
+        "num_action_values": actions.length,
+    }
+    (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
+
+
+class _GrowingArray:
+    """A .npy file that is appended to; its header is completed on closing."""
+
+    def __init__(self, path: Path, dtype: type, *shape_of_item: int):
+        self.length = 0
+        self._dtype, self._shape_of_item = np.dtype(dtype), shape_of_item
+        self._file = path.open("wb")
+        self._write_header()
+
+    def __enter__(self) -> "_GrowingArray":
+        return self
+
+    def append(self, items: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(items, dtype=self._dtype).data)
+        self.length += len(items)
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
+
+    def _write_header(self) -> None:
+        # NumPy leaves room in the header for the first dimension to grow in place.
+        shape = (self.length, *self._shape_of_item)
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Check a file of chess boards and turn it into arrays that training reads from disk. "
+        "Training does this by itself; run it beforehand to choose the place or to find faults early."
+    )
+    parser.add_argument("parquet", type=Path, help="Parquet file, or a folder of *.parquet")
+    parser.add_argument("--folder", type=Path, help="where the arrays go (default: PARQUET.prepared)")
+    parser.add_argument(
+        "--check-moves",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="check that every move is legal, most of the work (default: yes)",
+    )
+    parser.add_argument("--processes", type=int, help="worker processes (default: one per core)")
+    arguments = parser.parse_args()
+    folder = prepare(arguments.parquet, arguments.folder, arguments.check_moves, arguments.processes)
+    meta = read_meta(folder)
+    checked = "moves checked" if meta["moves_checked"] else "moves not checked"
+    print(f"{folder}: {meta['num_boards']:,} boards, {meta['num_action_values']:,} action values, {checked}")
+
+
+if __name__ == "__main__":
+    command(main)

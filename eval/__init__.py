@@ -1,0 +1,1 @@
+"""Evaluation: how well a model values moves, solves puzzles and plays."""

@@ -1,0 +1,97 @@
+"""Load a trained chess model and its tokenizer from a folder or from the hub."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedConfig
+from transformers.utils import cached_file
+
+from data.command_line import InputError
+from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.tokenization_chess import ChessTokenizer
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """Turn cpu, cuda, cuda:1, ... or auto, the GPU if there is one, into a device.
+
+    Raises InputError for a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        # torch's own message goes on for many lines.
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used: {reason}; try cpu") from None
+    return device
+
+
+def load_model(
+    name: str | Path, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
+) -> tuple[ValueTransformerForActionValue, ChessTokenizer]:
+    """Load the chess model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
+
+    Raises InputError if there is no such model, if it is incomplete, or if it is not one that values chess
+    moves.
+    """
+    device = choose_device(device)
+    _check_is_chess_model(name)
+    try:
+        # Mismatched sizes are refused below, where the message can name them.
+        model, info = ValueTransformerForActionValue.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        tokenizer = ChessTokenizer.from_pretrained(name)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{name} cannot be loaded: {_first_line(error)}; save it again") from error
+    # transformers fills weights that it cannot load with random numbers and only warns.
+    absent = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
+    if absent:
+        raise InputError(
+            f"{name}: {len(absent)} weights are missing or of other sizes than config.json says, "
+            f"such as {absent[0]}; save it again"
+        )
+    return model.to(device).eval(), tokenizer
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Raise InputError if any predicted value is not finite, since argmax would take a NaN for the best."""
+    if not np.isfinite(values).all():
+        raise InputError(
+            "the model predicts values that are not finite: its weights are damaged, or training diverged"
+        )
+
+
+def _check_is_chess_model(name: str | Path) -> None:
+    """Raise InputError unless the files that say so are there and name a chess model."""
+    folder = Path(name)
+    if not folder.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
+        raise InputError(f"{name}: no such folder; --model takes the folder `model` of a run or a hub id")
+    if folder.is_dir():
+        inner = folder / "model"
+        remedy = f"did you mean {inner}?" if inner.is_dir() else "give the folder `model` that train.py wrote"
+        # Without its settings the tokenizer would be built with defaults, and might not orient as it did.
+        for file, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
+            if not (folder / file).is_file():
+                raise InputError(f"{name} holds no {what} (no {file}): {remedy}")
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(name)
+        cached_file(name, "tokenizer_config.json")
+    except (OSError, ValueError) as error:
+        what = "cannot be loaded" if folder.is_dir() else "is neither a folder nor a model that the hub gives"
+        raise InputError(f"{name} {what}: {_first_line(error)}") from error
+    architectures = config.get("architectures") or ["nothing known"]
+    if ValueTransformerForActionValue.__name__ not in architectures:
+        raise InputError(
+            f"{name} holds {architectures[0]}, not a model that values chess moves "
+            f"({ValueTransformerForActionValue.__name__}): give another"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

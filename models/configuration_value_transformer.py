@@ -1,0 +1,62 @@
+"""Configuration of the value transformer: sizes, attention pattern, and the value loss that decodes it."""
+
+from transformers import PreTrainedConfig
+
+
+ATTENTIONS = ("full", "prefix", "causal")
+ACTION_EMBEDDINGS = ("board", "table")
+
+
+class ValueTransformerConfig(PreTrainedConfig):
+    """Configuration of a ValueTransformerModel and its heads.
+
+    `attention` is the pattern over state and action tokens:
+    - full: bidirectional over the state and one action; every (state, action) pair is a sequence of its own;
+    - prefix: the state is bidirectional, each action sees the state and itself: one pass values every action;
+    - causal: a state token sees those before it; actions see the state and themselves.
+
+    `action_embedding` is "table", an embedding for each action, or "board", which adds the embeddings of the
+    squares where the move starts and ends and of what stands there (chess only).
+
+    `value_loss` to `match_mean` are the arguments of `make_value_loss`; `support_padding` is its `padding`.
+    The sizes of the defaults are ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size` unless
+    given.
+    """
+
+    model_type = "value_transformer"
+
+    vocab_size: int = 1968
+    max_position_embeddings: int = 79
+    hidden_size: int = 256
+    intermediate_size: int | None = None
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 8
+    attention: str = "prefix"
+    action_embedding: str = "board"
+    bos_token_id: int = 0
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    value_loss: str = "hl_gauss"
+    value_min: float = 0.0
+    value_max: float = 1.0
+    num_bins: int = 128
+    sigma_ratio: float = 0.75
+    sigma: float | None = None
+    support_padding: float = 0.0
+    match_mean: bool = False
+
+    def __post_init__(self, **kwargs):
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {', '.join(ATTENTIONS)}; got {self.attention!r}")
+        if self.action_embedding not in ACTION_EMBEDDINGS:
+            choices = ", ".join(ACTION_EMBEDDINGS)
+            raise ValueError(f"action_embedding must be one of {choices}; got {self.action_embedding!r}")
+        if self.hidden_size % self.num_attention_heads:
+            sizes = f"hidden_size {self.hidden_size} and num_attention_heads {self.num_attention_heads}"
+            raise ValueError(f"every head needs the same width: {sizes} do not divide")
+        if self.intermediate_size is None:
+            self.intermediate_size = 4 * self.hidden_size
+        super().__post_init__(**kwargs)
+
+
+ValueTransformerConfig.register_for_auto_class()

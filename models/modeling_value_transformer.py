@@ -1,0 +1,257 @@
+"""A transformer that predicts a distribution over returns, for states alone or with candidate actions.
+
+Sources: Farebrother et al., "Stop Regressing" (arXiv 2403.03950) for values as distributions; Ruoss et al.,
+"Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494) for the architecture, whose weights it
+loads: learned positions, pre-LayerNorm, attention and SwiGLU without biases, embeddings times √d.
+
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    output = model(input_ids, action_ids)       # the state's tokens, and the actions to value
+    output.value                                # (batch, num_actions), expected return
+    output.logits                               # (batch, num_actions, num_bins), its distribution
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import ModelOutput
+
+from .configuration_value_transformer import ValueTransformerConfig
+from .tokenization_chess import ACTION_SQUARES
+from .value_losses import ValueLoss, make_value_loss
+
+
+@dataclass
+class ActionValueOutput(ModelOutput):
+    """What is predicted for each action; entries of padded actions mean nothing.
+
+    loss: scalar float32, where `labels` were given. logits: (batch, num_actions, num_outputs).
+    value: (batch, num_actions) float32, the expected return.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    value: Tensor | None = None
+
+
+class ValueTransformerAttention(nn.Module):
+    """Multi-head attention without biases; the pattern is the mask's."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = config.attention == "causal"  # read by the kernels where no mask is needed
+        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        batch, length, width = hidden.shape
+        heads = (batch, length, -1, self.head_dim)
+        query = self.query(hidden).view(heads).transpose(1, 2)  # (batch, heads, length, head_dim)
+        key = self.key(hidden).view(heads).transpose(1, 2)
+        value = self.value(hidden).view(heads).transpose(1, 2)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        device = hidden.device.type
+        if device == "cpu":
+            # The CPU's fused kernel is several times slower backwards in bfloat16 than in float32.
+            query, key, value = query.float(), key.float(), value.float()
+        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
+            attended, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.scaling)
+        return self.output(attended.to(hidden.dtype).reshape(batch, length, width))
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    **kwargs,
+) -> tuple[Tensor, Tensor]:
+    """Plain attention, which fused kernels must match; heads are dimension 1, and 2 of the result."""
+    scores = query @ key.transpose(2, 3) * scaling
+    if mask is not None:
+        scores = scores + mask
+    probs = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return (probs @ value).transpose(1, 2).contiguous(), probs
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer: down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__()
+        self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.down(nn.functional.silu(self.gate(hidden)) * self.up(hidden))
+
+
+class ValueTransformerBlock(GradientCheckpointingLayer):
+    """Attention, then the feed-forward layer, each on its normalised input and added to it."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = ValueTransformerAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = SwiGLU(config)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), mask)
+        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
+
+
+class ValueTransformerPreTrainedModel(PreTrainedModel):
+    """Initialisation, loading and saving."""
+
+    config_class = ValueTransformerConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ValueTransformerBlock"]
+    _supports_sdpa = True
+    _supports_flex_attn = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.trunc_normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, ValueTransformerModel) and module.action_squares is not None:
+            init.copy_(module.action_squares, torch.from_numpy(ACTION_SQUARES))
+
+
+class ValueTransformerModel(ValueTransformerPreTrainedModel):
+    """The backbone: state tokens, and after them any number of actions that do not see each other."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__(config)
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.blocks = nn.ModuleList(ValueTransformerBlock(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # Saved with the weights: a buffer that is not saved comes back from the meta device as garbage.
+        squares = torch.from_numpy(ACTION_SQUARES) if config.action_embedding == "board" else None
+        self.register_buffer("action_squares", squares)
+        self.post_init()
+
+    def forward(self, input_ids: Tensor, action_ids: Tensor | None = None) -> BaseModelOutput:
+        """Return the hidden states of state and actions, (batch, length + num_actions, hidden_size).
+
+        `input_ids` (batch, length); `action_ids` (batch, num_actions), one action at most if attention is
+        full.
+        """
+        num_states = input_ids.shape[1]
+        positions = torch.arange(num_states, device=input_ids.device)
+        hidden = self._embed(input_ids, positions)
+        if action_ids is not None:
+            if self.config.attention == "full" and action_ids.shape[1] > 1:
+                raise ValueError("full attention takes one action per sequence: put each in a row of its own")
+            hidden = torch.cat([hidden, self._embed_actions(input_ids, action_ids)], dim=1)
+        mask = self._attention_mask(hidden, num_states)
+        for block in self.blocks:
+            hidden = block(hidden, mask)
+        return BaseModelOutput(last_hidden_state=self.norm(hidden))
+
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        scale = math.sqrt(self.config.hidden_size)
+        return self.token_embedding(tokens) * scale + self.position_embedding(positions)
+
+    def _embed_actions(self, input_ids: Tensor, action_ids: Tensor) -> Tensor:
+        """Embed actions (batch, num_actions); they all stand at the position after the state."""
+        action_ids = action_ids.clamp(min=0)  # padding, which nothing else sees
+        hidden = self._embed(action_ids, torch.full_like(action_ids, input_ids.shape[1]))
+        if self.config.action_embedding == "board":
+            squares = self.action_squares[action_ids] + 1  # (batch, num_actions, 2); BOS comes first
+            pieces = input_ids.gather(1, squares.flatten(1)).view_as(squares)
+            hidden = hidden + self._embed(pieces, squares).sum(dim=2)
+        return hidden
+
+    def _attention_mask(self, hidden: Tensor, num_states: int) -> Tensor | None:
+        """Return the mask as the attention kernels take it, made for one row: it is the same for all."""
+
+        def sees(batch, head, query, key):  # a state token that the pattern allows, or itself
+            return (key < num_states) | (key == query)
+
+        hidden = hidden[:1]
+        pattern = None if hidden.shape[1] == num_states else sees
+        if self.config.attention == "full":
+            return None
+        if self.config.attention == "prefix":
+            return create_bidirectional_mask(self.config, hidden, None, and_mask_function=pattern)
+        return create_causal_mask(self.config, hidden, None, past_key_values=None, and_mask_function=pattern)
+
+
+class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
+    """Q(s, a) for actions that are tokens: one call values any number of actions in each state."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__(config)
+        self.model = ValueTransformerModel(config)
+        self.value_loss: ValueLoss = make_value_loss(
+            config.value_loss,
+            value_min=config.value_min,
+            value_max=config.value_max,
+            num_bins=config.num_bins,
+            sigma_ratio=config.sigma_ratio,
+            sigma=config.sigma,
+            padding=config.support_padding,
+            match_mean=config.match_mean,
+        )
+        self.head = nn.Linear(config.hidden_size, self.value_loss.num_outputs)
+        self.post_init()
+
+    def forward(
+        self, input_ids: Tensor, action_ids: Tensor, labels: Tensor | None = None
+    ) -> ActionValueOutput:
+        """Value actions, whatever the attention.
+
+        `input_ids` (batch, length) are the state's tokens, `action_ids` (batch, num_actions) the actions,
+        padded with -100, and `labels` (batch, num_actions), if given, their true values.
+        """
+        start = torch.full_like(input_ids[:, :1], self.config.bos_token_id)
+        states = torch.cat([start, input_ids], dim=1)
+        if self.config.attention == "full":
+            logits = self._value_pairs(states, action_ids)
+        else:
+            hidden = self.model(states, action_ids).last_hidden_state
+            logits = self.head(hidden[:, states.shape[1] :])
+        loss = None if labels is None else self.value_loss.loss(logits, labels, weight=action_ids >= 0)
+        return ActionValueOutput(loss=loss, logits=logits, value=self.value_loss.value(logits))
+
+    def _value_pairs(self, states: Tensor, action_ids: Tensor) -> Tensor:
+        """Run every (state, action) pair as a sequence of its own, padding left out."""
+        if action_ids.shape[1] == 1:
+            return self.head(self.model(states, action_ids).last_hidden_state[:, -1:])
+        row, column = (action_ids >= 0).nonzero(as_tuple=True)
+        hidden = self.model(states[row], action_ids[row, column, None]).last_hidden_state[:, -1]
+        pair_logits = self.head(hidden)  # (pairs, num_outputs)
+        logits = pair_logits.new_zeros(*action_ids.shape, self.value_loss.num_outputs)
+        return logits.index_put((row, column), pair_logits)
+
+
+ValueTransformerModel.register_for_auto_class("AutoModel")
+ValueTransformerForActionValue.register_for_auto_class("AutoModel")

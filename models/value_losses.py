@@ -1,0 +1,398 @@
+"""Value losses: predict a scalar return by regression, or by classification over bins of its range.
+
+Source: Farebrother et al., "Stop Regressing: Training Value Functions via Classification for Scalable
+Deep RL" (arXiv 2403.03950). This file needs torch alone; copy it into your own project.
+
+    value_loss = make_value_loss("hl_gauss", value_min=0.0, value_max=1.0, num_bins=128)
+    logits = network(state)                             # (..., value_loss.num_outputs)
+    value_loss.loss(logits, returns).backward()         # returns: (...)
+    value_loss.value(logits)                            # (...), expected return
+
+The range [v_min, v_max] is covered by K bins of width w = (v_max − v_min) / K. Their edges are e_k = v_min +
+k·w, k = 0 … K, and their centres z_i = v_min + (i + ½)·w. A network puts out K logits, its value is Σ
+softmax(logits)_i z_i, and its loss is the cross-entropy −Σ p_i log softmax(logits)_i against a target
+distribution p, whose gradient is simply softmax(logits) − p. The losses differ in p (section 3 of the paper):
+
+    one_hot    p_i = 1 for the bin that holds y
+    hl_gauss   p_i = the mass in bin i of a Gaussian around y, truncated to the support (eq. 3.3)
+    two_hot    mass on the two nearest locations such that the mean is y (eq. 3.2)
+    c51        a distribution over returns of the next state, shifted and projected (Bellemare et al., 2017)
+
+two_hot and c51 place their K locations z_i = v_min + i·Δ, Δ = (v_max − v_min) / (K − 1), so that the ends of
+the range are locations. Two baselines regress: mse (one output), and mse_softmax (K logits, squared error of
+their expected value), which shows that it is the cross-entropy that matters and not the representation.
+
+Numbers: targets are computed in float64 from bin coordinates, and returned in float32; logits are taken to
+float32 before anything is done with them. The losses hold no tensors, so casting, moving, sharding or
+building a module on the meta device cannot damage them.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class ValueLoss:
+    """What all value losses share; each has `loss` and `value`, and the categorical ones `targets`.
+
+    `num_outputs` is the size of the network's last dimension. Shapes below: `outputs` (..., num_outputs),
+    `value` and `weight` (...). A `weight` of zero masks an item out: its gradient is exactly zero, whatever
+    its outputs and value are, non-finite numbers included.
+    """
+
+    def __init__(self, value_min: float, value_max: float, num_bins: int):
+        if not (math.isfinite(value_min) and math.isfinite(value_max) and value_min < value_max):
+            raise ValueError(
+                f"value_min must be below value_max, and finite; got {value_min} and {value_max}"
+            )
+        if num_bins < 2:
+            raise ValueError(f"num_bins must be at least 2, got {num_bins}")
+        self.value_min, self.value_max = float(value_min), float(value_max)
+        self.num_bins = self.num_outputs = num_bins
+
+    @property
+    def width(self) -> float:
+        """Distance between neighbouring entries of the support."""
+        return (self.value_max - self.value_min) / self.num_bins
+
+    def support(self, device: torch.device | None = None) -> Tensor:
+        """Return the values that the outputs stand for, (num_bins,) float32: the bins' centres."""
+        first, last = self.value_min + self.width / 2, self.value_max - self.width / 2
+        return torch.linspace(first, last, self.num_bins, device=device, dtype=torch.float32)
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """Return the expected value of the predicted distribution, (...) float32."""
+        probs = torch.softmax(outputs.float(), dim=-1)
+        return (probs * self.support(outputs.device)).sum(dim=-1)
+
+    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean loss over all items, weighted; a scalar in float32."""
+        raise NotImplementedError
+
+    def share_outside(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the share of values outside [value_min, value_max]: more than a few mean a wrong range."""
+        outside = (value < self.value_min) | (value > self.value_max)
+        return _weighted_mean(outside.float(), weight)
+
+
+class MSE(ValueLoss):
+    """Squared error of one output, the baseline of the paper."""
+
+    def __init__(self, value_min: float, value_max: float, num_bins: int):
+        super().__init__(value_min, value_max, num_bins)
+        self.num_outputs = 1
+
+    def value(self, outputs: Tensor) -> Tensor:
+        return outputs.float().squeeze(-1)
+
+    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        outputs, value = _blank_masked(outputs, value, weight)
+        return _weighted_mean((self.value(outputs) - value).square(), weight)
+
+
+class SoftmaxMSE(ValueLoss):
+    """Squared error of the expected value of a categorical distribution."""
+
+    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        outputs, value = _blank_masked(outputs, value, weight)
+        return _weighted_mean((self.value(outputs) - value).square(), weight)
+
+
+class CategoricalLoss(ValueLoss):
+    """Cross-entropy against a target distribution over the support."""
+
+    def targets(self, value: Tensor) -> Tensor:
+        """Return the target distribution of each value, (..., num_bins) float32, without gradient."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        outputs, value = _blank_masked(outputs, value, weight)
+        return self.cross_entropy(outputs, self.targets(value), weight)
+
+    def cross_entropy(self, outputs: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean cross-entropy against given distributions (..., num_bins), as c51 needs it."""
+        log_probs = torch.log_softmax(outputs.float(), dim=-1)
+        return _weighted_mean(-(targets * log_probs).sum(dim=-1), weight)
+
+    def kl(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the loss less the entropy of the targets: zero for a perfect prediction of any target."""
+        outputs, value = _blank_masked(outputs, value, weight)
+        targets = self.targets(value)
+        entropy = torch.special.entr(targets).sum(dim=-1)
+        return self.cross_entropy(outputs, targets, weight) - _weighted_mean(entropy, weight)
+
+
+class OneHot(CategoricalLoss):
+    """All mass in the bin that holds the value; one on an edge is in the lower bin, as in ChessBench."""
+
+    @torch.no_grad()
+    def targets(self, value: Tensor) -> Tensor:
+        value, device = _to_float64(value)
+        inner = torch.arange(1, self.num_bins, dtype=torch.float64, device=value.device)
+        edges = self.value_min + self.width * inner
+        bins = torch.bucketize(value.contiguous(), edges)
+        return torch.nn.functional.one_hot(bins, self.num_bins).to(device, torch.float32)
+
+
+class HLGauss(CategoricalLoss):
+    """The histogram of a Gaussian around the value, truncated to the support: smoothing that knows distance.
+
+    p_i = [Φ((e_{i+1} − y)/σ) − Φ((e_i − y)/σ)] / [Φ((e_K − y)/σ) − Φ((e_0 − y)/σ)],   Φ the normal cdf.
+
+    σ is `sigma_ratio` bin widths, or `sigma` in units of the value. With σ = 0.75 w some six bins carry mass,
+    and the mean of p is y to 5e-6 w, except near the ends of the range, where truncation pulls it inwards: at
+    y = v_max by 0.69 w, and by more than 0.01 w within two bins. Two cures:
+
+    - `padding` widens the support by that many σ on each side (the same number of bins, so wider ones): with
+      3 the bias at v_max is −0.004 w;
+    - `match_mean` moves the Gaussian's centre until the mean of p is y, for every y between the outer
+      centres; beyond them all mass goes to the outer bin.
+    """
+
+    def __init__(
+        self,
+        value_min: float,
+        value_max: float,
+        num_bins: int,
+        sigma_ratio: float = 0.75,
+        sigma: float | None = None,
+        padding: float = 0.0,
+        match_mean: bool = False,
+    ):
+        super().__init__(value_min, value_max, num_bins)
+        if padding < 0:
+            raise ValueError(f"padding must not be negative, got {padding}")
+        if sigma is None:
+            # With padding, σ = ratio · w depends on the width w that it widens: solve K·w = range +
+            # 2·padding·σ.
+            unpadded_bins = num_bins - 2 * padding * sigma_ratio
+            if unpadded_bins <= 0:
+                raise ValueError(
+                    f"a padding of {padding} σ leaves none of {num_bins} bins for the range itself"
+                )
+            sigma = sigma_ratio * (self.value_max - self.value_min) / unpadded_bins
+        if not sigma > 0:
+            raise ValueError(f"σ must be positive, got {sigma}")
+        self.sigma = sigma
+        self.first_edge = self.value_min - padding * sigma
+        self.last_edge = self.value_max + padding * sigma
+        self.match_mean = match_mean
+
+    @property
+    def width(self) -> float:
+        return (self.last_edge - self.first_edge) / self.num_bins
+
+    def support(self, device: torch.device | None = None) -> Tensor:
+        first, last = self.first_edge + self.width / 2, self.last_edge - self.width / 2
+        return torch.linspace(first, last, self.num_bins, device=device, dtype=torch.float32)
+
+    @torch.no_grad()
+    def targets(self, value: Tensor) -> Tensor:
+        value, device = _to_float64(value)
+        centre = (value - self.first_edge) / self.width  # of the Gaussian, in bins from the first edge
+        sigma = self.sigma / self.width
+        if not self.match_mean:
+            return _truncated_gaussian(centre, sigma, self.num_bins).to(device, torch.float32)
+        probs = _truncated_gaussian(_match_mean(centre, sigma, self.num_bins), sigma, self.num_bins)
+        return _round_keeping_sum(probs).to(device)
+
+
+class TwoHot(CategoricalLoss):
+    """Mass on the two locations around the value, in the proportion that makes the mean the value."""
+
+    @property
+    def width(self) -> float:
+        return (self.value_max - self.value_min) / (self.num_bins - 1)
+
+    def support(self, device: torch.device | None = None) -> Tensor:
+        ends = self.value_min, self.value_max
+        return torch.linspace(*ends, self.num_bins, device=device, dtype=torch.float32)
+
+    @torch.no_grad()
+    def targets(self, value: Tensor) -> Tensor:
+        value, device = _to_float64(value)
+        lower, upper_share = self._split(value)
+        # On a grid of 2^-24 both shares are exact in float32: they sum to 1, and the mean is kept to 3e-8 Δ.
+        upper_share = (torch.round(upper_share * 2**24) / 2**24).float()
+        targets = torch.zeros(*value.shape, self.num_bins, device=value.device)
+        targets.scatter_(-1, lower[..., None], 1 - upper_share[..., None])
+        targets.scatter_(-1, lower[..., None] + 1, upper_share[..., None])
+        return targets.to(device)
+
+    def _split(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the location below each value, clipped to the range, and the share of the one above.
+
+        Never the last location: a value on it has a share of 1 above the last but one. Taking floor and
+        ceiling instead loses or doubles the mass of values that lie exactly on a location.
+        """
+        position = ((value - self.value_min) / self.width).clamp(0, self.num_bins - 1)
+        lower = position.floor().clamp(max=self.num_bins - 2)
+        return lower.long(), position - lower
+
+
+class C51(TwoHot):
+    """Cross-entropy against the projected distribution of the next state; on a scalar value it is two_hot.
+
+    p_i = Σ_j p̂_j max(0, 1 − |clip(r + γ z_j) − z_i| / Δ), p̂ the distribution at the next state and action.
+    """
+
+    @torch.no_grad()
+    def project(self, probs: Tensor, reward: Tensor, discount: Tensor | float) -> Tensor:
+        """Return the distribution of reward + discount · return on the support, (..., num_bins) float32.
+
+        `probs` (..., num_bins) is the distribution of the return that follows; `reward` (...) and `discount`
+        (...) or a number, which is 0 where the episode ends. Use it with `cross_entropy`.
+        """
+        reward, device = _to_float64(reward)
+        discount = torch.as_tensor(discount, dtype=torch.float64, device=reward.device)
+        steps = torch.arange(self.num_bins, dtype=torch.float64, device=reward.device)
+        following = self.value_min + self.width * steps
+        moved = reward[..., None] + discount[..., None] * following  # (..., num_bins)
+        lower, upper_share = self._split(moved)
+        probs = probs.to(reward.device, torch.float64).expand_as(upper_share)
+        projected = torch.zeros_like(probs)
+        projected.scatter_add_(-1, lower, probs * (1 - upper_share))
+        projected.scatter_add_(-1, lower + 1, probs * upper_share)
+        return projected.to(device, torch.float32)
+
+
+VALUE_LOSSES = {
+    "mse": MSE,
+    "mse_softmax": SoftmaxMSE,
+    "one_hot": OneHot,
+    "two_hot": TwoHot,
+    "hl_gauss": HLGauss,
+    "c51": C51,
+}
+
+
+def make_value_loss(
+    name: str,
+    *,
+    value_min: float,
+    value_max: float,
+    num_bins: int,
+    sigma_ratio: float = 0.75,
+    sigma: float | None = None,
+    padding: float = 0.0,
+    match_mean: bool = False,
+) -> ValueLoss:
+    """Make the value loss called `name`, one of VALUE_LOSSES; options from `sigma_ratio` on are hl_gauss's.
+
+    Raises ValueError for an unknown name, an empty range, fewer than two bins, or hl_gauss's options
+    elsewhere (`sigma_ratio` alone is ignored there, so that a configuration can change the name and nothing
+    else).
+    """
+    if name not in VALUE_LOSSES:
+        raise ValueError(f"unknown value loss {name!r}: choose one of {', '.join(VALUE_LOSSES)}")
+    if name == "hl_gauss":
+        return HLGauss(value_min, value_max, num_bins, sigma_ratio, sigma, padding, match_mean)
+    if sigma is not None or padding or match_mean:
+        raise ValueError(f"sigma, padding and match_mean are options of hl_gauss, not of {name}")
+    return VALUE_LOSSES[name](value_min, value_max, num_bins)
+
+
+def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> Tensor:
+    """Return the mass of Gaussians in the bins [k, k + 1), truncated to [0, num_bins]; (..., num_bins).
+
+    `centre` (...) and `sigma` are in bins; all is float64.
+    """
+    edges = torch.arange(num_bins + 1, dtype=torch.float64, device=centre.device)
+    z = (edges - centre[..., None]) / sigma
+    mass = torch.erf(z / math.sqrt(2)).diff(dim=-1)
+    far_outside = torch.maximum(z[..., 0], -z[..., -1]) > 4
+    if far_outside.any():
+        mass[far_outside] = _tail_mass(z[far_outside])
+    return mass / mass.sum(dim=-1, keepdim=True)
+
+
+def _tail_mass(z: Tensor) -> Tensor:
+    """Return the mass between edges that all lie far to one side of the Gaussian, up to a factor per row.
+
+    There the plain difference of cdfs is 0 / 0, which public implementations turn into a target of zeros, and
+    so into no gradient. The logarithm of the tail is exact, and the largest is taken out before the
+    exponential.
+    """
+    log_tail = torch.special.log_ndtr(-z.abs())
+    return (log_tail - log_tail.amax(dim=-1, keepdim=True)).exp().diff(dim=-1).abs()
+
+
+def _match_mean(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
+    """Return the centres at which truncated Gaussians have the `mean` (...) over bins; all in bins, float64.
+
+    The secant method on the logit of the mean, which is nearly linear in the centre even where the mean
+    saturates at the outer centres; bisection guards it where σ is so small that the mean moves in steps.
+    """
+    tolerance = 1e-9
+    first, last = 0.5, num_bins - 0.5
+    bins = torch.arange(num_bins, dtype=torch.float64, device=mean.device) + 0.5
+    target = mean.clamp(first + tolerance, last - tolerance).flatten()
+    solution = target.clone()
+    # Beyond `reach` the mean is within the tolerance of an outer centre: mass falls by exp(-reach / σ²) a
+    # bin.
+    reach = 1 + 40 * sigma + sigma**2 * math.log(1 / tolerance)
+
+    rows = torch.arange(len(target), device=mean.device)  # those not solved yet
+    centre, low, high = target, target - reach, target + reach
+    slope, last_centre, last_error = None, None, None
+    for _ in range(200):
+        current = (_truncated_gaussian(centre, sigma, num_bins) * bins).sum(dim=-1)
+        solution[rows] = centre
+        error = _logit(current, first, last) - _logit(target, first, last)
+        if slope is None:
+            slope = 1 / (target - first) + 1 / (last - target)  # as if the mean moved with the centre
+        else:
+            slope = (error - last_error) / (centre - last_centre)
+        low, high = torch.where(current < target, centre, low), torch.where(current > target, centre, high)
+        step = centre - error / slope
+        following = torch.where((step > low) & (step < high), step, (low + high) / 2)
+
+        open_rows = ((current - target).abs() > tolerance / 2).nonzero().squeeze(-1)
+        if len(open_rows) == 0:
+            break
+        last_centre, last_error, centre = centre[open_rows], error[open_rows], following[open_rows]
+        rows, target, low, high = rows[open_rows], target[open_rows], low[open_rows], high[open_rows]
+    return solution.reshape(mean.shape)
+
+
+def _logit(mean: Tensor, first: float, last: float) -> Tensor:
+    return torch.log((mean - first) / (last - mean))
+
+
+def _round_keeping_sum(probs: Tensor) -> Tensor:
+    """Round float64 probabilities (..., num_bins) to float32 such that they still sum to 1 to some 1e-10.
+
+    Plain rounding leaves the sum off by some 3e-8, and so the mean, in a thousand bins, by 3e-5 of a bin. The
+    difference goes to a small probability, whose float32 neighbours are close: the largest below 2e-3, or
+    else the smallest above, but never the largest of all, nor one so small that it could turn negative.
+    """
+    rounded = probs.float()
+    lost = 1 - rounded.double().sum(dim=-1, keepdim=True)
+    others = rounded.scatter(-1, rounded.argmax(dim=-1, keepdim=True), 0.0)
+    fitness = torch.where(others < 2e-3, 1 + others, 1 - others)
+    small = torch.where(others < 1e-6, others, fitness).argmax(dim=-1, keepdim=True)
+    return rounded.scatter_add(-1, small, lost.float()).clamp(min=0)
+
+
+def _to_float64(value: Tensor) -> tuple[Tensor, torch.device]:
+    """Return the tensor in float64, on the CPU if its device has none (Apple's), and its first device."""
+    device = value.device
+    return value.detach().to("cpu" if device.type == "mps" else device).double(), device
+
+
+def _blank_masked(outputs: Tensor, value: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Replace masked items by zeros, so that not even a NaN among them reaches a gradient."""
+    if weight is None:
+        return outputs, value
+    masked = weight == 0
+    return outputs.masked_fill(masked[..., None], 0), value.masked_fill(masked, 0)
+
+
+def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """Return Σ weight·loss / Σ weight, or 0 if there is no weight at all."""
+    if weight is None:
+        return losses.mean()
+    weight = weight.float().expand_as(losses)
+    total = weight.sum()
+    return (losses * weight).sum() / torch.where(total > 0, total, 1.0)

@@ -1,0 +1,170 @@
+"""The engine without search: all legal moves valued, in any company, from either side."""
+
+import chess
+import numpy as np
+import pytest
+import torch
+
+from data.command_line import InputError
+from eval.engines import ValueEngine
+from eval.loading import load_model
+from models.configuration_value_transformer import ValueTransformerConfig
+from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.tokenization_chess import ChessTokenizer
+
+
+FENS = (
+    chess.STARTING_FEN,
+    "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1",
+    "8/P6k/8/8/8/8/5K2/8 w - - 0 70",
+    "4k3/8/8/8/4pP2/8/8/4K3 b - f3 0 40",
+    "7k/8/8/8/8/8/6r1/7K w - - 9 80",
+    "R5k1/5ppp/8/8/8/8/8/6K1 b - - 1 30",  # mated
+    "8/8/8/8/8/6r1/6q1/6K1 w - - 0 90",
+)
+
+
+def tiny_model(attention: str = "prefix", value_loss: str = "hl_gauss") -> ValueTransformerForActionValue:
+    torch.manual_seed(0)
+    config = ValueTransformerConfig(
+        attention=attention,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_bins=16,
+        value_loss=value_loss,
+    )
+    return ValueTransformerForActionValue(config)
+
+
+@pytest.mark.parametrize("attention", ["prefix", "full", "causal"])
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_boards_together_equal_boards_alone(attention, batch_size):
+    boards = [chess.Board(fen) for fen in FENS]
+    engine = ValueEngine(tiny_model(attention), ChessTokenizer(), batch_size=batch_size)
+    together = engine.analyse_many(boards, distributions=True)
+    for board, analysis in zip(boards, together, strict=True):
+        alone = engine.analyse(board, distributions=True)
+        assert analysis.moves == alone.moves
+        np.testing.assert_allclose(analysis.values, alone.values, atol=1e-5)
+        np.testing.assert_allclose(analysis.distributions, alone.distributions, atol=1e-5)
+
+
+def test_every_legal_move_is_valued_promotions_included():
+    engine = ValueEngine(tiny_model(), ChessTokenizer())
+    for fen in FENS:
+        board = chess.Board(fen)
+        analysis = engine.analyse(board)
+        assert sorted(analysis.moves, key=str) == sorted(board.legal_moves, key=str)
+        assert analysis.values.shape == (board.legal_moves.count(),)
+        assert analysis.values.dtype == np.float32
+    promotions = engine.analyse(chess.Board(FENS[2])).moves
+    assert {move.promotion for move in promotions if move.from_square == chess.A7} == {2, 3, 4, 5}
+
+
+def test_distribution_has_the_value_as_its_mean():
+    engine = ValueEngine(tiny_model(), ChessTokenizer())
+    analysis = engine.analyse(chess.Board(), distributions=True)
+    support = engine.model.value_loss.support().numpy()
+    np.testing.assert_allclose(analysis.distributions.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(analysis.distributions @ support, analysis.values, atol=1e-6)
+    assert engine.analyse(chess.Board()).distributions is None
+
+
+def test_mirrored_twin_has_mirrored_moves_of_equal_value():
+    engine = ValueEngine(tiny_model(), ChessTokenizer(orient=True))
+    for fen in FENS:
+        board = chess.Board(fen)
+        original, twin = engine.analyse_many([board, board.mirror()])
+        values = dict(zip(twin.moves, twin.values, strict=True))
+        for move, value in zip(original.moves, original.values, strict=True):
+            mirrored = chess.Move(
+                chess.square_mirror(move.from_square), chess.square_mirror(move.to_square), move.promotion
+            )
+            assert values[mirrored] == pytest.approx(value, abs=1e-6)
+
+
+def test_play_takes_the_move_of_highest_value():
+    engine = ValueEngine(tiny_model(), ChessTokenizer())
+    analysis = engine.analyse(chess.Board())
+    assert engine.play(chess.Board()) == analysis.moves[int(analysis.values.argmax())]
+
+
+def test_game_that_is_over_has_an_empty_analysis_and_no_move():
+    engine = ValueEngine(tiny_model(), ChessTokenizer())
+    mated, stalemated = chess.Board(FENS[5]), chess.Board("7k/5Q2/6K1/8/8/8/8/8 b - - 0 1")
+    assert mated.is_checkmate() and stalemated.is_stalemate()
+    for analysis in engine.analyse_many([mated, stalemated], distributions=True):
+        assert analysis.moves == []
+        assert analysis.values.shape == (0,) and analysis.distributions.shape == (0, 16)
+    assert engine.analyse_many([]) == []
+    with pytest.raises(ValueError, match="no legal move"):
+        engine.play(mated)
+
+
+def test_mse_model_values_moves_but_has_no_distribution():
+    engine = ValueEngine(tiny_model(value_loss="mse"), ChessTokenizer())
+    assert len(engine.analyse(chess.Board()).values) == 20
+    with pytest.raises(ValueError, match="no distribution"):
+        engine.analyse(chess.Board(), distributions=True)
+
+
+def test_model_that_predicts_nan_is_refused():
+    model = tiny_model()
+    torch.nn.init.constant_(model.head.bias, torch.nan)
+    with pytest.raises(InputError, match="not finite"):
+        ValueEngine(model, ChessTokenizer()).play(chess.Board())
+
+
+def test_saved_model_plays_as_it_did(tmp_path):
+    model, tokenizer = tiny_model(), ChessTokenizer(orient=False)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = ValueEngine(tmp_path, device="cpu")
+    assert loaded.tokenizer.orient is False and not loaded.model.training
+    expected = ValueEngine(model, tokenizer).analyse(chess.Board())
+    np.testing.assert_array_equal(loaded.analyse(chess.Board()).values, expected.values)
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path):
+    model = tiny_model()
+    weights = model.state_dict()
+    del weights["head.weight"]
+    model.save_pretrained(tmp_path, state_dict=weights)
+    ChessTokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"head\.weight"):
+        load_model(tmp_path, "cpu")
+
+
+def test_folder_that_holds_no_whole_chess_model_is_named_with_the_reason(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "run" / "model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    (tmp_path / "bert" / "tokenizer_config.json").write_text("{}")
+    resized = tmp_path / "resized"
+    tiny_model().save_pretrained(resized)
+    ChessTokenizer().save_pretrained(resized)
+    config = (resized / "config.json").read_text()
+    (resized / "config.json").write_text(config.replace('"num_bins": 16', '"num_bins": 8'))
+    damaged = tmp_path / "damaged"
+    tiny_model().save_pretrained(damaged)
+    ChessTokenizer().save_pretrained(damaged)
+    (damaged / "model.safetensors").write_bytes(b"not weights")
+    for folder, reason in (
+        ("nowhere", "no such folder"),
+        ("empty", r"no config\.json"),
+        ("bert", "holds BertModel"),
+        ("run", "did you mean .*run/model"),
+        ("run/model", "holds no tokenizer"),
+        ("resized", r"other sizes .*head\."),
+        ("damaged", "cannot be loaded"),
+    ):
+        with pytest.raises(InputError, match=reason) as caught:
+            load_model(tmp_path / folder, "cpu")
+        assert str(tmp_path / folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_device_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="'nonsense'"):
+        load_model("anything", "nonsense")
