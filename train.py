@@ -61,13 +61,16 @@ def train(config: Config) -> None:
     accelerator = make_accelerator(config)
     is_main = accelerator.is_main_process
 
+    set_seed(config.seed)
+    try:
+        model = make_model(config)
+    except ValueError as error:
+        raise InputError(f"the model cannot be built: {error}") from None
     with accelerator.main_process_first():
         boards = Boards.load(prepare(config.data.train, config.data.prepared_dir, config.data.check_moves))
         held_out = Boards.from_parquet(config.data.validation) if config.data.validation else None
     batches = TrainingBatches(config, boards, accelerator.num_processes, accelerator.process_index)
 
-    set_seed(config.seed)
-    model = make_model(config)
     tokenizer = ChessTokenizer(orient=config.data.orient)
     optimizers = make_optimizers(model, config.optimizer)
     num_parameters = sum(p.numel() for p in model.parameters())
@@ -183,7 +186,7 @@ def make_accelerator(config: Config) -> Accelerator:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available():
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     accelerator = Accelerator(
-        mixed_precision=config.training.mixed_precision,
+        mixed_precision="bf16" if config.training.precision == "bf16" else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=config.training.gradient_accumulation_steps, sync_with_dataloader=False
         ),
@@ -276,7 +279,7 @@ class TrainingBatches:
             raise InputError(f"training.batch_size: {error}") from None
 
     def load(self, step: int) -> tuple[list[dict[str, Tensor]], int]:
-        """Return this process's micro-batches of step 1, 2, …, and the number of all processes' action values."""
+        """Return this process's micro-batches of step 1, 2, …, and the number of all their action values."""
         indices = self.order.batch_indices(step - 1)
         if self.by_action:
             lengths = torch.ones(len(indices), dtype=torch.int64).numpy()

@@ -79,7 +79,7 @@ class TrainingConfig:
     decay: Literal["constant", "linear", "cosine"] = "linear"  # from the end of the warm-up to the last step
     final_learning_rate: float = 0.0  # at the last step, as a share of the peak
     ema_decay: float = 0.99  # of the averaged weights that are evaluated and saved; 0 for none
-    mixed_precision: Literal["no", "bf16"] = "bf16"  # bf16: autocast; weights and losses stay in float32
+    precision: Literal["fp32", "bf16"] = "bf16"  # bf16: autocast; weights and losses stay in float32
     compile: bool = False  # torch.compile the transformer's blocks
 
 
@@ -142,7 +142,10 @@ def load_config(name: str, overrides: list[str]) -> Config:
             raise InputError(f"argument {override!r}: expected key=value, such as training.steps=1000")
     source = str(path)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise InputError(f"{path}: expected lines of key: value")
+        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded)
         source = "command line"
         merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(overrides))
         source = str(path)

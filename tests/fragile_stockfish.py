@@ -1,4 +1,4 @@
-"""Versions of Stockfish that crash or hang, for tests; up to a fatal command they pass all to the real one."""
+"""Versions of Stockfish that crash or hang, for tests: up to a fatal command they are the real one."""
 
 import stat
 import sys

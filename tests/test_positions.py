@@ -1,9 +1,17 @@
 import random
 
 import chess
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from data.chess.positions import distinct_positions, position_key, read_positions, sample_game
+from data.chess.positions import (
+    distinct_positions,
+    position_key,
+    positions_of_boards,
+    read_positions,
+    sample_game,
+)
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish
 from data.command_line import InputError
@@ -101,3 +109,13 @@ def test_a_game_of_selfplay_depends_only_on_seed_and_number():
         again = play_game(engine, seed=5, game=1)
     assert first.move_stack == again.move_stack
     assert first.move_stack != other.move_stack
+
+
+def test_a_file_that_holds_no_boards_is_refused(tmp_path):
+    path = tmp_path / "boards.parquet"
+    path.write_text("no boards")
+    with pytest.raises(InputError, match=r"boards\.parquet cannot be read as boards"):
+        positions_of_boards(path)
+    pq.write_table(pa.table({"position": ["8/8"]}), path)
+    with pytest.raises(InputError, match="a column fen"):
+        positions_of_boards(path)

@@ -19,11 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import chess
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data.chess.engine_work import Skipped, results_in_order
-from data.chess.positions import POSITIONS_PER_GAME, distinct_positions, read_positions, sample_game
+from data.chess.positions import (
+    POSITIONS_PER_GAME,
+    distinct_positions,
+    positions_of_boards,
+    read_positions,
+    sample_game,
+)
 from data.chess.rows import Row, write_rows
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish, label_moves
@@ -136,7 +141,7 @@ def _positions(arguments: argparse.Namespace, work: UnfinishedWork) -> list[str]
     """Return the positions to label, those of an earlier run if it got that far."""
     chosen = work.folder / "positions.txt"
     if not chosen.exists():
-        exclude = _fens_of(arguments.exclude) if arguments.exclude else []
+        exclude = positions_of_boards(arguments.exclude) if arguments.exclude else []
         if arguments.positions == "selfplay":
             fens = _play(arguments, work, exclude)
         else:
@@ -169,15 +174,6 @@ def _play(arguments: argparse.Namespace, work: UnfinishedWork, exclude: list[str
 
     enough = itertools.islice(distinct_positions(sampled(), exclude), arguments.boards)
     return list(tqdm(enough, desc="playing", unit=" positions", total=arguments.boards))
-
-
-def _fens_of(path: Path) -> list[str]:
-    try:
-        return pq.read_table(path, columns=["fen"])["fen"].to_pylist()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read as boards ({error}); give a Parquet file with a fen column"
-        ) from error
 
 
 def _recorded(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from data.command_line import InputError, command
 from data.files import check_output
 
 
-# Records grouped at a time: Python needs about 150 bytes for each, so about 1.5 GB.
+# Records grouped at a time: Python needs about 70 bytes for each, so 0.7 GB.
 RECORDS_IN_MEMORY = 10_000_000
 # Every bucket is an open file, and systems allow a process no more than 1,024 by default.
 MAX_BUCKETS = 512
@@ -195,7 +195,7 @@ def parse_arguments() -> argparse.Namespace:
         "--records-in-memory",
         type=int,
         default=RECORDS_IN_MEMORY,
-        help="how many records to group at a time, about 150 bytes each; larger inputs pass through "
+        help="how many records to group at a time, about 70 bytes each; larger inputs pass through "
         f"temporary files beside the output, as large as the input ({RECORDS_IN_MEMORY})",
     )
     add("--overwrite", action="store_true", help="replace the output if it exists")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import chess
 import chess.pgn
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data.command_line import InputError
@@ -37,6 +38,15 @@ def read_positions(path: str | Path, per_game: int, seed: int) -> Iterator[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     return readers[path.suffix]()
+
+
+def positions_of_boards(path: str | Path) -> list[str]:
+    """Return the positions of a Parquet file of boards."""
+    try:
+        return pq.read_table(path, columns=["fen"])["fen"].to_pylist()
+    except (OSError, ValueError, KeyError) as error:
+        remedy = "give a Parquet file with a column fen"
+        raise InputError(f"{path} cannot be read as boards ({error}): {remedy}") from error
 
 
 def sample_game(board: chess.Board, per_game: int, rng: random.Random) -> list[str]:

@@ -1,0 +1,232 @@
+"""Training as a user runs it: the command, in a process of its own, on tiny settings."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.files import remove
+from eval.loading import load_model
+from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+
+
+SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> list[str]:
+    """A run of seconds: a tiny model in float32, on 500 boards prepared once."""
+    prepared = tmp_path_factory.mktemp("prepared") / "boards"
+    return [
+        "--config=chess_tiny.yaml",
+        f"data.train={SAMPLE}",
+        f"data.validation={SAMPLE}",
+        f"data.prepared_dir={prepared}",
+        "model.hidden_size=16",
+        "model.num_hidden_layers=1",
+        "model.num_attention_heads=2",
+        "value_loss.num_bins=16",
+        "training.steps=12",
+        "training.batch_size=8",
+        "training.gradient_accumulation_steps=1",
+        "training.warmup_steps=2",
+        "training.precision=fp32",
+        "evaluation.every=6",
+        "evaluation.boards=40",
+        "checkpoint.every=4",
+        "log_every=1",
+        "tensorboard=false",
+    ]
+
+
+def read_losses(output_dir: Path) -> dict[int, float]:
+    rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if row["kind"] == "train"]
+    assert len({row["step"] for row in steps}) == len(steps)
+    return {row["step"]: row["loss"] for row in steps}
+
+
+def run_until(arguments: list[object], line: str, number: signal.Signals) -> subprocess.CompletedProcess:
+    """Start a run and send it a signal once it prints a line that matches."""
+    process = start_command("train", *arguments)
+    printed = []
+    for text in process.stdout:
+        printed.append(text)
+        if re.search(line, text):
+            process.send_signal(number)
+            break
+    rest, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, "".join(printed) + rest, errors)
+
+
+@pytest.fixture(scope="module")
+def finished_run(settings, tmp_path_factory) -> Path:
+    output_dir = tmp_path_factory.mktemp("run") / "run"
+    result = run_command("train", *settings, f"output_dir={output_dir}", "tensorboard=true")
+    assert result.returncode == 0, result.stderr
+    (output_dir.parent / "stdout").write_text(result.stdout)
+    return output_dir
+
+
+def test_a_run_leaves_model_checkpoints_configuration_metrics_and_curves(finished_run):
+    names = {path.name for path in finished_run.iterdir()}
+    assert names == {"model", "checkpoints", "config.yaml", "metrics.jsonl", "curves.png", "tensorboard"}
+    assert sorted(p.name for p in (finished_run / "checkpoints").iterdir()) == [
+        "step_0000008",
+        "step_0000012",
+    ]
+    assert list(read_losses(finished_run)) == list(range(1, 13))
+    model, tokenizer = load_model(finished_run / "model", "cpu")
+    assert model.config.hidden_size == 16 and tokenizer.orient
+    printed = (finished_run.parent / "stdout").read_text()
+    pattern = r"step  7/12  loss \d+\.\d{4}  kl \d+\.\d{4}  lr \S+  \S+ action-values/s  eta .+"
+    assert re.search(pattern, printed)
+
+
+def test_the_averaged_weights_are_saved(finished_run):
+    model, _ = load_model(finished_run / "model", "cpu")
+    last = finished_run / "checkpoints/step_0000012"
+    averages = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)["averages"]
+    for parameter, average in zip(model.parameters(), averages, strict=True):
+        assert torch.equal(parameter, average)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_run, tmp_path, number, status):
+    arguments = [*settings, f"output_dir={tmp_path}/run"]
+    stopped = run_until(arguments, r"step +6/12", number)
+    assert stopped.returncode == status
+    assert "Traceback" not in stopped.stderr
+    if number != signal.SIGKILL:
+        assert re.search(r"interrupted after step \d+ and saved; resume=true continues", stopped.stdout)
+    assert not (tmp_path / "run/model").exists()
+    resumed = run_command("train", *arguments, "resume=true")
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.search(r"continuing after step \d+", resumed.stdout)
+    assert read_losses(tmp_path / "run") == read_losses(finished_run)
+    weights = "model/model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def adamw_losses(settings, tmp_path_factory) -> dict[int, float]:
+    """For comparisons up to rounding: Muon's bfloat16 iterations would amplify it."""
+    output_dir = tmp_path_factory.mktemp("adamw") / "run"
+    result = run_command("train", *settings, f"output_dir={output_dir}", "optimizer.name=adamw")
+    assert result.returncode == 0, result.stderr
+    return read_losses(output_dir)
+
+
+def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_path):
+    changes = ["optimizer.name=adamw", "training.gradient_accumulation_steps=4"]
+    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
+    assert result.returncode == 0, result.stderr
+    assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(settings, adamw_losses, tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    launch += ["--main_process_port=0", "train.py", *settings, "optimizer.name=adamw"]
+    launch += [f"output_dir={tmp_path}/run"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    result = subprocess.run(launch, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["value_loss.name=mse", "optimizer.name=adamw", "training.decay=cosine", "training.ema_decay=0"],
+        ["model.attention=causal", "value_loss.name=two_hot", "training.precision=bf16"],
+        ["model.activation_checkpointing=true", "value_loss.match_mean=true", "training.decay=constant"],
+    ],
+    ids=["mse-adamw", "causal-bf16", "checkpointing"],
+)
+def test_other_settings_train_too(settings, tmp_path, changes):
+    result = run_command("train", *settings, f"output_dir={tmp_path}/run", "training.steps=4", *changes)
+    assert result.returncode == 0, result.stderr
+    assert len(read_losses(tmp_path / "run")) == 4
+
+
+def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
+    sizes = [setting for setting in settings if not setting.startswith(("--config", "evaluation.boards"))]
+    arguments = ["--config=chessbench_9m.yaml", *sizes, f"output_dir={tmp_path}/run", "training.steps=4"]
+    result = run_command("train", *arguments, "evaluation.boards=4", "training.warmup_steps=0")
+    assert result.returncode == 0, result.stderr
+    model, tokenizer = load_model(tmp_path / "run/model", "cpu")
+    assert (model.config.attention, model.config.action_embedding, tokenizer.orient) == (
+        "full",
+        "table",
+        False,
+    )
+
+
+@pytest.mark.slow
+def test_compiled_training_gives_the_same_losses(settings, adamw_losses, tmp_path):
+    changes = ["optimizer.name=adamw", "training.compile=true"]
+    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
+    assert result.returncode == 0, result.stderr
+    assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-4)
+
+
+def test_a_new_run_does_not_overwrite_an_old_one(settings, finished_run):
+    before = (finished_run / "metrics.jsonl").read_bytes()
+    result = run_command("train", *settings, f"output_dir={finished_run}")
+    assert_input_error(result, "already holds a run", "resume=true")
+    assert (finished_run / "metrics.jsonl").read_bytes() == before
+
+
+def test_resuming_with_other_settings_is_refused_with_the_differences(settings, finished_run):
+    result = run_command(
+        "train", *settings, f"output_dir={finished_run}", "resume=true", "training.batch_size=16", "seed=1"
+    )
+    assert_input_error(result, "seed: 0, now 1", "training.batch_size: 8, now 16")
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(settings, tmp_path):
+    (tmp_path / "run/checkpoints/step_0000004").mkdir(parents=True)
+    result = run_command("train", *settings, f"output_dir={tmp_path}/run", "resume=true")
+    assert_input_error(result, "step_0000004 is not a checkpoint", "delete it")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        (["training.stps=3"], ["training.stps", "Did you mean: 'steps'?"]),
+        (["training.batch_size=9"], ["training.batch_size", "multiple of 2"]),
+        (["data.train=nowhere.parquet"], ["nowhere.parquet", "no such file"]),
+        (["value_loss.value_max=0"], ["value_min must be below value_max"]),
+    ],
+    ids=lambda value: value[0],
+)
+def test_bad_settings_give_one_line_and_leave_nothing(settings, tmp_path, changes, parts):
+    arguments = [*settings, f"output_dir={tmp_path}/run", "training.gradient_accumulation_steps=2", *changes]
+    assert_input_error(run_command("train", *arguments), *parts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_chess_tiny_learns_to_choose_and_rank_moves():
+    """The main job of the README, as it stands there, and what it promises."""
+    output_dir = REPOSITORY / "runs/test_chess_tiny"
+    remove(output_dir)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", "--config", "chess_tiny.yaml"]
+    command = [*launch, f"output_dir={output_dir}"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+    first, *_, last = (row for row in rows if row["kind"] == "eval")
+    assert last["kl"] < 0.9 * first["kl"]
+    assert last["best_move_agreement"] >= 3 * last["random_agreement"]
+    assert last["kendall_tau"] > 0.2
+    remove(output_dir)
