@@ -7,10 +7,10 @@ import time
 import chess
 import pyarrow.parquet as pq
 import pytest
-from commands import assert_input_error, run_command, start_command
-from fragile_stockfish import crashing_stockfish, hanging_stockfish
 
 from data.chess.positions import position_key
+from tests.commands import assert_input_error, run_command, start_command
+from tests.fragile_stockfish import crashing_stockfish, hanging_stockfish
 
 
 ANNOTATE = "data.chess.annotate"

@@ -3,13 +3,13 @@
 import chess
 import numpy as np
 import pytest
-from random_boards import random_file
 
 from data.chess.boards import Boards
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.preparation import prepare
 from data.command_line import InputError
 from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, tokenize_fens
+from tests.random_boards import random_file
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from commands import REPOSITORY, assert_input_error, run_command
 
 from data.chess.chessbench import (
     decode_action_value,
@@ -17,6 +16,7 @@ from data.chess.chessbench import (
     read_records,
 )
 from data.command_line import InputError
+from tests.commands import REPOSITORY, assert_input_error, run_command
 
 
 pytest.importorskip("bagz")

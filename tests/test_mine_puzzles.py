@@ -4,11 +4,11 @@ from pathlib import Path
 
 import chess
 import pytest
-from commands import assert_input_error, run_command
 
 from data.chess.mine_puzzles import COLUMNS, find_puzzle
 from data.chess.positions import position_key, positions_of_boards
 from data.chess.stockfish import Stockfish
+from tests.commands import assert_input_error, run_command
 
 
 MINE = "data.chess.mine_puzzles"

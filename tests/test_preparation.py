@@ -4,23 +4,26 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_boards import random_file, random_rows
 
 from data.chess import checked_rows
 from data.chess.boards import Boards
 from data.chess.preparation import prepare
 from data.command_line import InputError
+from tests.random_boards import random_file, random_rows
 
 
 REPOSITORY = Path(__file__).parents[1]
 FEN = "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"
 BAD_ROW = 17
+NOBODY = 65534
 COMMAND = [sys.executable, "-m", "data.chess.preparation"]
 
 BAD_ROWS = {
@@ -215,20 +218,32 @@ def test_a_place_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_place_is_named_with_the_remedy_but_what_is_prepared_there_is_used(tmp_path):
-    parquet = tmp_path / "boards.parquet"
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder in which permissions count, even if root, whom they do not stop, runs the tests."""
+    with tempfile.TemporaryDirectory() as name:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(name, NOBODY, -1)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+def test_a_read_only_place_is_named_with_the_remedy_but_what_is_prepared_there_is_used(own_folder):
+    parquet = own_folder / "boards.parquet"
     random_file(parquet, 10)
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(InputError, match=r"cannot be written .*set data\.prepared_dir"):
-            prepare(parquet)
-        tmp_path.chmod(0o700)
-        folder = prepare(parquet)
-        tmp_path.chmod(0o500)
-        assert prepare(parquet) == folder
-    finally:
-        tmp_path.chmod(0o700)
+    own_folder.chmod(0o500)
+    with pytest.raises(InputError, match=r"cannot be written .*set data\.prepared_dir"):
+        prepare(parquet)
+    own_folder.chmod(0o700)
+    folder = prepare(parquet)
+    own_folder.chmod(0o500)
+    assert prepare(parquet) == folder
+    own_folder.chmod(0o700)
 
 
 def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):

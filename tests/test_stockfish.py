@@ -2,7 +2,6 @@ import math
 
 import chess
 import pytest
-from fragile_stockfish import crashing_stockfish
 
 from data.chess import stockfish
 from data.chess.stockfish import (
@@ -15,6 +14,7 @@ from data.chess.stockfish import (
     win_prob_from_centipawns,
 )
 from data.command_line import InputError
+from tests.fragile_stockfish import crashing_stockfish
 
 
 MIDDLEGAME = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 2 3"
