@@ -209,6 +209,7 @@ def make_model(config: Config) -> ValueTransformerForActionValue:
         num_attention_heads=config.model.num_attention_heads,
         attention=config.model.attention,
         action_embedding=config.model.action_embedding,
+        position_initializer_range=config.model.position_initializer_range,
         value_loss=loss.name,
         value_min=loss.value_min,
         value_max=loss.value_max,

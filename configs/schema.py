@@ -30,6 +30,7 @@ class ModelConfig:
     num_hidden_layers: int = 8
     num_attention_heads: int = 8
     intermediate_size: int | None = None  # of the feed-forward layers; 4 × hidden_size unless given
+    position_initializer_range: float | None = None  # 0.02 × √hidden_size unless given; ChessBench has 0.02
     activation_checkpointing: bool = False  # recompute activations: less memory, more time
 
 

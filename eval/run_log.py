@@ -50,11 +50,10 @@ class RunLog:
         metrics["values_per_second"] = self.num_values / (now - self.clock)
         seconds_left = (now - self.started) / (step - self.first_step) * (self.num_steps - step)
         kl = f"  kl {metrics['kl']:.4f}" if "kl" in metrics else ""
-        width = len(str(self.num_steps))
+        rate = format_count(metrics["values_per_second"])
         self._print(
-            f"step {step:{width}}/{self.num_steps}  loss {metrics['loss']:.4f}{kl}"
-            f"  lr {metrics['learning_rate']:.1e}  {format_count(metrics['values_per_second'])} action-values/s"
-            f"  eta {format_seconds(seconds_left)}"
+            f"step {step:{len(str(self.num_steps))}}/{self.num_steps}  loss {metrics['loss']:.4f}{kl}"
+            f"  lr {metrics['learning_rate']:.1e}  {rate} action-values/s  eta {format_seconds(seconds_left)}"
         )
         if metrics["outside"] > 0.01:
             self._print(f"  {metrics['outside']:.1%} of the values lie outside [value_min, value_max]")
@@ -96,7 +95,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def plot_curves(metrics: Path, path: Path) -> None:
-    """Draw the curves of a run: the loss, in training and on held-out boards, and how well moves are chosen."""
+    """Draw the curves of a run: the loss in training and held out, and how well moves are chosen."""
     import matplotlib
 
     matplotlib.use("Agg")  # no window, also where there is a screen

@@ -140,8 +140,10 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, ValueTransformerModel) and module.action_squares is not None:
-            init.copy_(module.action_squares, torch.from_numpy(ACTION_SQUARES))
+        elif isinstance(module, ValueTransformerModel):
+            init.trunc_normal_(module.position_embedding.weight, std=self.config.position_initializer_range)
+            if module.action_squares is not None:
+                init.copy_(module.action_squares, torch.from_numpy(ACTION_SQUARES))
 
 
 class ValueTransformerModel(ValueTransformerPreTrainedModel):

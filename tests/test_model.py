@@ -69,6 +69,12 @@ def test_sizes_are_the_published_ones(size, layers, width):
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(size, abs=0.06)
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.02 * 32**0.5), (0.02, 0.02)])
+def test_positions_start_at_the_scale_of_the_embeddings_they_are_added_to(given, expected):
+    positions = small_model(position_initializer_range=given).model.position_embedding.weight
+    assert positions.std().item() == pytest.approx(expected, rel=0.1)
+
+
 @pytest.mark.parametrize("action_embedding", ["board", "table"])
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_an_action_does_not_depend_on_the_other_actions(attention, action_embedding):
