@@ -19,9 +19,9 @@ class ValueTransformerConfig(PreTrainedConfig):
     squares where the move starts and ends and of what stands there (chess only).
 
     `value_loss` to `match_mean` are the arguments of `make_value_loss`; `support_padding` is its `padding`.
-    The sizes of the defaults are ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size` unless given.
-    `position_initializer_range` is `initializer_range` × √`hidden_size` unless given, the scale of what positions
-    are added to; with ChessBench's 0.02 they take long to be noticed.
+    The sizes of the defaults are those of ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size`
+    unless given. `position_initializer_range` is `initializer_range` × √`hidden_size` unless given, the scale
+    of what positions are added to; with ChessBench's 0.02 they take long to be noticed.
     """
 
     model_type = "value_transformer"
