@@ -15,25 +15,27 @@ continues to the same losses, bit for bit, and the number of processes does not 
 import argparse
 import math
 import os
+import pickle
 import re
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from accelerate.utils import GradientAccumulationPlugin, set_seed
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import nn
 
 from configs.schema import Config, OptimizerConfig, TrainingConfig, differences, load_config, save_config
-from data.batch_order import BatchOrder, shard
 from data.chess.boards import Boards
 from data.chess.preparation import prepare
-from data.command_line import InputError, command
+from data.chess.training_set import TrainingSet
+from data.command_line import InputError, command, first_line
 from data.files import remove, written_whole
 from eval.actions import evaluate_actions
 from eval.run_log import RunLog, plot_curves
@@ -58,18 +60,30 @@ def main() -> None:
 def train(config: Config) -> None:
     output_dir = Path(config.output_dir)
     checkpoint = find_checkpoint(config, output_dir)
-    accelerator = make_accelerator(config)
-    is_main = accelerator.is_main_process
-
     set_seed(config.seed)
     try:
         model = make_model(config)
     except ValueError as error:
         raise InputError(f"the model cannot be built: {error}") from None
-    with accelerator.main_process_first():
-        boards = Boards.load(prepare(config.data.train, config.data.prepared_dir, config.data.check_moves))
-        held_out = Boards.from_parquet(config.data.validation) if config.data.validation else None
-    batches = TrainingBatches(config, boards, accelerator.num_processes, accelerator.process_index)
+    # Before processes join: preparing may take longer than they would wait. Only one of them does the work.
+    boards = Boards.load(prepare(config.data.train, config.data.prepared_dir, config.data.check_moves))
+    held_out = None
+    if config.data.validation:
+        held_out = Boards.from_parquet(config.data.validation, config.data.check_moves)
+
+    accelerator = make_accelerator(config)
+    is_main = accelerator.is_main_process
+    training_set = TrainingSet(
+        boards,
+        by_action=config.data.example == "action",
+        orient=config.data.orient,
+        pad_multiple=16 if config.training.compile else 1,  # compiled code likes few shapes
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+        num_micro_batches=config.training.gradient_accumulation_steps,
+    )
 
     tokenizer = ChessTokenizer(orient=config.data.orient)
     optimizers = make_optimizers(model, config.optimizer)
@@ -79,11 +93,11 @@ def train(config: Config) -> None:
             block.compile()
     wrapped, *optimizers = accelerator.prepare(model, *optimizers)
     average = WeightAverage(model, config.training.ema_decay)
-    accelerator.register_for_checkpointing(average)
+    accelerator.register_for_checkpointing(average, training_set)
 
     first_step = 0
     if checkpoint is not None:
-        accelerator.load_state(str(checkpoint))
+        load_checkpoint(accelerator, checkpoint)
         first_step = step_of(checkpoint)
     if is_main:
         log = RunLog(output_dir, first_step, config.training.steps, config.tensorboard)
@@ -97,7 +111,7 @@ def train(config: Config) -> None:
         )
 
     def evaluate(step: int) -> None:
-        """Evaluate on every process alike, so that none of them waits for weights that another holds."""
+        """Evaluate the averaged weights, in the precision of training, on every process alike."""
         limit = min(config.evaluation.boards or held_out.num_boards, held_out.num_boards)
         with average.applied():
             results = evaluate_actions(
@@ -106,7 +120,7 @@ def train(config: Config) -> None:
                 orient=config.data.orient,
                 batch_size=config.evaluation.batch_size,
                 device=accelerator.device,
-                indices=torch.arange(limit).numpy(),
+                indices=np.arange(limit),
             )
         if is_main:
             log.evaluation(step, results)
@@ -115,8 +129,9 @@ def train(config: Config) -> None:
     scale = accelerator.num_processes * config.training.gradient_accumulation_steps
     interruption = Interruption()
     model.train()
-    step = first_step
-    for step, (micro_batches, num_values) in batches.iterate(first_step, config.training.steps):
+    if held_out is not None and first_step == 0:
+        evaluate(0)
+    for step, (micro_batches, num_values) in training_set.iterate(first_step, config.training.steps):
         learning_rate = learning_rate_at(step, config.training)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -160,7 +175,7 @@ def train(config: Config) -> None:
         is_last = step == config.training.steps
         if held_out is not None and (is_last or step % config.evaluation.every == 0):
             evaluate(step)
-        stop = interruption.anywhere(accelerator)
+        stop = 0 if is_last else interruption.anywhere(accelerator)
         if is_last or stop or step % config.checkpoint.every == 0:
             save_checkpoint(accelerator, output_dir, step, config.checkpoint.keep)
             if is_main:
@@ -171,6 +186,7 @@ def train(config: Config) -> None:
             accelerator.end_training()
             sys.exit(128 + stop)  # what a shell expects of a program that a signal ended
 
+    interruption.forget()
     if is_main:
         with average.applied(), written_whole(output_dir / "model") as folder:
             model.save_pretrained(folder)
@@ -193,10 +209,15 @@ def make_accelerator(config: Config) -> Accelerator:
         kwargs_handlers=handlers,
         step_scheduler_with_optimizer=False,
     )
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and accelerator.distributed_type == DistributedType.NO:
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if several and accelerator.distributed_type == DistributedType.NO:
         raise InputError(
             "several processes were launched, but this accelerate setting does not synchronise them"
         )
+    known = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+    if accelerator.distributed_type not in known:
+        kind = accelerator.distributed_type.value
+        raise InputError(f"averaged weights are not made for {kind}: launch with --multi_gpu, or one process")
     return accelerator
 
 
@@ -265,47 +286,6 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     return config.final_learning_rate + (1 - config.final_learning_rate) * remaining
 
 
-class TrainingBatches:
-    """The batches of one process: which boards, a pure function of seed and step, and their arrays."""
-
-    def __init__(self, config: Config, boards: Boards, num_processes: int, process_index: int):
-        self.boards, self.config = boards, config
-        self.by_action = config.data.example == "action"
-        num_items = boards.num_action_values if self.by_action else boards.num_boards
-        self.order = BatchOrder(num_items, config.training.batch_size, config.seed)
-        self.shard_of = (num_processes, process_index, config.training.gradient_accumulation_steps)
-        try:
-            self.load(1)
-        except ValueError as error:
-            raise InputError(f"training.batch_size: {error}") from None
-
-    def load(self, step: int) -> tuple[list[dict[str, Tensor]], int]:
-        """Return this process's micro-batches of step 1, 2, …, and the number of all their action values."""
-        indices = self.order.batch_indices(step - 1)
-        if self.by_action:
-            lengths = torch.ones(len(indices), dtype=torch.int64).numpy()
-        else:
-            lengths = self.boards.lengths(indices)
-        collate = self.boards.pairs if self.by_action else self.boards.batch
-        micro_batches = [
-            collate(part, self.config.data.orient) for part in shard(indices, lengths, *self.shard_of)
-        ]
-        tensors = [
-            {name: torch.from_numpy(array) for name, array in batch.items()} for batch in micro_batches
-        ]
-        return tensors, int(lengths.sum())
-
-    def iterate(self, first_step: int, last_step: int) -> Iterator[tuple[int, tuple]]:
-        """Yield the steps after `first_step` up to `last_step` with their batches, loading one ahead."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = pool.submit(self.load, first_step + 1)
-            for step in range(first_step + 1, last_step + 1):
-                batch = ahead.result()
-                if step < last_step:
-                    ahead = pool.submit(self.load, step + 1)
-                yield step, batch
-
-
 class WeightAverage:
     """Exponential moving average of the weights, which is what is evaluated and saved."""
 
@@ -347,7 +327,9 @@ def find_checkpoint(config: Config, output_dir: Path) -> Path | None:
 
     Raises InputError if a new run would overwrite an old one, or an old one was started with other settings.
     """
-    checkpoints = sorted(output_dir.glob("checkpoints/step_*"), key=step_of)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"output_dir {output_dir} is a file: name a folder")
+    checkpoints = list_checkpoints(output_dir)
     if not config.resume:
         if (output_dir / "metrics.jsonl").exists() or checkpoints:
             remedy = "resume=true continues it, output_dir=FOLDER starts another"
@@ -355,24 +337,30 @@ def find_checkpoint(config: Config, output_dir: Path) -> Path | None:
         return None
     if not checkpoints:
         return None
-    newest = checkpoints[-1]
-    if not (newest / "model.safetensors").is_file():
-        raise InputError(
-            f"{newest} is not a checkpoint (it has no model.safetensors): delete it to use an older one"
-        )
-    if not (output_dir / "config.yaml").is_file():
-        raise InputError(f"{output_dir} has checkpoints, but not the config.yaml that they were made with")
     changed = differences(config, output_dir / "config.yaml")
     if changed:
         raise InputError(f"{output_dir} was started with other settings: {'; '.join(changed)}")
-    return newest
+    return checkpoints[-1]
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """List the folders checkpoints/step_N, oldest first."""
+    folders = output_dir.glob("checkpoints/step_*")
+    return sorted((folder for folder in folders if re.fullmatch(r"step_\d+", folder.name)), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    number = re.fullmatch(r"step_(\d+)", checkpoint.name)
-    if number is None:
-        raise InputError(f"{checkpoint} is not a checkpoint: expected step_ and a number")
-    return int(number[1])
+    return int(checkpoint.name.removeprefix("step_"))
+
+
+def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> None:
+    try:
+        accelerator.load_state(str(checkpoint))
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        problem = f"{checkpoint} is not a checkpoint, or damaged ({first_line(error)})"
+        raise InputError(f"{problem}: delete it to use an older one") from error
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: Path, step: int, keep: int) -> None:
@@ -387,24 +375,37 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, step: int, keep:
     if accelerator.is_main_process:
         remove(folder)
         unfinished.rename(folder)
-        for old in sorted(folder.parent.glob("step_*"), key=step_of)[:-keep]:
+        for old in list_checkpoints(output_dir)[:-keep]:
             shutil.rmtree(old)
 
 
 class Interruption:
-    """Remembers Ctrl-C and SIGTERM until the step is done; a second one ends the program at once."""
+    """Remembers Ctrl-C and SIGTERM until the step is done; a second one ends the program at once.
+
+    The end of accelerate's launcher counts as SIGTERM: it does not pass on the signal that ended it.
+    """
 
     def __init__(self):
         self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
+        is_launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+        self.launcher = os.getppid() if is_launched else None
+        self.earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in self.earlier:
             signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: object) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
 
+    def forget(self) -> None:
+        """Let signals end the program again as they did before."""
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
+
     def anywhere(self, accelerator: Accelerator) -> int:
         """Return the signal that any process received, 0 for none; all processes get the same answer."""
+        if self.launcher is not None and os.getppid() != self.launcher:
+            self.signal = self.signal or signal.SIGTERM
         if accelerator.num_processes > 1:
             received = torch.tensor([self.signal], device=accelerator.device)
             self.signal = int(accelerator.gather(received).max())

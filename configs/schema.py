@@ -4,6 +4,7 @@ A YAML file in configs/ sets what differs from these defaults; `key=value` on th
 fields, nested ones with dots: `training.steps=2000 optimizer.learning_rate=1e-3`.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,7 +68,7 @@ class OptimizerConfig:
     beta1: float = 0.9  # of AdamW
     beta2: float = 0.95
     eps: float = 1e-8
-    weight_decay: float = 0.0  # decoupled; on matrices, not on norms, biases and embeddings
+    weight_decay: float = 0.0  # decoupled; on the matrices of the blocks alone
     max_grad_norm: float = 1.0  # gradients are clipped to this norm, taken over all parameters
 
 
@@ -86,8 +87,10 @@ class TrainingConfig:
 
 @dataclass
 class EvaluationConfig:
-    every: int = 1000  # steps between evaluations on the validation boards; the last step always is one
-    boards: int | None = None  # evaluate on the first so many; all unless given
+    every: int = (
+        1000  # steps between evaluations on the validation boards, besides before the first and at the last
+    )
+    boards: int | None = None  # evaluate on the first so many; on all unless given
     batch_size: int = 64  # boards
 
 
@@ -116,7 +119,8 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
-# Settings that may differ when a run is resumed: those that cannot change its losses.
+# Settings that may differ when a run is resumed: those that cannot change its losses. The training data may
+# have moved; that it is the same is checked by what it holds.
 FREE_ON_RESUME = (
     "resume",
     "output_dir",
@@ -124,7 +128,10 @@ FREE_ON_RESUME = (
     "tensorboard",
     "evaluation",
     "checkpoint",
+    "data.train",
+    "data.validation",
     "data.prepared_dir",
+    "data.check_moves",
 )
 
 
@@ -151,7 +158,7 @@ def load_config(name: str, overrides: list[str]) -> Config:
         merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(overrides))
         source = str(path)
         config = OmegaConf.to_object(merged)
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     except MissingMandatoryValue as error:
         remedy = f"add it there, or {error.full_key}=VALUE on the command line"
@@ -169,8 +176,17 @@ def save_config(config: Config, path: Path) -> None:
 
 
 def differences(config: Config, path: Path) -> list[str]:
-    """List the settings that differ from those saved at `path` and may not, as "key: saved, now"."""
-    saved = _flatten(OmegaConf.to_container(OmegaConf.load(path)))
+    """List the settings that differ from those saved at `path` and may not, as "key: saved, now".
+
+    Raises InputError if `path` is not what `save_config` wrote.
+    """
+    try:
+        saved = _flatten(OmegaConf.to_container(OmegaConf.load(path)))
+    except (OSError, YAMLError, UnicodeDecodeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot read the settings that the run was started with ({reason})"
+        ) from None
     now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
     keys = sorted(saved.keys() | now.keys())
     fixed = [key for key in keys if not key.startswith(FREE_ON_RESUME)]
@@ -186,25 +202,49 @@ def _flatten(tree: dict, prefix: str = "") -> dict:
 
 def _check(config: Config, source: str) -> None:
     """Raise InputError for values that have the right type and cannot be meant."""
-    positive = {
+    optimizer, training, evaluation = config.optimizer, config.training, config.evaluation
+    at_least_one = {
         "log_every": config.log_every,
         "model.hidden_size": config.model.hidden_size,
+        "model.intermediate_size": config.model.intermediate_size,
         "model.num_hidden_layers": config.model.num_hidden_layers,
         "model.num_attention_heads": config.model.num_attention_heads,
-        "training.steps": config.training.steps,
-        "training.batch_size": config.training.batch_size,
-        "training.gradient_accumulation_steps": config.training.gradient_accumulation_steps,
-        "optimizer.learning_rate": config.optimizer.learning_rate,
-        "optimizer.max_grad_norm": config.optimizer.max_grad_norm,
-        "evaluation.every": config.evaluation.every,
-        "evaluation.batch_size": config.evaluation.batch_size,
+        "training.steps": training.steps,
+        "training.batch_size": training.batch_size,
+        "training.gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "evaluation.every": evaluation.every,
+        "evaluation.boards": evaluation.boards,
+        "evaluation.batch_size": evaluation.batch_size,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
     }
-    for key, value in positive.items():
-        if not value > 0:
-            raise InputError(f"{source}: {key} must be positive, not {value}")
-    if not 0 <= config.training.ema_decay < 1:
-        raise InputError(f"{source}: training.ema_decay must be in [0, 1), not {config.training.ema_decay}")
-    if config.training.warmup_steps > config.training.steps:
+    positive = {
+        "model.position_initializer_range": config.model.position_initializer_range,
+        "optimizer.learning_rate": optimizer.learning_rate,
+        "optimizer.muon_learning_rate": optimizer.muon_learning_rate,
+        "optimizer.eps": optimizer.eps,
+        "optimizer.max_grad_norm": optimizer.max_grad_norm,
+    }
+    not_negative = {
+        "seed": config.seed,
+        "optimizer.weight_decay": optimizer.weight_decay,
+        "training.warmup_steps": training.warmup_steps,
+    }
+    below_one = {
+        "optimizer.beta1": optimizer.beta1,
+        "optimizer.beta2": optimizer.beta2,
+        "training.ema_decay": training.ema_decay,
+    }
+    share = {"training.final_learning_rate": training.final_learning_rate}
+    for settings, is_allowed, expected in (
+        (at_least_one, lambda value: value >= 1, "at least 1"),
+        (positive, lambda value: 0 < value < math.inf, "positive"),
+        (not_negative, lambda value: 0 <= value < math.inf, "at least 0"),
+        (below_one, lambda value: 0 <= value < 1, "in [0, 1)"),
+        (share, lambda value: 0 <= value <= 1, "in [0, 1]"),
+    ):
+        for key, value in settings.items():
+            if value is not None and not is_allowed(value):
+                raise InputError(f"{source}: {key} must be {expected}, not {value}")
+    if training.warmup_steps > training.steps:
         raise InputError(f"{source}: training.warmup_steps exceeds training.steps")

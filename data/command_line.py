@@ -16,6 +16,11 @@ class InputError(ValueError):
     """Bad input. The message is one line: what is wrong, where, and the remedy."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind if it has none, to stand in an InputError."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def command(main: Callable[[], None]) -> None:
     """Run `main`; exit with status 2 on an InputError and 130 on Ctrl-C, each with one line on stderr.
 

@@ -35,10 +35,14 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise InputError if a file may not be written at `path`."""
+def check_output(path: str | Path, overwrite: bool) -> None:
+    """Raise InputError if a file cannot or may not be written at `path`; before work that would be lost."""
+    path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder: give --output the name of a file")
+        raise InputError(f"{path} is a folder: name a file in it")
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{path}: {nearest} is a file, not a folder: choose another place")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: choose another --output, or replace it with --overwrite")
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from data.chess.boards import Boards
 from data.command_line import command
+from data.files import check_output
 from eval.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
 from eval.calibration import Calibration, plot_reliability
 from eval.intervals import Z_95, mean_and_standard_error
@@ -21,7 +22,6 @@ from eval.options import (
     DTYPES,
     add_json_option,
     add_model_options,
-    check_output_file,
     positive_int,
     write_json,
 )
@@ -186,8 +186,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    check_output_file(arguments.json)
-    check_output_file(arguments.plot)
+    for path in filter(None, (arguments.json, arguments.plot)):
+        check_output(path, overwrite=True)
     boards = Boards.from_parquet(arguments.data)
     model, tokenizer = load_model(arguments.model, arguments.device, DTYPES[arguments.dtype])
     indices = np.arange(boards.num_boards)

@@ -76,4 +76,4 @@ def plot_reliability(table: list[dict], path: str | Path, title: str) -> None:
     )
     axes.legend(loc="upper left", frameon=False)
     with written_whole(path) as unfinished:
-        figure.savefig(unfinished, dpi=150)
+        figure.savefig(unfinished, dpi=150, format="png")

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 
-from data.command_line import InputError
+from data.command_line import InputError, first_line
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 
@@ -47,8 +47,8 @@ def load_model(
             name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
         tokenizer = ChessTokenizer.from_pretrained(name)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{name} cannot be loaded: {_first_line(error)}; save it again") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     # transformers fills weights that it cannot load with random numbers and only warns.
     absent = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
     if absent:
@@ -84,14 +84,10 @@ def _check_is_chess_model(name: str | Path) -> None:
         cached_file(name, "tokenizer_config.json")
     except (OSError, ValueError) as error:
         what = "cannot be loaded" if folder.is_dir() else "is neither a folder nor a model that the hub gives"
-        raise InputError(f"{name} {what}: {_first_line(error)}") from error
+        raise InputError(f"{name} {what}: {first_line(error)}") from error
     architectures = config.get("architectures") or ["nothing known"]
     if ValueTransformerForActionValue.__name__ not in architectures:
         raise InputError(
             f"{name} holds {architectures[0]}, not a model that values chess moves "
             f"({ValueTransformerForActionValue.__name__}): give another"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from data.command_line import InputError
 from data.files import written_whole
 
 
@@ -20,7 +19,7 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
-def add_model_options(parser: argparse.ArgumentParser, batch_size: int = 64) -> None:
+def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add --model, --device, --dtype and --batch-size."""
     parser.add_argument(
         "--model",
@@ -42,28 +41,15 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int = 64) -> 
     parser.add_argument(
         "--batch-size",
         type=positive_int,
-        default=batch_size,
+        default=64,
         metavar="BOARDS",
-        help=f"boards, each with all its moves, per forward pass; lower it if memory runs out ({batch_size})",
+        help="boards, each with all its moves, per forward pass; lower it if memory runs out (64)",
     )
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to this file")
-
-
-def check_output_file(path: str | None) -> None:
-    """Raise InputError if a file cannot be written at `path`; call it before work that would be lost."""
-    if path is None:
-        return
-    if Path(path).is_dir():
-        raise InputError(f"{path} is a folder: name a file in it")
-    for parent in Path(path).absolute().parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise InputError(f"{path}: {parent} is a file, not a folder: choose another place")
-            return
 
 
 def write_json(path: str | Path, results: dict) -> None:

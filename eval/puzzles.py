@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.command_line import command
+from data.files import check_output
 from eval.engines import Analysis, ValueEngine
 from eval.intervals import wilson_interval
 from eval.lichess_puzzles import Puzzle, read_puzzles
@@ -26,7 +27,6 @@ from eval.options import (
     DTYPES,
     add_json_option,
     add_model_options,
-    check_output_file,
     positive_int,
     write_json,
 )
@@ -141,7 +141,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    check_output_file(arguments.json)
+    if arguments.json:
+        check_output(arguments.json, overwrite=True)
     puzzles = read_puzzles(arguments.puzzles, arguments.limit)
     engine = ValueEngine(
         arguments.model,

@@ -34,7 +34,7 @@ class ActionValueOutput(ModelOutput):
     """What is predicted for each action; entries of padded actions mean nothing.
 
     loss: scalar float32, where `labels` were given. logits: (batch, num_actions, num_outputs).
-    value: (batch, num_actions) float32, the expected return.
+    value: (batch, num_actions) float32, the expected return, without gradient.
     """
 
     loss: Tensor | None = None
@@ -58,7 +58,7 @@ class ValueTransformerAttention(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         batch, length, width = hidden.shape
-        heads = (batch, length, -1, self.head_dim)
+        heads = (batch, length, width // self.head_dim, self.head_dim)
         query = self.query(hidden).view(heads).transpose(1, 2)  # (batch, heads, length, head_dim)
         key = self.key(hidden).view(heads).transpose(1, 2)
         value = self.value(hidden).view(heads).transpose(1, 2)
@@ -127,7 +127,6 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["ValueTransformerBlock"]
     _supports_sdpa = True
-    _supports_flex_attn = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -163,8 +162,8 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
     def forward(self, input_ids: Tensor, action_ids: Tensor | None = None) -> BaseModelOutput:
         """Return the hidden states of state and actions, (batch, length + num_actions, hidden_size).
 
-        `input_ids` (batch, length); `action_ids` (batch, num_actions), one action at most if attention is
-        full.
+        `input_ids` (batch, length) start with the token BOS; `action_ids` (batch, num_actions) are one action
+        at most if attention is full.
         """
         num_states = input_ids.shape[1]
         positions = torch.arange(num_states, device=input_ids.device)
@@ -242,13 +241,15 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             hidden = self.model(states, action_ids).last_hidden_state
             logits = self.head(hidden[:, states.shape[1] :])
         loss = None if labels is None else self.value_loss.loss(logits, labels, weight=action_ids >= 0)
-        return ActionValueOutput(loss=loss, logits=logits, value=self.value_loss.value(logits))
+        return ActionValueOutput(loss=loss, logits=logits, value=self.value_loss.value(logits.detach()))
 
     def _value_pairs(self, states: Tensor, action_ids: Tensor) -> Tensor:
         """Run every (state, action) pair as a sequence of its own, padding left out."""
         if action_ids.shape[1] == 1:
             return self.head(self.model(states, action_ids).last_hidden_state[:, -1:])
-        row, column = (action_ids >= 0).nonzero(as_tuple=True)
+        is_action = action_ids >= 0
+        is_action[0, 0] = True  # attention kernels refuse a batch of none
+        row, column = is_action.nonzero(as_tuple=True)
         hidden = self.model(states[row], action_ids[row, column, None]).last_hidden_state[:, -1]
         pair_logits = self.head(hidden)  # (pairs, num_outputs)
         logits = pair_logits.new_zeros(*action_ids.shape, self.value_loss.num_outputs)

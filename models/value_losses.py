@@ -9,17 +9,20 @@ Deep RL" (arXiv 2403.03950). This file needs torch alone; copy it into your own 
     value_loss.value(logits)                            # (...), expected return
 
 The range [v_min, v_max] is covered by K bins of width w = (v_max − v_min) / K. Their edges are e_k = v_min +
-k·w, k = 0 … K, and their centres z_i = v_min + (i + ½)·w. A network puts out K logits, its value is Σ
-softmax(logits)_i z_i, and its loss is the cross-entropy −Σ p_i log softmax(logits)_i against a target
-distribution p, whose gradient is simply softmax(logits) − p. The losses differ in p (section 3 of the paper):
+k·w for k = 0 … K, their centres z_i = v_min + (i + ½)·w for i = 0 … K − 1. A network puts out K logits, and
+its value is Σ softmax(logits)_i z_i. From a scalar return y a target distribution p is made. The loss is the
+cross-entropy −Σ p_i log softmax(logits)_i, and its gradient in the logits simply softmax(logits) − p. The
+losses differ in p:
 
     one_hot    p_i = 1 for the bin that holds y
-    hl_gauss   p_i = the mass in bin i of a Gaussian around y, truncated to the support (eq. 3.3)
-    two_hot    mass on the two nearest locations such that the mean is y (eq. 3.2)
-    c51        a distribution over returns of the next state, shifted and projected (Bellemare et al., 2017)
+    two_hot    mass on the two nearest locations, such that the mean is y
+    hl_gauss   p_i = the mass in bin i of a Gaussian around y, truncated to the range (Imani & White, 2018,
+               arXiv 1806.04613; eq. 3.3 of the paper, with the normaliser that is missing there)
+    c51        the distribution over returns of the next state, discounted, shifted by the reward, and
+               projected onto the support (Bellemare et al., 2017, arXiv 1707.06887)
 
-two_hot and c51 place their K locations z_i = v_min + i·Δ, Δ = (v_max − v_min) / (K − 1), so that the ends of
-the range are locations. Two baselines regress: mse (one output), and mse_softmax (K logits, squared error of
+two_hot and c51 place K locations z_i = v_min + i·Δ, Δ = (v_max − v_min) / (K − 1), so that the ends of the
+range are locations. Two baselines regress: mse (one output), and mse_softmax (K logits, squared error of
 their expected value), which shows that it is the cross-entropy that matters and not the representation.
 
 Numbers: targets are computed in float64 from bin coordinates, and returned in float32; logits are taken to
@@ -34,11 +37,11 @@ from torch import Tensor
 
 
 class ValueLoss:
-    """What all value losses share; each has `loss` and `value`, and the categorical ones `targets`.
+    """What all value losses share: a support, and the decoding of outputs into values.
 
-    `num_outputs` is the size of the network's last dimension. Shapes below: `outputs` (..., num_outputs),
-    `value` and `weight` (...). A `weight` of zero masks an item out: its gradient is exactly zero, whatever
-    its outputs and value are, non-finite numbers included.
+    `num_outputs` is the size of the network's last dimension. Shapes in all methods: `outputs` (...,
+    num_outputs), finite; `value` and `weight` (...). A `weight` of zero masks an item out: its gradient is
+    exactly zero, whatever stands there, NaN included.
     """
 
     def __init__(self, value_min: float, value_max: float, num_bins: int):
@@ -49,16 +52,17 @@ class ValueLoss:
         if num_bins < 2:
             raise ValueError(f"num_bins must be at least 2, got {num_bins}")
         self.value_min, self.value_max = float(value_min), float(value_max)
+        self.first_edge, self.last_edge = self.value_min, self.value_max
         self.num_bins = self.num_outputs = num_bins
 
     @property
     def width(self) -> float:
         """Distance between neighbouring entries of the support."""
-        return (self.value_max - self.value_min) / self.num_bins
+        return (self.last_edge - self.first_edge) / self.num_bins
 
     def support(self, device: torch.device | None = None) -> Tensor:
         """Return the values that the outputs stand for, (num_bins,) float32: the bins' centres."""
-        first, last = self.value_min + self.width / 2, self.value_max - self.width / 2
+        first, last = self.first_edge + self.width / 2, self.last_edge - self.width / 2
         return torch.linspace(first, last, self.num_bins, device=device, dtype=torch.float32)
 
     def value(self, outputs: Tensor) -> Tensor:
@@ -67,7 +71,11 @@ class ValueLoss:
         return (probs * self.support(outputs.device)).sum(dim=-1)
 
     def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return the mean loss over all items, weighted; a scalar in float32."""
+        """Return the mean loss over all items, weighted; a scalar in float32.
+
+        Raises ValueError for shapes that do not fit: broadcasting would silently compare every output with
+        every value.
+        """
         raise NotImplementedError
 
     def share_outside(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -75,9 +83,35 @@ class ValueLoss:
         outside = (value < self.value_min) | (value > self.value_max)
         return _weighted_mean(outside.float(), weight)
 
+    def _check_and_blank(
+        self, outputs: Tensor, value: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Check shapes, and replace masked items by zeros, so that not even a NaN reaches a gradient."""
+        if outputs.shape != (*value.shape, self.num_outputs):
+            shapes = f"outputs {tuple(outputs.shape)}, values {tuple(value.shape)}"
+            raise ValueError(
+                f"outputs must have the shape of the values and {self.num_outputs}; got {shapes}"
+            )
+        if weight is None:
+            return outputs, value
+        if weight.shape != value.shape:
+            raise ValueError(
+                f"weights {tuple(weight.shape)} must have the shape of values {tuple(value.shape)}"
+            )
+        masked = weight == 0
+        return outputs.masked_fill(masked[..., None], 0), value.masked_fill(masked, 0)
 
-class MSE(ValueLoss):
-    """Squared error of one output, the baseline of the paper."""
+
+class SoftmaxMSE(ValueLoss):
+    """Squared error of the expected value of a categorical distribution."""
+
+    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        outputs, value = self._check_and_blank(outputs, value, weight)
+        return _weighted_mean((self.value(outputs) - value).square(), weight)
+
+
+class MSE(SoftmaxMSE):
+    """Squared error of a single output, the baseline of the paper."""
 
     def __init__(self, value_min: float, value_max: float, num_bins: int):
         super().__init__(value_min, value_max, num_bins)
@@ -85,18 +119,6 @@ class MSE(ValueLoss):
 
     def value(self, outputs: Tensor) -> Tensor:
         return outputs.float().squeeze(-1)
-
-    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
-        outputs, value = _blank_masked(outputs, value, weight)
-        return _weighted_mean((self.value(outputs) - value).square(), weight)
-
-
-class SoftmaxMSE(ValueLoss):
-    """Squared error of the expected value of a categorical distribution."""
-
-    def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
-        outputs, value = _blank_masked(outputs, value, weight)
-        return _weighted_mean((self.value(outputs) - value).square(), weight)
 
 
 class CategoricalLoss(ValueLoss):
@@ -107,17 +129,26 @@ class CategoricalLoss(ValueLoss):
         raise NotImplementedError
 
     def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
-        outputs, value = _blank_masked(outputs, value, weight)
+        outputs, value = self._check_and_blank(outputs, value, weight)
         return self.cross_entropy(outputs, self.targets(value), weight)
 
     def cross_entropy(self, outputs: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return the mean cross-entropy against given distributions (..., num_bins), as c51 needs it."""
+        """Return the mean cross-entropy against given distributions (..., num_bins), as c51 needs it.
+
+        Raises ValueError unless both have the same shape.
+        """
+        if outputs.shape != targets.shape:
+            shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
+            raise ValueError(f"outputs and targets must have the same shape; got {shapes}")
+        if weight is not None:
+            masked = (weight == 0)[..., None]
+            outputs, targets = outputs.masked_fill(masked, 0), targets.masked_fill(masked, 0)
         log_probs = torch.log_softmax(outputs.float(), dim=-1)
         return _weighted_mean(-(targets * log_probs).sum(dim=-1), weight)
 
     def kl(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the loss less the entropy of the targets: zero for a perfect prediction of any target."""
-        outputs, value = _blank_masked(outputs, value, weight)
+        outputs, value = self._check_and_blank(outputs, value, weight)
         targets = self.targets(value)
         entropy = torch.special.entr(targets).sum(dim=-1)
         return self.cross_entropy(outputs, targets, weight) - _weighted_mean(entropy, weight)
@@ -136,13 +167,14 @@ class OneHot(CategoricalLoss):
 
 
 class HLGauss(CategoricalLoss):
-    """The histogram of a Gaussian around the value, truncated to the support: smoothing that knows distance.
+    """The histogram of a Gaussian around the value: bins get less mass the farther they are from it.
 
-    p_i = [Φ((e_{i+1} − y)/σ) − Φ((e_i − y)/σ)] / [Φ((e_K − y)/σ) − Φ((e_0 − y)/σ)],   Φ the normal cdf.
+    p_i = [Φ((e_{i+1} − y)/σ) − Φ((e_i − y)/σ)] / [Φ((e_K − y)/σ) − Φ((e_0 − y)/σ)],   Φ the normal cdf,
 
-    σ is `sigma_ratio` bin widths, or `sigma` in units of the value. With σ = 0.75 w some six bins carry mass,
-    and the mean of p is y to 5e-6 w, except near the ends of the range, where truncation pulls it inwards: at
-    y = v_max by 0.69 w, and by more than 0.01 w within two bins. Two cures:
+    e_k the edges of the support. σ is `sigma_ratio` bin widths, or `sigma` in units of the value. With σ =
+    0.75 w some six bins carry mass, and the mean of p is y to 5e-6 w, except near the ends of the range,
+    where truncation pulls it inwards: at y = v_max by 0.69 w, and by more than 0.01 w within two bins. Two
+    cures:
 
     - `padding` widens the support by that many σ on each side (the same number of bins, so wider ones): with
       3 the bias at v_max is −0.004 w;
@@ -164,8 +196,7 @@ class HLGauss(CategoricalLoss):
         if padding < 0:
             raise ValueError(f"padding must not be negative, got {padding}")
         if sigma is None:
-            # With padding, σ = ratio · w depends on the width w that it widens: solve K·w = range +
-            # 2·padding·σ.
+            # With padding, σ = ratio · w and w depend on each other: K·w = range + 2·padding·σ.
             unpadded_bins = num_bins - 2 * padding * sigma_ratio
             if unpadded_bins <= 0:
                 raise ValueError(
@@ -178,14 +209,6 @@ class HLGauss(CategoricalLoss):
         self.first_edge = self.value_min - padding * sigma
         self.last_edge = self.value_max + padding * sigma
         self.match_mean = match_mean
-
-    @property
-    def width(self) -> float:
-        return (self.last_edge - self.first_edge) / self.num_bins
-
-    def support(self, device: torch.device | None = None) -> Tensor:
-        first, last = self.first_edge + self.width / 2, self.last_edge - self.width / 2
-        return torch.linspace(first, last, self.num_bins, device=device, dtype=torch.float32)
 
     @torch.no_grad()
     def targets(self, value: Tensor) -> Tensor:
@@ -215,7 +238,7 @@ class TwoHot(CategoricalLoss):
         lower, upper_share = self._split(value)
         # On a grid of 2^-24 both shares are exact in float32: they sum to 1, and the mean is kept to 3e-8 Δ.
         upper_share = (torch.round(upper_share * 2**24) / 2**24).float()
-        targets = torch.zeros(*value.shape, self.num_bins, device=value.device)
+        targets = torch.zeros(*value.shape, self.num_bins, dtype=torch.float32, device=value.device)
         targets.scatter_(-1, lower[..., None], 1 - upper_share[..., None])
         targets.scatter_(-1, lower[..., None] + 1, upper_share[..., None])
         return targets.to(device)
@@ -298,9 +321,12 @@ def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> Tensor:
 
     `centre` (...) and `sigma` are in bins; all is float64.
     """
+    # Farther out than this, neighbouring edges would become equal in float64.
+    centre = centre.clamp(-1e9, num_bins + 1e9)
     edges = torch.arange(num_bins + 1, dtype=torch.float64, device=centre.device)
     z = (edges - centre[..., None]) / sigma
     mass = torch.erf(z / math.sqrt(2)).diff(dim=-1)
+    # Up to 4σ outside, the total is above 1e-5 and the difference good to 1e-11 of it.
     far_outside = torch.maximum(z[..., 0], -z[..., -1]) > 4
     if far_outside.any():
         mass[far_outside] = _tail_mass(z[far_outside])
@@ -310,9 +336,9 @@ def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> Tensor:
 def _tail_mass(z: Tensor) -> Tensor:
     """Return the mass between edges that all lie far to one side of the Gaussian, up to a factor per row.
 
-    There the plain difference of cdfs is 0 / 0, which public implementations turn into a target of zeros, and
-    so into no gradient. The logarithm of the tail is exact, and the largest is taken out before the
-    exponential.
+    There differences of cdfs vanish, and dividing by their total gives 0 / 0, which public implementations
+    turn into a target of zeros, and so into no gradient. The logarithm of the tail is exact, and the largest
+    is taken out before the exponential.
     """
     log_tail = torch.special.log_ndtr(-z.abs())
     return (log_tail - log_tail.amax(dim=-1, keepdim=True)).exp().diff(dim=-1).abs()
@@ -329,8 +355,9 @@ def _match_mean(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
     bins = torch.arange(num_bins, dtype=torch.float64, device=mean.device) + 0.5
     target = mean.clamp(first + tolerance, last - tolerance).flatten()
     solution = target.clone()
-    # Beyond `reach` the mean is within the tolerance of an outer centre: mass falls by exp(-reach / σ²) a
-    # bin.
+    # A centre lies at most this far from its mean. With a wide Gaussian far outside, the mass falls by a
+    # factor exp(distance / σ²) per bin, and by 1 / tolerance at the last term; with a narrow one, 40σ are
+    # certainty.
     reach = 1 + 40 * sigma + sigma**2 * math.log(1 / tolerance)
 
     rows = torch.arange(len(target), device=mean.device)  # those not solved yet
@@ -364,8 +391,9 @@ def _round_keeping_sum(probs: Tensor) -> Tensor:
     """Round float64 probabilities (..., num_bins) to float32 such that they still sum to 1 to some 1e-10.
 
     Plain rounding leaves the sum off by some 3e-8, and so the mean, in a thousand bins, by 3e-5 of a bin. The
-    difference goes to a small probability, whose float32 neighbours are close: the largest below 2e-3, or
-    else the smallest above, but never the largest of all, nor one so small that it could turn negative.
+    difference goes to a small probability, whose float32 neighbours are close: the largest below 2e-3, where
+    they are 1e-10 apart, or else the smallest above, and never the largest of all. Probabilities below 1e-6,
+    which the difference could turn negative, are the last choice.
     """
     rounded = probs.float()
     lost = 1 - rounded.double().sum(dim=-1, keepdim=True)
@@ -379,14 +407,6 @@ def _to_float64(value: Tensor) -> tuple[Tensor, torch.device]:
     """Return the tensor in float64, on the CPU if its device has none (Apple's), and its first device."""
     device = value.device
     return value.detach().to("cpu" if device.type == "mps" else device).double(), device
-
-
-def _blank_masked(outputs: Tensor, value: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Replace masked items by zeros, so that not even a NaN among them reaches a gradient."""
-    if weight is None:
-        return outputs, value
-    masked = weight == 0
-    return outputs.masked_fill(masked[..., None], 0), value.masked_fill(masked, 0)
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:

@@ -24,7 +24,7 @@ def start_command(module: str, *arguments: object, **environment: str) -> subpro
 def run_command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
     """Run `python -m module` to its end."""
     process = start_command(module, *arguments, **environment)
-    stdout, stderr = process.communicate()
+    stdout, stderr = process.communicate(timeout=1800)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 

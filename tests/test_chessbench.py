@@ -19,7 +19,6 @@ from data.command_line import InputError
 from tests.commands import REPOSITORY, assert_input_error, run_command
 
 
-pytest.importorskip("bagz")
 FIXTURES = Path(__file__).parent / "fixtures" / "chessbench"
 ACTION_VALUES = FIXTURES / "action_value_data.bag"
 CHESSBENCH = "data.chess.chessbench"

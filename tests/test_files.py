@@ -53,6 +53,8 @@ def test_a_file_does_not_replace_a_folder(tmp_path):
     assert (folder / "letter").exists()
     with pytest.raises(InputError, match="is a folder"):
         check_output(folder, overwrite=True)
+    with pytest.raises(InputError, match="letter is a file, not a folder"):
+        check_output(folder / "letter" / "page", overwrite=True)
 
 
 def test_bad_input_ends_a_command_with_status_2_and_one_line(capsys):

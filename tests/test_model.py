@@ -27,6 +27,11 @@ def small_model(**settings) -> ValueTransformerForActionValue:
     return ValueTransformerForActionValue(ValueTransformerConfig(**sizes | settings)).eval()
 
 
+def with_start(boards: torch.Tensor) -> torch.Tensor:
+    """The states that the backbone takes: BOS first."""
+    return torch.cat([torch.zeros_like(boards[:, :1]), boards], dim=1)
+
+
 def random_inputs(num_actions: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     boards = torch.randint(31, (3, 77), generator=generator)
@@ -103,11 +108,12 @@ def test_an_action_does_not_depend_on_the_other_actions(attention, action_embedd
 def test_an_action_depends_on_every_board_token(attention):
     model = small_model(attention=attention, action_embedding="table")
     boards, actions = random_inputs()
-    changed = boards.clone()
-    changed[:, 40] = (changed[:, 40] + 1) % 31
     with torch.no_grad():
-        difference = (model(boards, actions).value - model(changed, actions).value).abs()
-    assert (difference > 1e-6).all()
+        logits = model(boards, actions).logits
+        for place in range(77):
+            changed = boards.clone()
+            changed[:, place] = (changed[:, place] + 1) % 31
+            assert ((model(changed, actions).logits - logits).abs().amax(-1) > 1e-6).all()
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
@@ -115,7 +121,8 @@ def test_an_action_depends_on_every_board_token(attention):
 def test_causal_never_lets_a_later_token_change_an_earlier_one(with_actions, kernel):
     model = small_model(attention="causal", action_embedding="table").model
     model.set_attn_implementation(kernel)
-    states, actions = random_inputs()
+    boards, actions = random_inputs()
+    states = with_start(boards)
     changed = states.clone()
     changed[:, 40:] = (changed[:, 40:] + 7) % 31
     inputs = (actions,) if with_actions else ()
@@ -129,19 +136,19 @@ def test_causal_never_lets_a_later_token_change_an_earlier_one(with_actions, ker
 @pytest.mark.parametrize("attention", ["full", "prefix"])
 def test_in_full_and_prefix_a_later_token_changes_earlier_ones(attention):
     model = small_model(attention=attention).model
-    states, _ = random_inputs()
+    states = with_start(random_inputs()[0])
     changed = states.clone()
-    changed[:, 76] = (changed[:, 76] + 1) % 31
+    changed[:, 77] = (changed[:, 77] + 1) % 31
     with torch.no_grad():
         difference = model(states).last_hidden_state - model(changed).last_hidden_state
-    assert (difference[:, :76].abs().amax(-1) > 1e-6).all()
+    assert (difference[:, :77].abs().amax(-1) > 1e-6).all()
 
 
 @pytest.mark.parametrize("attention", ["prefix", "causal"])
 def test_the_board_does_not_see_the_actions(attention):
     model = small_model(attention=attention).model
     boards, actions = random_inputs()
-    states = torch.cat([torch.zeros(3, 1, dtype=torch.long), boards], dim=1)
+    states = with_start(boards)
     with torch.no_grad():
         torch.testing.assert_close(
             model(states, actions).last_hidden_state[:, :78],
@@ -197,7 +204,7 @@ def test_a_position_and_its_colour_mirrored_twin_have_identical_values():
 def test_board_action_embedding_knows_what_stands_on_the_squares():
     """The same move of another piece differs before any attention; with a table it does not."""
     boards, actions = random_inputs(1)
-    states = torch.cat([torch.zeros(3, 1, dtype=torch.long), boards], dim=1)
+    states = with_start(boards)
     changed = states.clone()
     start = small_model().model.action_squares[actions[:, 0], 0] + 1
     changed[torch.arange(3), start] = (changed[torch.arange(3), start] + 1) % 31
@@ -225,6 +232,14 @@ def test_every_value_loss_trains_the_model(name):
     assert losses[-1] < losses[0]
     assert (output.value - labels)[is_move].abs().mean() < 0.05
     assert output.value.dtype == torch.float32
+
+
+def test_a_batch_of_nothing_but_padding_has_no_loss():
+    for attention in ATTENTIONS:
+        output = small_model(attention=attention)(
+            random_inputs()[0], torch.full((3, 2), -100), labels=torch.zeros(3, 2)
+        )
+        assert output.loss == 0 and output.value.isfinite().all()
 
 
 def test_loss_ignores_padded_actions():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,61 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from configs.schema import OptimizerConfig, TrainingConfig
 from data.files import remove
 from eval.loading import load_model
+from models.configuration_value_transformer import ValueTransformerConfig
+from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+from train import WeightAverage, learning_rate_at, make_optimizers
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
+ATTENTION = ("query", "key", "value", "output")
+MATRICES = [f"attention.{name}" for name in ATTENTION] + [f"feed_forward.{n}" for n in ("gate", "up", "down")]
+
+
+def test_the_learning_rate_rises_and_falls_as_configured():
+    def rates(decay: str, final: float = 0.0) -> list[float]:
+        config = TrainingConfig(steps=8, warmup_steps=4, decay=decay, final_learning_rate=final)
+        return [learning_rate_at(step, config) for step in range(1, 9)]
+
+    assert rates("constant") == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert rates("linear") == [0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0]
+    assert rates("cosine")[4:] == pytest.approx([0.853553, 0.5, 0.146447, 0], abs=1e-6)
+    assert rates("linear", final=0.2)[4:] == pytest.approx([0.8, 0.6, 0.4, 0.2])
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest(name):
+    config = ValueTransformerConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    model = ValueTransformerForActionValue(config)
+    optimizers = make_optimizers(model, OptimizerConfig(name=name, weight_decay=0.1))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert sorted(names[id(p)] for group in groups for p in group["params"]) == sorted(names.values())
+    decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == {f"model.blocks.{layer}.{matrix}.weight" for layer in range(2) for matrix in MATRICES}
+    if name == "muon":
+        muon = optimizers[0].param_groups[0]["params"]
+        assert isinstance(optimizers[0], torch.optim.Muon) and {names[id(p)] for p in muon} == decayed
+
+
+def test_the_average_follows_the_weights_and_is_applied_for_a_while():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    average = WeightAverage(model, decay=0.5)
+    expected = 0.0
+    for step in range(1, 30):
+        torch.nn.init.constant_(model.weight, step)
+        average.update(step)
+        decay = min(0.5, step / (step + 10))
+        expected = decay * expected + (1 - decay) * step
+        with average.applied():
+            assert model.weight.item() == pytest.approx(expected)
+        assert model.weight.item() == step
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +81,12 @@ def settings(tmp_path_factory) -> list[str]:
         "model.num_hidden_layers=1",
         "model.num_attention_heads=2",
         "value_loss.num_bins=16",
-        "training.steps=12",
+        "training.steps=40",
         "training.batch_size=8",
         "training.gradient_accumulation_steps=1",
         "training.warmup_steps=2",
         "training.precision=fp32",
-        "evaluation.every=6",
-        "evaluation.boards=40",
+        "evaluation.every=10",
         "checkpoint.every=4",
         "log_every=1",
         "tensorboard=false",
@@ -78,23 +126,25 @@ def test_a_run_leaves_model_checkpoints_configuration_metrics_and_curves(finishe
     names = {path.name for path in finished_run.iterdir()}
     assert names == {"model", "checkpoints", "config.yaml", "metrics.jsonl", "curves.png", "tensorboard"}
     assert sorted(p.name for p in (finished_run / "checkpoints").iterdir()) == [
-        "step_0000008",
-        "step_0000012",
+        "step_0000036",
+        "step_0000040",
     ]
-    assert list(read_losses(finished_run)) == list(range(1, 13))
+    assert list(read_losses(finished_run)) == list(range(1, 41))
     model, tokenizer = load_model(finished_run / "model", "cpu")
     assert model.config.hidden_size == 16 and tokenizer.orient
     printed = (finished_run.parent / "stdout").read_text()
-    pattern = r"step  7/12  loss \d+\.\d{4}  kl \d+\.\d{4}  lr \S+  \S+ action-values/s  eta .+"
+    pattern = r"step  7/40  loss \d+\.\d{4}  kl \d+\.\d{4}  lr \S+  \S+ action-values/s  eta .+"
     assert re.search(pattern, printed)
 
 
 def test_the_averaged_weights_are_saved(finished_run):
     model, _ = load_model(finished_run / "model", "cpu")
-    last = finished_run / "checkpoints/step_0000012"
+    last = finished_run / "checkpoints/step_0000040"
     averages = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)["averages"]
-    for parameter, average in zip(model.parameters(), averages, strict=True):
+    raw = load_file(last / "model.safetensors")
+    for (name, parameter), average in zip(model.named_parameters(), averages, strict=True):
         assert torch.equal(parameter, average)
+        assert not torch.equal(parameter, raw[name])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +152,7 @@ def test_the_averaged_weights_are_saved(finished_run):
 )
 def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_run, tmp_path, number, status):
     arguments = [*settings, f"output_dir={tmp_path}/run"]
-    stopped = run_until(arguments, r"step +6/12", number)
+    stopped = run_until(arguments, r"step +5/40", number)
     assert stopped.returncode == status
     assert "Traceback" not in stopped.stderr
     if number != signal.SIGKILL:
@@ -120,13 +170,37 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
 def adamw_losses(settings, tmp_path_factory) -> dict[int, float]:
     """For comparisons up to rounding: Muon's bfloat16 iterations would amplify it."""
     output_dir = tmp_path_factory.mktemp("adamw") / "run"
-    result = run_command("train", *settings, f"output_dir={output_dir}", "optimizer.name=adamw")
+    changes = ["optimizer.name=adamw", "training.steps=12"]
+    result = run_command("train", *settings, f"output_dir={output_dir}", *changes)
     assert result.returncode == 0, result.stderr
     return read_losses(output_dir)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number):
+    """SIGTERM reaches the launcher alone, Ctrl-C all processes of the terminal."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", *settings]
+    launch += [f"output_dir={tmp_path}/run", "training.steps=100000", "evaluation.every=100000"]
+    process = subprocess.Popen(
+        launch,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    for text in process.stdout:
+        if re.search(r"step +5/", text):
+            process.terminate() if number == signal.SIGTERM else os.killpg(process.pid, number)
+            break
+    rest = process.stdout.read()  # ends when the last process has ended
+    assert re.search(r"interrupted after step \d+ and saved", rest)
+    assert list((tmp_path / "run/checkpoints").glob("step_*"))
+
+
 def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_path):
-    changes = ["optimizer.name=adamw", "training.gradient_accumulation_steps=4"]
+    changes = ["optimizer.name=adamw", "training.steps=12", "training.gradient_accumulation_steps=4"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
@@ -135,7 +209,7 @@ def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_p
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(settings, adamw_losses, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
-    launch += ["--main_process_port=0", "train.py", *settings, "optimizer.name=adamw"]
+    launch += ["--main_process_port=0", "train.py", *settings, "optimizer.name=adamw", "training.steps=12"]
     launch += [f"output_dir={tmp_path}/run"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     result = subprocess.run(launch, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
@@ -146,7 +220,12 @@ def test_two_processes_learn_what_one_does(settings, adamw_losses, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        ["value_loss.name=mse", "optimizer.name=adamw", "training.decay=cosine", "training.ema_decay=0"],
+        [
+            "value_loss.name=mse",
+            "optimizer.name=adamw",
+            "training.decay=cosine",
+            "training.ema_decay=0",
+        ],
         ["model.attention=causal", "value_loss.name=two_hot", "training.precision=bf16"],
         ["model.activation_checkpointing=true", "value_loss.match_mean=true", "training.decay=constant"],
     ],
@@ -158,10 +237,17 @@ def test_other_settings_train_too(settings, tmp_path, changes):
     assert len(read_losses(tmp_path / "run")) == 4
 
 
+def test_a_loss_that_is_not_finite_ends_the_run(settings, tmp_path):
+    changes = ["optimizer.name=adamw", "optimizer.learning_rate=1e30", "training.warmup_steps=0"]
+    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
+    assert result.returncode == 1
+    assert re.fullmatch(r"the loss is nan at step \d+: lower optimizer.learning_rate.*\n", result.stderr)
+
+
 def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
-    sizes = [setting for setting in settings if not setting.startswith(("--config", "evaluation.boards"))]
+    sizes = [setting for setting in settings if not setting.startswith("--config")]
     arguments = ["--config=chessbench_9m.yaml", *sizes, f"output_dir={tmp_path}/run", "training.steps=4"]
-    result = run_command("train", *arguments, "evaluation.boards=4", "training.warmup_steps=0")
+    result = run_command("train", *arguments, "evaluation.boards=20")
     assert result.returncode == 0, result.stderr
     model, tokenizer = load_model(tmp_path / "run/model", "cpu")
     assert (model.config.attention, model.config.action_embedding, tokenizer.orient) == (
@@ -173,7 +259,7 @@ def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
 
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses(settings, adamw_losses, tmp_path):
-    changes = ["optimizer.name=adamw", "training.compile=true"]
+    changes = ["optimizer.name=adamw", "training.steps=12", "training.compile=true"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-4)
@@ -193,10 +279,19 @@ def test_resuming_with_other_settings_is_refused_with_the_differences(settings, 
     assert_input_error(result, "seed: 0, now 1", "training.batch_size: 8, now 16")
 
 
-def test_a_folder_that_is_no_checkpoint_is_named(settings, tmp_path):
-    (tmp_path / "run/checkpoints/step_0000004").mkdir(parents=True)
+def test_a_damaged_checkpoint_is_named(settings, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    weights = tmp_path / "run/checkpoints/step_0000040/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", "resume=true")
-    assert_input_error(result, "step_0000004 is not a checkpoint", "delete it")
+    assert_input_error(result, "step_0000040 is not a checkpoint, or damaged", "delete it")
+
+
+def test_resuming_on_other_boards_is_refused(settings, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    changes = [f"data.train={SAMPLE.parent}/train_boards.parquet", f"data.prepared_dir={tmp_path}/prepared"]
+    result = run_command("train", *settings, *changes, f"output_dir={tmp_path}/run", "resume=true")
+    assert_input_error(result, "data.train does not hold the boards")
 
 
 @pytest.mark.parametrize(

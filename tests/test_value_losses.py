@@ -76,8 +76,9 @@ def test_hl_gauss_with_sigma_off_by_root_two_would_be_noticed():
     assert np.abs(off - true_hl_gauss(values, 0.0, 1.0, 16, 0.75 / 16)).max() > 0.01
 
 
-def test_hl_gauss_far_outside_puts_all_mass_in_the_outer_bin():
-    targets = unit_loss("hl_gauss").targets(torch.tensor([-1e4, 1e4]))
+@pytest.mark.parametrize("value", [1e4, 1e14, 3e38, math.inf])
+def test_hl_gauss_far_outside_puts_all_mass_in_the_outer_bin(value):
+    targets = unit_loss("hl_gauss").targets(torch.tensor([-value, value]))
     assert targets[0, 0] == 1 and targets[1, -1] == 1
 
 
@@ -232,6 +233,43 @@ def test_masked_items_change_nothing_even_if_they_are_not_finite(name):
     masked.backward()
     torch.testing.assert_close(masked, alone)
     assert (outputs.grad[4:] == 0).all() and outputs.grad.isfinite().all()
+
+
+def test_masked_items_change_nothing_in_the_cross_entropy_with_given_distributions():
+    loss = c51_loss()
+    outputs, targets = torch.randn(3, 21), torch.full((3, 21), 1 / 21)
+    alone = loss.cross_entropy(outputs[:2], targets[:2])
+    outputs[2], targets[2] = math.nan, math.nan
+    outputs.requires_grad_()
+    masked = loss.cross_entropy(outputs, targets, weight=torch.tensor([1, 1, 0]))
+    masked.backward()
+    torch.testing.assert_close(masked, alone)
+    assert (outputs.grad[2] == 0).all() and outputs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", VALUE_LOSSES)
+def test_shapes_that_do_not_fit_are_refused_instead_of_broadcast(name):
+    loss = unit_loss(name)
+    outputs = torch.randn(8, loss.num_outputs)
+    with pytest.raises(ValueError, match=r"outputs \(8, \d+\), values \(8, 1\)"):
+        loss.loss(outputs, torch.rand(8, 1))
+    with pytest.raises(ValueError, match="must have the shape of the values"):
+        loss.loss(torch.randn(8, 3), torch.rand(8))
+    with pytest.raises(ValueError, match="weights"):
+        loss.loss(outputs, torch.rand(8), weight=torch.ones(8, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", CATEGORICAL)
+def test_targets_are_float32_whatever_the_default_dtype(name, dtype):
+    values = torch.rand(5)
+    expected = unit_loss(name).targets(values)
+    torch.set_default_dtype(dtype)
+    try:
+        targets = unit_loss(name).targets(values)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert targets.dtype == torch.float32 and torch.equal(targets, expected)
 
 
 @pytest.mark.parametrize("name", VALUE_LOSSES)

@@ -134,7 +134,8 @@ def label(engine: Stockfish, fen: str, nodes_per_move: int) -> tuple[list[str], 
 
 def selfplay_positions(engine: Stockfish, game: int, seed: int, per_game: int) -> list[str]:
     """Return positions sampled from game number `game` of self-play."""
-    return sample_game(play_game(engine, seed, game), per_game, random.Random(f"sample {seed} {game}"))
+    game_played = play_game(engine, seed, game, resign=True)
+    return sample_game(game_played, per_game, random.Random(f"sample {seed} {game}"))
 
 
 def _positions(arguments: argparse.Namespace, work: UnfinishedWork) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.chess.checked_rows import read_chunks
 from data.chess.preparation import VERSION, read_meta
-from data.command_line import InputError
+from data.command_line import InputError, first_line
 from models.tokenization_chess import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
 
 
@@ -37,8 +37,12 @@ class Boards:
         if read_meta(folder).get("version") != VERSION:
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         names = ("tokens", "actions", "win_probs", "offsets")
-        # As plain arrays: the memmap class slows small gathers down.
-        return cls(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names))
+        try:
+            # As plain arrays: the memmap class slows small gathers down.
+            return cls(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names))
+        except (OSError, ValueError) as error:
+            reason = first_line(error)
+            raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made anew") from None
 
     @property
     def num_boards(self) -> int:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import SCHEMA
-from data.command_line import InputError
+from data.command_line import InputError, first_line
 from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
 
 
@@ -93,7 +93,7 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({_first_line(error)})") from None
+        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
     for expected in SCHEMA:
         index = file.schema_arrow.get_field_index(expected.name)
         found = file.schema_arrow.field(index).type if index >= 0 else "missing"
@@ -115,10 +115,6 @@ def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
     return pa.types.is_string(found) or pa.types.is_large_string(found)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _read_columns(path: Path, file: pq.ParquetFile) -> Iterator[tuple[str, int, _Columns]]:
     """Yield file name, number of the first row, and columns of consecutive rows."""
     batches = file.iter_batches(ROWS_PER_CHUNK, columns=SCHEMA.names)
@@ -127,7 +123,7 @@ def _read_columns(path: Path, file: pq.ParquetFile) -> Iterator[tuple[str, int, 
         try:
             batch = next(batches, None)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged after row {first_row} ({_first_line(error)})") from None
+            raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
         if batch is None:
             return
         try:

@@ -94,9 +94,13 @@ class UnfinishedWork:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for log in self._logs:
             log.close()
+        is_empty = not any(path.stat().st_size for path in self.folder.glob("*.jsonl"))
+        if kind is InputError and is_empty:
+            # Nothing was finished: with the input mended, the same command should start anew.
+            self.remove()
         self._lock.close()
 
     def log(self, name: str) -> ResultLog:
