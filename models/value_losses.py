@@ -8,11 +8,11 @@ Deep RL" (arXiv 2403.03950). This file needs torch alone; copy it into your own 
     value_loss.loss(logits, returns).backward()         # returns: (...)
     value_loss.value(logits)                            # (...), expected return
 
-The range [v_min, v_max] is covered by K bins of width w = (v_max − v_min) / K. Their edges are e_k = v_min +
-k·w for k = 0 … K, their centres z_i = v_min + (i + ½)·w for i = 0 … K − 1. A network puts out K logits, and
-its value is Σ softmax(logits)_i z_i. From a scalar return y a target distribution p is made. The loss is the
-cross-entropy −Σ p_i log softmax(logits)_i, and its gradient in the logits simply softmax(logits) − p. The
-losses differ in p:
+The range [v_min, v_max] is covered by K bins of width w = (v_max − v_min) / K. Their edges are
+e_k = v_min + k·w for k = 0 … K, their centres z_i = v_min + (i + ½)·w for i = 0 … K − 1. A network puts out
+K logits, and its value is Σ softmax(logits)_i z_i. From a scalar return y a target distribution p is made.
+The loss is the cross-entropy −Σ p_i log softmax(logits)_i, and its gradient in the logits is simply
+softmax(logits) − p. The losses differ in p:
 
     one_hot    p_i = 1 for the bin that holds y
     two_hot    mass on the two nearest locations, such that the mean is y
@@ -39,9 +39,9 @@ from torch import Tensor
 class ValueLoss:
     """What all value losses share: a support, and the decoding of outputs into values.
 
-    `num_outputs` is the size of the network's last dimension. Shapes in all methods: `outputs` (...,
-    num_outputs), finite; `value` and `weight` (...). A `weight` of zero masks an item out: its gradient is
-    exactly zero, whatever stands there, NaN included.
+    `num_outputs` is the size of the network's last dimension. Shapes in all methods: `outputs`
+    (..., num_outputs), finite; `value` and `weight` (...). No gradient flows into `value`. A `weight` of zero
+    masks an item out: its gradient is exactly zero, whatever stands there, NaN included.
     """
 
     def __init__(self, value_min: float, value_max: float, num_bins: int):
@@ -86,7 +86,8 @@ class ValueLoss:
     def _check_and_blank(
         self, outputs: Tensor, value: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Check shapes, and replace masked items by zeros, so that not even a NaN reaches a gradient."""
+        """Check shapes, detach values, and blank masked items, so that not even a NaN reaches a gradient."""
+        value = value.detach()
         if outputs.shape != (*value.shape, self.num_outputs):
             shapes = f"outputs {tuple(outputs.shape)}, values {tuple(value.shape)}"
             raise ValueError(
@@ -107,7 +108,7 @@ class SoftmaxMSE(ValueLoss):
 
     def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
         outputs, value = self._check_and_blank(outputs, value, weight)
-        return _weighted_mean((self.value(outputs) - value).square(), weight)
+        return _weighted_mean((self.value(outputs) - value.float()).square(), weight)
 
 
 class MSE(SoftmaxMSE):
@@ -171,10 +172,10 @@ class HLGauss(CategoricalLoss):
 
     p_i = [Φ((e_{i+1} − y)/σ) − Φ((e_i − y)/σ)] / [Φ((e_K − y)/σ) − Φ((e_0 − y)/σ)],   Φ the normal cdf,
 
-    e_k the edges of the support. σ is `sigma_ratio` bin widths, or `sigma` in units of the value. With σ =
-    0.75 w some six bins carry mass, and the mean of p is y to 5e-6 w, except near the ends of the range,
-    where truncation pulls it inwards: at y = v_max by 0.69 w, and by more than 0.01 w within two bins. Two
-    cures:
+    e_k the edges of the support. σ is `sigma_ratio` bin widths, or `sigma` in units of the value.
+    With σ = 0.75 w some six bins carry mass, and the mean of p is y to 5e-6 w, except near the ends of the
+    range, where truncation pulls it inwards: at y = v_max by 0.69 w, and by more than 0.01 w within two bins.
+    Two cures:
 
     - `padding` widens the support by that many σ on each side (the same number of bins, so wider ones): with
       3 the bias at v_max is −0.004 w;

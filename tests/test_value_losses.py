@@ -339,6 +339,16 @@ def test_label_entropy_is_the_known_one():
     assert (loss.loss(logits, values) - loss.kl(logits, values)).item() == pytest.approx(1.2003, abs=2e-4)
 
 
+@pytest.mark.parametrize("name", VALUE_LOSSES)
+def test_no_gradient_flows_into_the_value(name):
+    loss = unit_loss(name)
+    outputs = torch.randn(5, loss.num_outputs, requires_grad=True)
+    value = torch.rand(5, dtype=torch.float64, requires_grad=True)
+    total = loss.loss(outputs, value)
+    total.backward()
+    assert value.grad is None and outputs.grad is not None and total.dtype == torch.float32
+
+
 def test_share_outside_counts_weighted_values_beyond_the_range():
     loss = unit_loss("hl_gauss")
     values = torch.tensor([-0.1, 0.0, 0.5, 1.0, 1.1])
