@@ -218,7 +218,15 @@ def make_accelerator(config: Config) -> Accelerator:
     if accelerator.distributed_type not in known:
         kind = accelerator.distributed_type.value
         raise InputError(f"averaged weights are not made for {kind}: launch with --multi_gpu, or one process")
+    if accelerator.device.type == "cpu" and is_launched() and os.environ["OMP_NUM_THREADS"] == "1":
+        # What accelerate's launcher sets unless it is told a number: one core works and the others are idle.
+        torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
+
+
+def is_launched() -> bool:
+    """Tell whether this process was started by `accelerate launch`."""
+    return "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def make_model(config: Config) -> ValueTransformerForActionValue:
@@ -387,8 +395,7 @@ class Interruption:
 
     def __init__(self):
         self.signal = 0
-        is_launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-        self.launcher = os.getppid() if is_launched else None
+        self.launcher = os.getppid() if is_launched() else None
         self.earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in self.earlier:
             signal.signal(number, self._remember)

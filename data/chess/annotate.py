@@ -37,10 +37,6 @@ from data.command_line import InputError, command
 from data.files import check_output, written_whole
 
 
-# Of the games of self-play, so many end when they are lost, and the others in mates and bare kings.
-RESIGNING_GAMES = 0.6
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.annotate",
@@ -139,8 +135,7 @@ def label(engine: Stockfish, fen: str, nodes_per_move: int) -> tuple[list[str], 
 def selfplay_positions(engine: Stockfish, game: int, seed: int, per_game: int) -> list[str]:
     """Return positions sampled from game number `game` of self-play."""
     rng = random.Random(f"sample {seed} {game}")
-    board = play_game(engine, seed, game, resign=rng.random() < RESIGNING_GAMES)
-    return sample_game(board, per_game, rng)
+    return sample_game(play_game(engine, seed, game, resign=True), per_game, rng)
 
 
 def _positions(arguments: argparse.Namespace, work: UnfinishedWork) -> list[str]:

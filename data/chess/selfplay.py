@@ -21,7 +21,7 @@ CANDIDATES = 6
 # Differences in win probability that a player hardly notices when choosing among the candidates.
 TEMPERATURES = (0.0, 0.03, 0.1)
 RANDOM_MOVE_RATES = (0.0, 0.0, 0.05, 0.15, 0.35)
-# Below this win probability a player who resigns does so: where every move loses there is little to learn.
+# Below this win probability a player resigns, as people do: where every move loses there is little to learn.
 RESIGN_BELOW = 0.02
 
 
