@@ -218,7 +218,7 @@ def make_accelerator(config: Config) -> Accelerator:
     if accelerator.distributed_type not in known:
         kind = accelerator.distributed_type.value
         raise InputError(f"averaged weights are not made for {kind}: launch with --multi_gpu, or one process")
-    if accelerator.device.type == "cpu" and is_launched() and os.environ["OMP_NUM_THREADS"] == "1":
+    if accelerator.device.type == "cpu" and is_launched() and os.environ.get("OMP_NUM_THREADS") == "1":
         # What accelerate's launcher sets unless it is told a number: one core works and the others are idle.
         torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
