@@ -136,7 +136,10 @@ def train(config: Config) -> None:
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * learning_rate
-        is_logged = step % config.log_every == 0 or step == config.training.steps
+        is_last = step == config.training.steps
+        is_saved = is_last or step % config.checkpoint.every == 0
+        # What is saved is looked at first: weights that have diverged must not replace good ones.
+        is_logged = is_saved or step % config.log_every == 0
         totals = torch.zeros(3, device=accelerator.device)  # loss, kl, values outside the support
         for batch in micro_batches:
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
@@ -172,11 +175,10 @@ def train(config: Config) -> None:
                 kl = kl if isinstance(value_loss, CategoricalLoss) else None
                 rate = config.optimizer.learning_rate * learning_rate
                 log.step(step, loss=loss, kl=kl, outside=outside, grad_norm=float(norm), learning_rate=rate)
-        is_last = step == config.training.steps
         if held_out is not None and (is_last or step % config.evaluation.every == 0):
             evaluate(step)
         stop = 0 if is_last else interruption.anywhere(accelerator)
-        if is_last or stop or step % config.checkpoint.every == 0:
+        if is_saved or stop:
             save_checkpoint(accelerator, output_dir, step, config.checkpoint.keep)
             if is_main:
                 log.restart_clock()
@@ -198,18 +200,16 @@ def train(config: Config) -> None:
 
 def make_accelerator(config: Config) -> Accelerator:
     """Set up devices, processes, precision and accumulation, the one place that does."""
-    handlers = []
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available():
-        handlers.append(InitProcessGroupKwargs(backend="gloo"))
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    needs_gloo = several and not torch.cuda.is_available()
     accelerator = Accelerator(
         mixed_precision="bf16" if config.training.precision == "bf16" else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=config.training.gradient_accumulation_steps, sync_with_dataloader=False
         ),
-        kwargs_handlers=handlers,
+        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if needs_gloo else [],
         step_scheduler_with_optimizer=False,
     )
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
     if several and accelerator.distributed_type == DistributedType.NO:
         raise InputError(
             "several processes were launched, but this accelerate setting does not synchronise them"
