@@ -1,6 +1,7 @@
 """Run the project's commands as a user does."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ def start_command(module: str, *arguments: object, **environment: str) -> subpro
         text=True,
         cwd=REPOSITORY,
         env=os.environ | environment,
+        # A shell makes what it starts in the background deaf to Ctrl-C, tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
