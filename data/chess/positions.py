@@ -3,17 +3,16 @@
 A position is a FEN with six fields. Two FENs that differ only in the move clocks are the same position.
 """
 
-import io
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import chess
-import chess.pgn
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from data.chess.game_files import POSITION_SUFFIXES, check_is_file, read_boards, read_games
 from data.command_line import InputError
 
 
@@ -27,17 +26,11 @@ def read_positions(path: str | Path, per_game: int, seed: int) -> Iterator[str]:
     Raises InputError naming the line or the game that is broken.
     """
     path = Path(path)
-    readers: dict[str, Callable[[], Iterator[str]]] = {
-        ".pgn": lambda: _pgn_positions(path, per_game, seed),
-        ".epd": lambda: _listed_positions(path, _board_from_epd),
-        ".fen": lambda: _listed_positions(path, chess.Board),
-        ".txt": lambda: _listed_positions(path, chess.Board),
-    }
-    if path.suffix not in readers:
-        raise InputError(f"{path}: cannot tell what it holds; name it {', '.join(readers)}, or say selfplay")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    return readers[path.suffix]()
+    if path.suffix not in (".pgn", *POSITION_SUFFIXES):
+        known = ", ".join((".pgn", *POSITION_SUFFIXES))
+        raise InputError(f"{path}: cannot tell what it holds; name it {known}, or say selfplay")
+    check_is_file(path)
+    return _pgn_positions(path, per_game, seed) if path.suffix == ".pgn" else _listed_positions(path)
 
 
 def positions_of_boards(path: str | Path) -> list[str]:
@@ -81,64 +74,14 @@ def distinct_positions(fens: Iterable[str], exclude: Iterable[str] = ()) -> Iter
             yield fen
 
 
-def _listed_positions(path: Path, read_board: Callable[[str], chess.Board]) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            line = line.strip()
-            if not line:
-                continue
-            where = f"{path} line {number}"
-            try:
-                board = read_board(line)
-            except ValueError as error:
-                raise InputError(f"{where}: {error}; correct or remove the line") from error
-            _check_legal(board, where)
-            if any(board.legal_moves):
-                yield board.fen()
-            else:
-                tqdm.write(f"warning: {where} is left out: it has no legal moves", file=sys.stderr)
-
-
-def _board_from_epd(line: str) -> chess.Board:
-    board = chess.Board()
-    board.set_epd(line)
-    return board
-
-
-def _check_legal(board: chess.Board, where: str) -> None:
-    # Stockfish crashes on positions that cannot exist.
-    if status := board.status():
-        raise InputError(
-            f"{where}: {board.fen()} cannot occur in chess ({status.name.lower()}); correct or remove it"
-        )
-
-
-class _StrictGameBuilder(chess.pgn.GameBuilder):
-    def handle_error(self, error: Exception) -> None:
-        raise error
+def _listed_positions(path: Path) -> Iterator[str]:
+    for where, board in read_boards(path):
+        if any(board.legal_moves):
+            yield board.fen()
+        else:
+            tqdm.write(f"warning: {where} is left out: it has no legal moves", file=sys.stderr)
 
 
 def _pgn_positions(path: Path, per_game: int, seed: int) -> Iterator[str]:
-    with (
-        path.open("rb") as raw,
-        io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace") as file,
-        tqdm(total=path.stat().st_size, desc="reading games", unit="B", unit_scale=True) as progress,
-    ):
-        number = 0
-        while True:
-            where = f"{path} game {number + 1}"
-            try:
-                game = chess.pgn.read_game(file, Visitor=_StrictGameBuilder)
-                if game is None:
-                    break
-                board = game.end().board()
-            except ValueError as error:
-                raise InputError(f"{where}: {error}; correct or remove the game") from error
-            if board.uci_variant != "chess" or board.chess960:
-                raise InputError(
-                    f"{where}: {game.headers.get('Variant')} is another game than chess; remove it"
-                )
-            _check_legal(game.board(), where)
-            yield from sample_game(board, per_game, random.Random(f"pgn {seed} {number}"))
-            number += 1
-            progress.update(raw.tell() - progress.n)
+    for number, (_, game) in enumerate(read_games(path)):
+        yield from sample_game(game.end().board(), per_game, random.Random(f"pgn {seed} {number}"))

@@ -1,0 +1,106 @@
+"""Read games (PGN) and lists of positions (EPD, FEN), refusing what is broken instead of skipping it."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import chess
+import chess.pgn
+from tqdm import tqdm
+
+from data.command_line import InputError
+
+
+POSITION_SUFFIXES = (".epd", ".fen", ".txt")
+
+
+def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
+    """Yield where every game of a PGN file stands, for messages, and the game; long files show progress.
+
+    Raises InputError for a file that is not there, a move that is not legal, another variant of chess, or a
+    first position that cannot occur.
+    """
+    path = Path(path)
+    check_is_file(path)
+    size = path.stat().st_size
+    with (
+        path.open("rb") as raw,
+        io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace") as file,
+        tqdm(total=size, desc="reading games", unit="B", unit_scale=True, delay=2) as progress,
+    ):
+        number = 0
+        while True:
+            number += 1
+            where = f"{path} game {number}"
+            try:
+                game = chess.pgn.read_game(file, Visitor=_StrictGameBuilder)
+                if game is None:
+                    return
+                board = game.end().board()
+            except ValueError as error:
+                raise InputError(f"{where}: {error}; correct or remove the game") from error
+            if board.uci_variant != "chess" or board.chess960:
+                raise InputError(
+                    f"{where}: {game.headers.get('Variant')} is another game than chess; remove it"
+                )
+            _check_can_occur(game.board(), where)
+            yield where, game
+            progress.update(raw.tell() - progress.n)
+
+
+def read_boards(path: str | Path) -> Iterator[tuple[str, chess.Board]]:
+    """Yield where every position of a list stands, for messages, and the position, from its one line.
+
+    A line is an EPD, with its operations, in a file named .epd, else a FEN. Raises InputError naming the
+    line that is not one, or whose position cannot occur.
+    """
+    path = Path(path)
+    check_is_file(path)
+    read_board = _board_from_epd if path.suffix == ".epd" else chess.Board
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.strip()
+            if not line:
+                continue
+            where = f"{path} line {number}"
+            try:
+                board = read_board(line)
+            except ValueError as error:
+                raise InputError(f"{where}: {error}; correct or remove the line") from error
+            _check_can_occur(board, where)
+            yield where, board
+
+
+def read_fen(fen: str, where: str) -> chess.Board:
+    """Return the board of a FEN. Raises InputError, which begins with `where`, if it is not a position."""
+    try:
+        board = chess.Board(fen)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; correct it") from error
+    _check_can_occur(board, where)
+    return board
+
+
+def check_is_file(path: Path) -> None:
+    """Raise InputError unless there is a file; reading checks too, but only once it begins."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+
+
+def _board_from_epd(line: str) -> chess.Board:
+    board = chess.Board()
+    board.set_epd(line)
+    return board
+
+
+def _check_can_occur(board: chess.Board, where: str) -> None:
+    # Stockfish crashes on positions that cannot exist.
+    if status := board.status():
+        raise InputError(
+            f"{where}: {board.fen()} cannot occur in chess ({status.name.lower()}); correct or remove it"
+        )
+
+
+class _StrictGameBuilder(chess.pgn.GameBuilder):
+    def handle_error(self, error: Exception) -> None:
+        raise error
