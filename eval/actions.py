@@ -19,7 +19,6 @@ from eval.calibration import Calibration, plot_reliability
 from eval.intervals import Z_95, mean_and_standard_error
 from eval.loading import check_finite, load_model
 from eval.options import (
-    DTYPES,
     add_json_option,
     add_model_options,
     positive_int,
@@ -189,7 +188,7 @@ def main() -> None:
     for path in filter(None, (arguments.json, arguments.plot)):
         check_output(path, overwrite=True)
     boards = Boards.from_parquet(arguments.data)
-    model, tokenizer = load_model(arguments.model, arguments.device, DTYPES[arguments.dtype])
+    model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
     indices = np.arange(boards.num_boards)
     if arguments.limit is not None and arguments.limit < boards.num_boards:
         indices = np.random.default_rng(arguments.seed).choice(indices, arguments.limit, replace=False)

@@ -1,4 +1,4 @@
-"""A chess engine without search: value every legal move in one pass of the network, play the best.
+"""One small interface for chess engines, and the engine without search: it values every legal move at once.
 
 Source: the action-value policy of Ruoss et al. (arXiv 2402.04494), section 2.3.
 
@@ -6,21 +6,25 @@ Source: the action-value policy of Ruoss et al. (arXiv 2402.04494), section 2.3.
     engine.play(chess.Board())
 """
 
+import math
+import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import chess
 import numpy as np
 import torch
 
+from eval.game_ends import ExactEnds, values_by_rule
 from eval.loading import check_finite, load_model
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ACTION_IDS, ChessTokenizer
 
 
 class Analysis(NamedTuple):
-    """What the model thinks of every legal move of one board; all empty if there is none."""
+    """What an engine thinks of every legal move of one board; all empty if there is none."""
 
     moves: list[chess.Move]  # ordered by action id
     values: np.ndarray  # (moves,) float32: the mover's win probability
@@ -34,17 +38,88 @@ class Analysis(NamedTuple):
         return self.moves[np.argmax(self.values)]
 
 
+class ChosenMove(NamedTuple):
+    """A move and the mover's win probability with it, None where the engine does not say."""
+
+    move: chess.Move
+    win_prob: float | None = None
+
+
+class Engine(ABC):
+    """Whatever plays chess. `name` says what it is and how it is set up.
+
+    Methods raise ValueError for a board without legal moves, and EngineCrash if a program behind the engine
+    dies, hangs or breaks the rules; after that the engine is of no more use.
+    """
+
+    name: str
+
+    @abstractmethod
+    def choose(self, board: chess.Board) -> ChosenMove:
+        """Choose a move; its board keeps its move stack, so that repetitions are seen."""
+
+    def play(self, board: chess.Board) -> chess.Move:
+        """Return the move to play."""
+        return self.choose(board).move
+
+    def analyse(self, board: chess.Board) -> Analysis:
+        """Value every legal move of a board."""
+        return self.analyse_many([board])[0]
+
+    def analyse_many(self, boards: Sequence[chess.Board]) -> list[Analysis]:
+        """Value every legal move of every board; not every engine can."""
+        raise NotImplementedError(f"{self.name} gives no values")
+
+    def new_game(self, seed: int) -> None:  # noqa: B027 (not every engine remembers, or draws lots)
+        """Forget the game before; an engine that draws lots draws those of the next game by `seed`."""
+
+    def close(self) -> None:  # noqa: B027 (not every engine holds anything)
+        """Give back what the engine holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
 def ordered_legal_moves(board: chess.Board) -> list[chess.Move]:
     """List the legal moves by action id, ChessBench's order, so that ties fall the same way everywhere."""
     return sorted(board.legal_moves, key=lambda move: ACTION_IDS[move.uci()])
 
 
-class ValueEngine:
-    """Plays the move of highest expected value.
+class MoveChoice(NamedTuple):
+    """How a move is chosen: the best at temperature 0, else one drawn from softmax(values / temperature).
+
+    The temperature is in win probability: at 0.02 a move that is worse by 0.02 is drawn e times less often;
+    infinity draws evenly. Moves worse than the best by more than `margin` are never drawn.
+    """
+
+    temperature: float = 0.0
+    margin: float = math.inf
+
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Return how likely each move is chosen, (moves,) float64, given its value (moves,)."""
+        behind = values.max() - values.astype(np.float64)
+        if self.temperature == 0.0:
+            weights = np.zeros(len(values))
+            weights[np.argmax(values)] = 1.0
+        else:
+            weights = np.exp(-behind / self.temperature) * (behind <= self.margin)
+        return weights / weights.sum()
+
+
+GREEDY = MoveChoice()
+
+
+class ValueEngine(Engine):
+    """Plays by the expected values of a model, all legal moves of a board in one pass.
 
     `model` is a folder or an id on the hub, loaded onto `device` in `dtype`; or a model, which is used where
     it is, in evaluation mode, and needs its `tokenizer` given. At most `batch_size` boards with all
-    their moves are valued in one pass.
+    their moves are valued in one pass. `choice` says how a move is chosen, drawing with `seed`;
+    `exact_ends` for which moves the rules know the value better; `compile` puts torch.compile to work, which
+    pays after some hundred moves.
     """
 
     def __init__(
@@ -52,20 +127,41 @@ class ValueEngine:
         model: str | Path | ValueTransformerForActionValue,
         tokenizer: ChessTokenizer | None = None,
         device: str | torch.device = "auto",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = "float32",
         batch_size: int = 64,
+        choice: MoveChoice = GREEDY,
+        exact_ends: ExactEnds = "draws",
+        seed: int = 0,
+        compile: bool = False,
     ):
         if isinstance(model, str | Path):
+            self.name = str(model)
             self.model, self.tokenizer = load_model(model, device, dtype)
         elif tokenizer is None:
             raise ValueError("a model that is not loaded from a folder needs its tokenizer")
         else:
+            self.name = type(model).__name__
             self.model, self.tokenizer = model.eval(), tokenizer
         self.batch_size = batch_size
+        self.choice = choice
+        self.exact_ends = exact_ends
+        self.new_game(seed)
+        # The number of moves differs from board to board.
+        self._forward = torch.compile(self.model, dynamic=True) if compile else self.model
 
-    def play(self, board: chess.Board) -> chess.Move:
-        """Return the legal move of highest value. Raises ValueError if there is no legal move."""
-        return self.analyse(board).best_move
+    def choose(self, board: chess.Board) -> ChosenMove:
+        analysis = self.analyse(board)
+        if not analysis.moves:
+            raise ValueError("there is no legal move")
+        index = self.choose_index(analysis.values)
+        return ChosenMove(analysis.moves[index], float(analysis.values[index]))
+
+    def new_game(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def choose_index(self, values: np.ndarray) -> int:
+        """Choose among moves by their values (moves,), at least one."""
+        return int(self._rng.choice(len(values), p=self.choice.probabilities(values)))
 
     def analyse(self, board: chess.Board, distributions: bool = False) -> Analysis:
         """Value every legal move of a board."""
@@ -75,7 +171,8 @@ class ValueEngine:
     def analyse_many(self, boards: Sequence[chess.Board], distributions: bool = False) -> list[Analysis]:
         """Value every legal move of every board; `distributions` adds the probabilities over bins.
 
-        Raises ValueError for `distributions` of a model trained with mse, which has none.
+        Moves that end the game have the value that `exact_ends` gives them, and still the distribution that
+        the model predicts. Raises ValueError for `distributions` of a model trained with mse, which has none.
         """
         if distributions and self.model.value_loss.num_outputs == 1:
             raise ValueError("a model trained with mse predicts a value and no distribution")
@@ -92,14 +189,33 @@ class ValueEngine:
                 [[move.uci() for move in moves[i]] for i in batch],
                 return_tensors="pt",
             )
-            outputs = self.model(**inputs.to(self.model.device))
+            outputs = self._forward(**inputs.to(self.model.device))
             values = outputs.value.float().cpu().numpy()  # (boards, moves)
             if distributions:
                 probs = outputs.logits.float().softmax(dim=-1).cpu().numpy()  # (boards, moves, bins)
             for row, i in enumerate(batch):
                 valued = slice(len(moves[i]))
                 check_finite(values[row, valued])
+                for index, value in values_by_rule(boards[i], moves[i], self.exact_ends).items():
+                    values[row, index] = value
                 analyses[i] = Analysis(
                     moves[i], values[row, valued], probs[row, valued] if distributions else None
                 )
         return analyses
+
+
+class RandomEngine(Engine):
+    """Plays any legal move, drawn evenly: the weakest opponent there is."""
+
+    def __init__(self, seed: int = 0):
+        self.name = "random"
+        self.new_game(seed)
+
+    def new_game(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+
+    def choose(self, board: chess.Board) -> ChosenMove:
+        moves = ordered_legal_moves(board)
+        if not moves:
+            raise ValueError("there is no legal move")
+        return ChosenMove(self._rng.choice(moves))

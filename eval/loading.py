@@ -1,13 +1,15 @@
 """Load a trained chess model and its tokenizer from a folder or from the hub."""
 
+import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from data.command_line import InputError, first_line
 from models.modeling_value_transformer import ValueTransformerForActionValue
@@ -32,7 +34,7 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def load_model(
-    name: str | Path, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
+    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
 ) -> tuple[ValueTransformerForActionValue, ChessTokenizer]:
     """Load the chess model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
 
@@ -41,6 +43,9 @@ def load_model(
     """
     device = choose_device(device)
     _check_is_chess_model(name)
+    if Path(name).is_dir():
+        # A bar is of use for a download, and a nuisance above the output of every command.
+        logging.disable_progress_bar()
     try:
         # Mismatched sizes are refused below, where the message can name them.
         model, info = ValueTransformerForActionValue.from_pretrained(
@@ -49,6 +54,8 @@ def load_model(
         tokenizer = ChessTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
+    finally:
+        logging.enable_progress_bar()
     # transformers fills weights that it cannot load with random numbers and only warns.
     absent = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
     if absent:
@@ -59,6 +66,23 @@ def load_model(
     return model.to(device).eval(), tokenizer
 
 
+def identify_model(name: str | Path) -> str:
+    """Return a model's name with what changes whenever its files do, such as runs/chess_tiny/model#1a2b3c4d.
+
+    Of a model on the hub that is its commit, of a folder a digest of its configuration and weights. Raises
+    InputError if it is not a model that values chess moves.
+    """
+    config = _check_is_chess_model(name)
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"{name}#{config['_commit_hash'][:8]}"
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{name}#{digest.hexdigest()[:8]}"
+
+
 def check_finite(values: np.ndarray) -> None:
     """Raise InputError if any predicted value is not finite, since argmax would take a NaN for the best."""
     if not np.isfinite(values).all():
@@ -67,8 +91,8 @@ def check_finite(values: np.ndarray) -> None:
         )
 
 
-def _check_is_chess_model(name: str | Path) -> None:
-    """Raise InputError unless the files that say so are there and name a chess model."""
+def _check_is_chess_model(name: str | Path) -> dict[str, Any]:
+    """Return a model's configuration; raise InputError unless its files are there and name a chess model."""
     folder = Path(name)
     if not folder.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
         raise InputError(f"{name}: no such folder; --model takes the folder `model` of a run or a hub id")
@@ -91,3 +115,4 @@ def _check_is_chess_model(name: str | Path) -> None:
             f"{name} holds {architectures[0]}, not a model that values chess moves "
             f"({ValueTransformerForActionValue.__name__}): give another"
         )
+    return config

@@ -1,15 +1,18 @@
-"""Options that evaluation commands share: which model, on which device, and where the results go."""
+"""Options that evaluation commands share: which model, on which device, and where the results go.
+
+Nothing here imports torch, so that --help is quick and a UCI engine answers at once.
+"""
 
 import argparse
 import json
+import math
 from pathlib import Path
 
-import torch
-
 from data.files import written_whole
+from eval.game_ends import EXACT_ENDS
 
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = ("float32", "bfloat16")
 
 
 def positive_int(text: str) -> int:
@@ -17,6 +20,25 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
+
+
+def non_negative_number(text: str) -> float:
+    """Read an option's value that must be a number of at least zero; inf is one."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least zero")
+    return number
+
+
+def positive_number(text: str) -> float:
+    """Read an option's value that must be a finite number above zero."""
+    number = non_negative_number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return number
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +67,44 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="BOARDS",
         help="boards, each with all its moves, per forward pass; lower it if memory runs out (64)",
     )
+
+
+def add_move_options(parser: argparse.ArgumentParser) -> None:
+    """Add --temperature, --margin and --exact-ends: how the model chooses its moves."""
+    parser.add_argument(
+        "--temperature",
+        type=non_negative_number,
+        default=0.0,
+        metavar="T",
+        help="draw moves from softmax(win probability / T), so that 0.02 mixes moves about as good as the "
+        "best; 0 (the default) plays the best, inf any within --margin",
+    )
+    parser.add_argument(
+        "--margin",
+        type=non_negative_number,
+        default=math.inf,
+        metavar="P",
+        help="with a temperature, never draw a move whose win probability is lower than the best by more "
+        "than P (inf)",
+    )
+    parser.add_argument(
+        "--exact-ends",
+        choices=EXACT_ENDS,
+        default="all",
+        help="moves valued by the rules and not by the model: draws (by repetition and fifty moves, as in "
+        "ChessBench), all (the default; also checkmate, stalemate and dead positions), or none",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the model first (torch.compile); pays in long matches"
+    )
+
+
+def add_limit_options(parser: argparse.ArgumentParser, whose: str) -> None:
+    """Add --nodes, --depth and --time, which limit how long an opponent thinks about a move."""
+    group = parser.add_argument_group(f"limits of {whose}, per move")
+    group.add_argument("--nodes", type=positive_int, metavar="N", help="positions searched")
+    group.add_argument("--depth", type=positive_int, metavar="PLIES", help="depth of the search")
+    group.add_argument("--time", type=positive_number, metavar="SECONDS", help="time")
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,6 @@ from eval.engines import Analysis, ValueEngine
 from eval.intervals import wilson_interval
 from eval.lichess_puzzles import Puzzle, read_puzzles
 from eval.options import (
-    DTYPES,
     add_json_option,
     add_model_options,
     positive_int,
@@ -147,7 +146,7 @@ def main() -> None:
     engine = ValueEngine(
         arguments.model,
         device=arguments.device,
-        dtype=DTYPES[arguments.dtype],
+        dtype=arguments.dtype,
         batch_size=arguments.batch_size,
     )
     results = evaluate_puzzles(engine, puzzles)

@@ -18,6 +18,7 @@ from data.command_line import InputError
 
 
 ATTEMPTS = 3
+SECONDS_TO_END = 5.0
 
 
 class Skipped(NamedTuple):
@@ -27,13 +28,17 @@ class Skipped(NamedTuple):
 
 
 def results_in_order(
-    function: Callable[[Stockfish, Any], Any], items: Iterable[Any], processes: int
+    function: Callable[[Any, Any], Any],
+    items: Iterable[Any],
+    processes: int,
+    start: Callable[[], Any] = Stockfish,
 ) -> Iterator[Any]:
     """Yield `function(engine, item)` for every item, in order; every process has an engine of its own.
 
-    The function must be importable by name. When the engine crashes it is started anew and the item tried
-    again; an item on which it crashes three times gives a Skipped. An InputError of the function is raised
-    here. Closing the generator ends the processes at once.
+    `start` makes an engine, or whatever else takes its place and has a method `close`. Both functions must be
+    importable by name. Items are taken when a process is free for them. When the engine crashes it is started
+    anew and the item tried again; an item on which it crashes three times gives a Skipped. An InputError of
+    the function is raised here. Closing the generator ends the processes at once.
     """
     # A forked process would hold its siblings' pipes open and never notice that the parent is gone.
     context = multiprocessing.get_context("spawn")
@@ -43,7 +48,7 @@ def results_in_order(
         on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for _ in range(processes):
             connection, far_end = context.Pipe()
-            worker = context.Process(target=_work, args=(far_end, function), daemon=True)
+            worker = context.Process(target=_work, args=(far_end, function, start), daemon=True)
             worker.start()
             far_end.close()
             workers[connection] = worker
@@ -53,6 +58,9 @@ def results_in_order(
         for connection, worker in workers.items():
             connection.close()
             worker.terminate()
+        for worker in workers.values():
+            worker.join(SECONDS_TO_END)
+            worker.kill()
             worker.join()
 
 
@@ -91,18 +99,26 @@ def _exchange(connections: list[Connection], items: Iterator[Any]) -> Iterator[A
         ) from error
 
 
-def _work(connection: Connection, function: Callable[[Stockfish, Any], Any]) -> None:
+def _work(connection: Connection, function: Callable[[Any, Any], Any], start: Callable[[], Any]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # So that being terminated ends the engine as well, below.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     engine = None
+    is_ending = False
+
+    def end(*_: object) -> None:
+        nonlocal is_ending
+        # Once, lest it break off the closing of the engine below.
+        if not is_ending:
+            is_ending = True
+            sys.exit()
+
+    signal.signal(signal.SIGTERM, end)
     try:
         while True:
             item = connection.recv()
             result = Skipped("never tried")
             for _ in range(ATTEMPTS):
                 try:
-                    engine = engine or Stockfish()
+                    engine = engine or start()
                     result = function(engine, item)
                     break
                 except EngineCrash as crash:
@@ -117,6 +133,7 @@ def _work(connection: Connection, function: Callable[[Stockfish, Any], Any]) -> 
         # The parent wants no more results.
         pass
     finally:
+        is_ending = True
         if engine:
             engine.close()
 

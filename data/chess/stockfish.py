@@ -22,6 +22,9 @@ from data.command_line import InputError
 # Package managers install here, and Debian's folder is not on every PATH.
 USUAL_PLACES = ("/usr/games/stockfish", "/usr/local/bin/stockfish", "/opt/homebrew/bin/stockfish")
 HOW_TO_INSTALL = "install it (apt-get install stockfish, brew install stockfish) or set STOCKFISH to its path"
+CENTIPAWNS_TO_LOGITS = 0.00368208
+# 43 pawns: no engine's scores that are not mates are larger, and float32 resolves the win probability there.
+MAX_CENTIPAWNS = 4300
 HASH_MB = 8
 HANDSHAKE_SECONDS = 20.0
 # No engine on any machine is this slow, so one that needs longer hangs.
@@ -52,7 +55,18 @@ class SearchLine(NamedTuple):
 
 def win_prob_from_centipawns(centipawns: float) -> float:
     """Return the win probability in [0, 1] of a score in centipawns, both of the same side."""
-    return 0.5 + 0.5 * math.tanh(0.5 * 0.00368208 * centipawns)
+    return 0.5 + 0.5 * math.tanh(0.5 * CENTIPAWNS_TO_LOGITS * centipawns)
+
+
+def centipawns_from_win_prob(win_prob: float) -> int:
+    """Return the score in centipawns of a win probability, the inverse of `win_prob_from_centipawns`.
+
+    Certainty is infinitely many centipawns; beyond MAX_CENTIPAWNS, a win probability of 0.0000001 or as near
+    to 1, the score stays the same.
+    """
+    lowest = win_prob_from_centipawns(-MAX_CENTIPAWNS)
+    win_prob = min(max(win_prob, lowest), 1.0 - lowest)
+    return round((math.log(win_prob) - math.log1p(-win_prob)) / CENTIPAWNS_TO_LOGITS)
 
 
 def find_stockfish() -> str:

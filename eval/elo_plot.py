@@ -1,0 +1,65 @@
+"""The picture of a tournament: the score against every opponent, and the curve of the fitted rating."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data.files import written_whole
+from eval.ratings import difference, expected_score
+
+
+def plot_scores(results: dict, path: Path, player: str) -> None:
+    """Draw what `eval.elo.summarise` returned, as a PNG, with 95% intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # no window, also where there is a screen
+    from matplotlib import pyplot as plt
+
+    rows = results["opponents"]
+    ratings = np.array([row["rating"] for row in rows])
+    scores = np.array([row["score"] for row in rows])
+    intervals = [difference(row["pentanomial"]) for row in rows]
+    bounds = np.array(
+        [[expected_score(each.low), expected_score(each.high)] for each in intervals]
+    )  # (rows, 2)
+    figure, axis = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    known = [value for value in (results["elo"], results["low"], results["high"]) if value is not None]
+    grid = np.linspace(min([*known, ratings.min()]) - 150, max([*known, ratings.max()]) + 150, 400)
+    if results["elo"] is not None:
+        label = f"Elo {results['elo']:.0f}"
+        axis.plot(grid, expected_score(results["elo"] - grid), color="C0", label=label)
+    low = expected_score(results["low"] - grid) if results["low"] is not None else np.zeros_like(grid)
+    high = expected_score(results["high"] - grid) if results["high"] is not None else np.ones_like(grid)
+    axis.fill_between(grid, low, high, color="C0", alpha=0.15, lw=0, label=f"95%: {_interval(results)}")
+    errors = np.abs(bounds.T - scores)
+    axis.errorbar(
+        ratings, scores, errors, fmt="o", color="C1", ms=5, capsize=3, label="score against an opponent"
+    )
+    for rating, score, row in zip(ratings, scores, rows, strict=True):
+        axis.annotate(
+            str(row["num_games"]),
+            (rating, score),
+            (5, 6),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.4",
+        )
+    axis.axhline(0.5, color="0.6", lw=0.8, ls=":")
+    axis.set(
+        xlabel="opponent's rating (Elo); beside each point its number of games",
+        ylabel="points per game",
+        ylim=(-0.03, 1.03),
+        title=f"{player}, {results['num_games']} games",
+    )
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, loc="upper right")
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=120)
+    plt.close(figure)
+
+
+def _interval(results: dict) -> str:
+    low, high = results["low"], results["high"]
+    if low is None or high is None:
+        return f"below {high:.0f}" if low is None else f"above {low:.0f}"
+    return f"{low:.0f} to {high:.0f}"

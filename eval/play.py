@@ -1,0 +1,215 @@
+"""Let a model play: against Stockfish, another model, any UCI engine, or yourself at the terminal.
+
+    python -m eval.play --model DIR --opponent stockfish --skill 3 --games 20 --pgn games.pgn
+    python -m eval.play --model DIR --opponent human
+
+Every opening is played twice, with both colours.
+"""
+
+import argparse
+import random
+from collections.abc import Iterator
+from contextlib import closing
+
+import chess
+from tqdm import tqdm
+
+from data.command_line import InputError, command
+from data.files import check_output
+from eval.engines import MoveChoice
+from eval.game_log import GameLog
+from eval.games import Table, play_game
+from eval.human import HELP, HumanEngine, draw_board
+from eval.openings import DEFAULT_BOOK, Opening, read_openings
+from eval.options import (
+    add_json_option,
+    add_limit_options,
+    add_model_options,
+    add_move_options,
+    positive_int,
+    write_json,
+)
+from eval.players import KINDS, ModelPlayer, SearchLimit, parse_player
+from eval.ratings import difference, likelihood_of_superiority
+from eval.tally import Tally, rating_as_json
+
+
+STANDARD_START = Opening("standard", chess.STARTING_FEN, ())
+
+
+def scheduled_games(
+    openings: list[Opening], num_games: int, seed: int
+) -> Iterator[tuple[Opening, bool, dict[str, str]]]:
+    """Yield the opening, whether the model is White, and the headers of every game.
+
+    Openings come in an order drawn by `seed`, again from the first after the last.
+    """
+    order = random.Random(f"openings {seed}").sample(openings, len(openings))
+    for game in range(num_games):
+        round_number = game // 2
+        headers = {"Round": f"{round_number + 1}.{game % 2 + 1}"}
+        yield order[round_number % len(order)], game % 2 == 0, headers
+
+
+def play_match(
+    table: Table, openings: list[Opening], num_games: int, seed: int, log: GameLog | None
+) -> tuple[Tally, list[str]]:
+    """Play the games with a progress bar; return the score and how engines crashed."""
+    tally, crashes = Tally(), []
+    pair: list[float] = []
+    with tqdm(total=num_games, unit="game", disable=None) as bar:
+        for number, (opening, is_white, headers) in enumerate(scheduled_games(openings, num_games, seed)):
+            game = table.play(0, opening, is_white, seed * 1_000_003 + number, headers)
+            if log is not None:
+                log.append([game])
+            pair.append(game.points(is_white))
+            tally.add_game(pair[-1])
+            if len(pair) == 2:
+                tally.add_pair(pair)
+                pair = []
+            if game.crash is not None:
+                crashes.append(game.crash)
+                tqdm.write(f"game {number + 1}: {game.crash}; the game is lost for it")
+            bar.set_postfix_str(f"{tally} score {tally.score:.1%}")
+            bar.update()
+    return tally, crashes
+
+
+def play_human(
+    model: ModelPlayer, openings: list[Opening], num_games: int, seed: int, colour: str, log: GameLog | None
+) -> Tally:
+    """Play games at the terminal; the score is the person's."""
+    tally = Tally()
+    with model.start() as engine:
+        human = HumanEngine(adviser=engine)
+        print(f"You play {engine.name}. Say {HELP}.")
+        for number, (opening, is_model_white, headers) in enumerate(
+            scheduled_games(openings, num_games, seed)
+        ):
+            is_white = not is_model_white if colour == "both" else colour == "white"
+            engine.new_game(seed * 1_000_003 + number)
+            white, black = (human, engine) if is_white else (engine, human)
+            game = play_game(white, black, opening, headers)
+            tally.add_game(game.points(is_white))
+            if log is not None:
+                log.append([game])
+            print(f"\n{draw_board(game.final_board, is_white)}\n\n{game.result}: {game.ending}")
+    return tally
+
+
+def format_table(white: str, opponent: str, tally: Tally) -> str:
+    """Lay out the score of a match and, where there are whole pairs, the difference in rating."""
+    lines = [f"{white}", f"  against {opponent}", ""]
+    lines.append(f"{'games':>6}{'won':>6}{'drawn':>7}{'lost':>6}{'score':>8}")
+    lines.append(f"{tally.num_games:>6}{tally.wins:>6}{tally.draws:>7}{tally.losses:>6}{tally.score:>8.1%}")
+    if any(tally.pentanomial):
+        rating = difference(tally.pentanomial)
+        lines.append(
+            f"\nElo difference {rating.elo:+.0f} (95% interval {rating.low:+.0f} to {rating.high:+.0f}), "
+            f"likelihood of superiority {likelihood_of_superiority(tally.pentanomial):.1%}"
+        )
+    return "\n".join(lines)
+
+
+def summarise(names: tuple[str, str], tally: Tally, crashes: list[str]) -> dict:
+    """Return the numbers of a match, with the difference in rating where there are whole pairs of games."""
+    results = {
+        "player": names[0],
+        "opponent": names[1],
+        "num_games": tally.num_games,
+        "wins": tally.wins,
+        "draws": tally.draws,
+        "losses": tally.losses,
+        "score": tally.score,
+        "pentanomial": tally.pentanomial,
+        "crashes": crashes,
+    }
+    if any(tally.pentanomial):
+        results["elo_difference"] = rating_as_json(difference(tally.pentanomial))
+        results["likelihood_of_superiority"] = likelihood_of_superiority(tally.pentanomial)
+    return results
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.play",
+        description="Let a model play games. Engines play every opening twice, with both colours; the score, "
+        "and the difference in rating with its 95%% interval, are printed at the end.",
+    )
+    add_model_options(parser)
+    add_move_options(parser)
+    parser.add_argument("--opponent", required=True, metavar="WHO", help=f"human, or one of {KINDS}")
+    parser.add_argument(
+        "--skill", type=int, metavar="LEVEL", help="Stockfish's Skill Level, 0 to 20 (default: full strength)"
+    )
+    parser.add_argument(
+        "--games", type=positive_int, metavar="N", help="games to play (20; 1 against a human)"
+    )
+    parser.add_argument(
+        "--openings",
+        metavar="FILE",
+        help="an opening book, .pgn, .epd, .fen or .txt (default: the 150 of this project; against a human "
+        "the usual start)",
+    )
+    parser.add_argument(
+        "--color", choices=("white", "black", "both"), default="both", help="a human's colour (both in turn)"
+    )
+    parser.add_argument("--pgn", metavar="FILE", help="write the games, with evaluations, to this file")
+    parser.add_argument("--overwrite", action="store_true", help="replace the PGN file if it exists")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="draws the openings, and moves at a temperature (0)"
+    )
+    add_limit_options(parser, "the opponent")
+    add_json_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    limit = SearchLimit(arguments.nodes, arguments.depth, arguments.time)
+    opponent_name = arguments.opponent
+    if arguments.skill is not None:
+        if opponent_name != "stockfish":
+            raise InputError(f"--skill weakens Stockfish alone, not {opponent_name}: leave it out")
+        opponent_name = f"stockfish:{arguments.skill}"
+    is_human = opponent_name == "human"
+    if limit.is_given() and (is_human or opponent_name.startswith(("model:", "random"))):
+        raise InputError(f"{opponent_name} does not search: leave out --nodes, --depth and --time")
+    model = ModelPlayer(
+        arguments.model,
+        arguments.device,
+        arguments.dtype,
+        MoveChoice(arguments.temperature, arguments.margin),
+        arguments.exact_ends,
+        arguments.compile,
+    )
+    opponent = None if is_human else parse_player(opponent_name, limit, model)
+    if arguments.openings or not is_human:
+        openings = read_openings(arguments.openings or DEFAULT_BOOK)
+    else:
+        openings = [STANDARD_START]
+    if arguments.json:
+        check_output(arguments.json, overwrite=True)
+    if arguments.pgn:
+        check_output(arguments.pgn, arguments.overwrite)
+    names = model.identify(), "human" if is_human else opponent.identify()
+    log = GameLog(arguments.pgn, arguments.overwrite) if arguments.pgn else None
+    num_games = arguments.games or (1 if is_human else 20)
+    try:
+        if is_human:
+            crashes: list[str] = []
+            tally = play_human(model, openings, num_games, arguments.seed, arguments.color, log)
+            names = names[::-1]
+        else:
+            with closing(Table(model, [opponent])) as table:
+                tally, crashes = play_match(table, openings, num_games, arguments.seed, log)
+    except KeyboardInterrupt as interrupt:
+        kept = f"{len(log)} finished games are in {log.path}" if log else "no --pgn was given"
+        raise KeyboardInterrupt(f"{interrupt}; {kept}".lstrip("; ")) from None
+    if arguments.json:
+        write_json(arguments.json, summarise(names, tally, crashes))
+    print(f"\n{format_table(*names, tally)}")
+
+
+if __name__ == "__main__":
+    command(main)

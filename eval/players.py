@@ -1,0 +1,157 @@
+"""Who can play: what --opponent and --opponents name, as values that can be sent to other processes.
+
+stockfish:3                     Skill Level 3; 1320 and more are a UCI_Elo; without a number, full strength
+model:runs/chess_tiny/model
+uci:/usr/games/gnuchess -u      any program that speaks UCI
+random
+"""
+
+import shlex
+from dataclasses import dataclass
+from typing import Protocol
+
+import chess.engine
+
+from data.command_line import InputError
+from eval.engines import GREEDY, Engine, MoveChoice, RandomEngine, ValueEngine
+from eval.game_ends import ExactEnds
+from eval.loading import identify_model
+from eval.uci_engines import MIN_UCI_ELO, UciEngine, describe_limit, start_stockfish
+
+
+# CCRL Blitz ratings of Stockfish's Skill Levels from 0, as measured by its authors at 120 s + 1 s a game.
+# A level chooses its move at a fixed depth, so that its strength hardly depends on the time.
+SKILL_RATINGS = (1320, 1468, 1608, 1742, 1923, 2204, 2363, 2500, 2596, 2703, 2788, 2856, 2923)
+DEFAULT_SECONDS = 0.1
+KINDS = "stockfish, stockfish:SKILL, model:DIR, uci:COMMAND, random"
+
+
+class Player(Protocol):
+    """An engine that is not running yet."""
+
+    def start(self) -> Engine:
+        """Start it. Raises InputError if that is impossible."""
+
+    def identify(self) -> str:
+        """Return the name that the engine will have: the same name, the same player."""
+
+
+@dataclass(frozen=True)
+class SearchLimit:
+    """What ends the search of a move; time is in seconds. All None leaves it to the engine's default."""
+
+    nodes: int | None = None
+    depth: int | None = None
+    time: float | None = None
+
+    def is_given(self) -> bool:
+        return any(value is not None for value in (self.nodes, self.depth, self.time))
+
+
+@dataclass(frozen=True)
+class ModelPlayer:
+    model: str
+    device: str = "auto"
+    dtype: str = "float32"
+    choice: MoveChoice = GREEDY
+    exact_ends: ExactEnds = "all"
+    compile: bool = False
+
+    def start(self) -> Engine:
+        engine = ValueEngine(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            choice=self.choice,
+            exact_ends=self.exact_ends,
+            compile=self.compile,
+        )
+        engine.name = self.identify()
+        return engine
+
+    def identify(self) -> str:
+        parts = [identify_model(self.model)]
+        if self.exact_ends != "all":
+            parts.append(f"exact-ends {self.exact_ends}")
+        if self.choice.temperature:
+            parts += [f"temperature {self.choice.temperature:g}", f"margin {self.choice.margin:g}"]
+        if self.dtype != "float32":
+            parts.append(self.dtype)
+        return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class StockfishPlayer:
+    skill: int | None = None
+    uci_elo: int | None = None
+    limit: SearchLimit = SearchLimit()
+
+    def start(self) -> Engine:
+        return start_stockfish(self.skill, self.uci_elo, self.limit.nodes, self.limit.depth, self.limit.time)
+
+    def identify(self) -> str:
+        with self.start() as engine:
+            return engine.name
+
+
+@dataclass(frozen=True)
+class UciPlayer:
+    command: str
+    limit: SearchLimit = SearchLimit(time=DEFAULT_SECONDS)
+
+    def start(self) -> Engine:
+        limit = chess.engine.Limit(nodes=self.limit.nodes, depth=self.limit.depth, time=self.limit.time)
+        engine = UciEngine(shlex.split(self.command), limit)
+        engine.name = f"{engine.program} {describe_limit(limit)}"
+        return engine
+
+    def identify(self) -> str:
+        with self.start() as engine:
+            return engine.name
+
+
+@dataclass(frozen=True)
+class RandomPlayer:
+    def start(self) -> Engine:
+        return RandomEngine()
+
+    def identify(self) -> str:
+        return "random"
+
+
+def parse_player(text: str, limit: SearchLimit, model_like: ModelPlayer) -> Player:
+    """Return the player of a name such as stockfish:3; a model is set up like `model_like`.
+
+    Raises InputError for a name of no known kind.
+    """
+    kind, _, argument = text.partition(":")
+    if kind == "stockfish":
+        return _stockfish(argument, limit)
+    if kind == "random" and not argument:
+        return RandomPlayer()
+    if kind == "model" and argument:
+        return ModelPlayer(argument, model_like.device, model_like.dtype, exact_ends=model_like.exact_ends)
+    if kind == "uci" and argument.strip():
+        return UciPlayer(argument, limit if limit.is_given() else SearchLimit(time=DEFAULT_SECONDS))
+    raise InputError(f"unknown opponent {text!r}: give one of {KINDS}")
+
+
+def _stockfish(strength: str, limit: SearchLimit) -> StockfishPlayer:
+    if not strength:
+        return StockfishPlayer(limit=limit)
+    if not strength.isdecimal():
+        raise InputError(f"unknown opponent 'stockfish:{strength}': give a Skill Level, such as stockfish:3")
+    number = int(strength)
+    if number < MIN_UCI_ELO:
+        return StockfishPlayer(skill=number, limit=limit)
+    return StockfishPlayer(uci_elo=number, limit=limit)
+
+
+def known_rating(player: Player) -> int | None:
+    """Return the rating of a player whose strength its authors have measured, if it has one."""
+    if isinstance(player, StockfishPlayer) and not player.limit.is_given():
+        if player.uci_elo is not None:
+            return player.uci_elo
+        if player.skill is not None and player.skill < len(SKILL_RATINGS):
+            return SKILL_RATINGS[player.skill]
+    return None
