@@ -19,6 +19,7 @@ from eval.calibration import Calibration, plot_reliability
 from eval.intervals import Z_95, mean_and_standard_error
 from eval.loading import check_finite, load_model
 from eval.options import (
+    add_batch_size_option,
     add_json_option,
     add_model_options,
     positive_int,
@@ -168,6 +169,7 @@ def parse_arguments() -> argparse.Namespace:
         "with 95% intervals, beside what a random choice of moves scores.",
     )
     add_model_options(parser)
+    add_batch_size_option(parser)
     parser.add_argument(
         "--data",
         required=True,

@@ -31,7 +31,7 @@ from data.command_line import InputError, command
 from data.files import check_output, written_whole
 from eval.engines import Analysis, ValueEngine
 from eval.game_ends import values_by_rule
-from eval.options import add_model_options, positive_int
+from eval.options import add_batch_size_option, add_model_options, positive_int
 
 
 TEMPLATE = Path(__file__).with_name("analysis_page.html")
@@ -264,6 +264,7 @@ def parse_arguments() -> argparse.Namespace:
         "board, the win probability of every legal move and the distribution that the model predicts for it.",
     )
     add_model_options(parser)
+    add_batch_size_option(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--fen", help="the position to show, in quotes")
     what.add_argument("--pgn", metavar="FILE", help="a file of games, of which one is shown, move by move")

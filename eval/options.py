@@ -42,7 +42,7 @@ def positive_number(text: str) -> float:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --device, --dtype and --batch-size."""
+    """Add --model, --device and --dtype."""
     parser.add_argument(
         "--model",
         required=True,
@@ -60,6 +60,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="precision of the weights; bfloat16 is faster on a GPU and changes a few moves (float32)",
     )
+
+
+def add_batch_size_option(parser: argparse.ArgumentParser) -> None:
+    """Add --batch-size."""
     parser.add_argument(
         "--batch-size",
         type=positive_int,

@@ -24,6 +24,7 @@ from eval.engines import Analysis, ValueEngine
 from eval.intervals import wilson_interval
 from eval.lichess_puzzles import Puzzle, read_puzzles
 from eval.options import (
+    add_batch_size_option,
     add_json_option,
     add_model_options,
     positive_int,
@@ -125,6 +126,7 @@ def parse_arguments() -> argparse.Namespace:
         "the solution, or a checkmate. Prints the accuracy with 95% intervals, also by rating and by theme.",
     )
     add_model_options(parser)
+    add_batch_size_option(parser)
     parser.add_argument(
         "--puzzles",
         required=True,
