@@ -171,9 +171,9 @@ def format_table(results: dict) -> str:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.speed",
-        description="Measure what a move costs, and how many boards are valued per second, with prefix attention "
-        "and with full attention of the same weights, beside one move after the other. Boards are those of "
-        "the sample in this repository.",
+        description="Measure what a move costs, and how many boards are valued per second, with prefix "
+        "attention and with full attention of the same weights, beside one move after the other. Boards are "
+        "those of the sample in this repository.",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -227,7 +227,8 @@ def main() -> None:
     print(
         f"{results['num_parameters'] / 1e6:.1f}M parameters, {results['dtype']}, {results['device']}, "
         f"{results['threads']} threads; {results['num_boards']} boards of "
-        f"{results['mean_legal_moves']:.1f} legal moves, medians of {arguments.repeats} rounds\n\n{format_table(results)}"
+        f"{results['mean_legal_moves']:.1f} legal moves, medians of {arguments.repeats} rounds\n\n"
+        f"{format_table(results)}"
     )
 
 
