@@ -1,7 +1,6 @@
 """Load a trained chess model and its tokenizer from a folder or from the hub."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import cached_file, logging
 
 from data.command_line import InputError, first_line
+from eval.model_folder import check_model_folder
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 
@@ -25,8 +25,8 @@ def choose_device(name: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch's own message goes on for many lines.
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used: {reason}; try cpu") from None
@@ -46,6 +46,9 @@ def load_model(
     if Path(name).is_dir():
         # A bar is of use for a download, and a nuisance above the output of every command.
         logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    # Its report of weights that are missing is a table; below they are named in one line.
+    logging.set_verbosity_error()
     try:
         # Mismatched sizes are refused below, where the message can name them.
         model, info = ValueTransformerForActionValue.from_pretrained(
@@ -55,6 +58,7 @@ def load_model(
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     finally:
+        logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
     # transformers fills weights that it cannot load with random numbers and only warns.
     absent = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
@@ -93,21 +97,13 @@ def check_finite(values: np.ndarray) -> None:
 
 def _check_is_chess_model(name: str | Path) -> dict[str, Any]:
     """Return a model's configuration; raise InputError unless its files are there and name a chess model."""
-    folder = Path(name)
-    if not folder.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
-        raise InputError(f"{name}: no such folder; --model takes the folder `model` of a run or a hub id")
-    if folder.is_dir():
-        inner = folder / "model"
-        remedy = f"did you mean {inner}?" if inner.is_dir() else "give the folder `model` that train.py wrote"
-        # Without its settings the tokenizer would be built with defaults, and might not orient as it did.
-        for file, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
-            if not (folder / file).is_file():
-                raise InputError(f"{name} holds no {what} (no {file}): {remedy}")
+    check_model_folder(name)
     try:
         config, _ = PreTrainedConfig.get_config_dict(name)
         cached_file(name, "tokenizer_config.json")
     except (OSError, ValueError) as error:
-        what = "cannot be loaded" if folder.is_dir() else "is neither a folder nor a model that the hub gives"
+        is_folder = Path(name).is_dir()
+        what = "cannot be loaded" if is_folder else "is neither a folder nor a model that the hub gives"
         raise InputError(f"{name} {what}: {first_line(error)}") from error
     architectures = config.get("architectures") or ["nothing known"]
     if ValueTransformerForActionValue.__name__ not in architectures:

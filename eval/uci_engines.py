@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -68,13 +69,18 @@ class UciEngine(Engine):
         try:
             # In a session of its own, Ctrl-C reaches Python alone and not the engine behind its back.
             self._engine = chess.engine.SimpleEngine.popen_uci(
-                [shutil.which(program), *command[1:]], timeout=HANDSHAKE_SECONDS, start_new_session=True
+                [shutil.which(program), *command[1:]],
+                timeout=HANDSHAKE_SECONDS,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
             self._engine.configure(dict(options or {}))
             self._engine.ping()
         except chess.engine.EngineTerminatedError as error:
+            self.close()
             raise InputError(f"{program} ended before it answered `uci`: is it a UCI engine?") from error
         except TimeoutError as error:
+            self.close()
             raise InputError(
                 f"{program} did not answer `uci` within {HANDSHAKE_SECONDS:.0f} s: is it a UCI engine?"
             ) from error

@@ -12,6 +12,14 @@ from data.command_line import InputError
 
 
 POSITION_SUFFIXES = (".epd", ".fen", ".txt")
+# In such positions python-chess generates moves that are not chess, such as taking a king.
+UNPLAYABLE = (
+    chess.STATUS_NO_WHITE_KING
+    | chess.STATUS_NO_BLACK_KING
+    | chess.STATUS_TOO_MANY_KINGS
+    | chess.STATUS_PAWNS_ON_BACKRANK
+    | chess.STATUS_OPPOSITE_CHECK
+)
 
 
 def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:

@@ -8,17 +8,9 @@ from collections.abc import Iterator
 import chess
 import numpy as np
 
+from data.chess.game_files import UNPLAYABLE
 from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
 
-
-# In such positions python-chess generates moves that are not chess, such as taking a king.
-_IMPOSSIBLE = (
-    chess.STATUS_NO_WHITE_KING
-    | chess.STATUS_NO_BLACK_KING
-    | chess.STATUS_TOO_MANY_KINGS
-    | chess.STATUS_PAWNS_ON_BACKRANK
-    | chess.STATUS_OPPOSITE_CHECK
-)
 
 _TOKEN = {character: token for token, character in enumerate(CHARACTERS)}
 _ROOK_SQUARES = {"K": chess.BB_H1, "Q": chess.BB_A1, "k": chess.BB_H8, "q": chess.BB_A8}
@@ -53,7 +45,7 @@ def find_legal_actions(tokens: np.ndarray) -> np.ndarray:
     moves: list[int] = []
     ends = np.zeros(len(tokens), dtype=np.int64)
     for index, board in enumerate(_set_up(tokens)):
-        if faults := board.status() & _IMPOSSIBLE:
+        if faults := board.status() & UNPLAYABLE:
             raise ImpossibleBoard(index, str(faults.name).lower().replace("_", " ").replace("|", ", "))
         moves += [
             move.from_square << 9 | move.to_square << 3 | (move.promotion or 0)

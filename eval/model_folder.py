@@ -1,0 +1,21 @@
+"""What tells the folder of a trained model from others, by a look that needs no torch."""
+
+import re
+from pathlib import Path
+
+from data.command_line import InputError
+
+
+def check_model_folder(name: str | Path) -> None:
+    """Raise InputError unless this is a folder with the settings of model and tokenizer, or may be a hub id."""
+    folder = Path(name)
+    if not folder.is_dir():
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
+            raise InputError(f"{name}: no such folder; --model takes the folder `model` of a run or a hub id")
+        return
+    inner = folder / "model"
+    remedy = f"did you mean {inner}?" if inner.is_dir() else "give the folder `model` that train.py wrote"
+    # Without its settings the tokenizer would be built with defaults, and might not orient as it did.
+    for file, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
+        if not (folder / file).is_file():
+            raise InputError(f"{name} holds no {what} (no {file}): {remedy}")
