@@ -7,7 +7,7 @@ from data.command_line import InputError
 
 
 def check_model_folder(name: str | Path) -> None:
-    """Raise InputError unless this is a folder with the settings of model and tokenizer, or may be a hub id."""
+    """Raise InputError unless this is a folder with settings of model and tokenizer, or may be a hub id."""
     folder = Path(name)
     if not folder.is_dir():
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
