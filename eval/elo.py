@@ -23,7 +23,6 @@ from data.chess.engine_work import Skipped, results_in_order
 from data.command_line import InputError, command
 from data.files import check_output
 from eval.elo_plot import plot_scores
-from eval.engines import MoveChoice
 from eval.game_log import GameLog
 from eval.games import PlayedGame, Table
 from eval.openings import DEFAULT_BOOK, Opening, read_openings
@@ -222,6 +221,8 @@ def parse_opponents(names: Sequence[str], limit: SearchLimit, model: ModelPlayer
             if known is None:
                 raise InputError(f"the rating of {single} is not known: give it, as in {single}=1500")
             opponent = Opponent(player, player.identify(), known)
+            if opponent.name == model.identify():
+                raise InputError(f"opponent {single} is the model that is rated: name another")
             if opponent.name in [other.name for other in opponents]:
                 raise InputError(f"opponent {single} is named twice: name it once")
             opponents.append(opponent)
@@ -239,6 +240,10 @@ def _expand(name: str) -> list[str]:
         if last and int(last) >= MIN_UCI_ELO:
             raise InputError(
                 f"{name}: ranges are of Skill Levels; list every UCI_Elo, as in stockfish:1400,1600"
+            )
+        if last and int(last) < int(first):
+            raise InputError(
+                f"{name}: there is no Skill Level from {first} to {last}; give the lower one first"
             )
         levels += range(int(first), int(last or first) + 1)
     return [f"stockfish:{level}" for level in levels]
@@ -364,14 +369,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.games % 2:
         raise InputError(f"--games {arguments.games}: openings are played in pairs; give an even number")
-    model = ModelPlayer(
-        arguments.model,
-        arguments.device,
-        arguments.dtype,
-        MoveChoice(arguments.temperature, arguments.margin),
-        arguments.exact_ends,
-        arguments.compile,
-    )
+    model = ModelPlayer.from_options(arguments)
     openings = read_openings(arguments.openings)
     if arguments.json:
         check_output(arguments.json, overwrite=True)

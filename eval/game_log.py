@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from data.command_line import InputError
@@ -24,7 +25,8 @@ class GameLog:
         check_output(self.path, overwrite=True)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab+")
+            # Without a buffer: what a full disk did not take would be written, and fail, again at the end.
+            self._file = self.path.open("ab+", buffering=0)
             self._file.seek(0)
             text = "" if overwrite else self._file.read().decode()
         except OSError as error:
@@ -38,7 +40,9 @@ class GameLog:
         for headers, length in _whole_games(text):
             self.headers.append(headers)
             self._ends.append(self._ends[-1] + length)
-        if text and not self.headers and text[0] != "[":
+        rest = text.encode()[self._ends[-1] :]
+        # One game that was cut off is at most two paragraphs, the second without its end.
+        if (text and not self.headers and text[0] != "[") or rest.count(b"\n\n") > 1:
             raise InputError(f"{self.path} is not a PGN file of this command: choose another file")
 
     def __len__(self) -> int:
@@ -51,16 +55,22 @@ class GameLog:
     def append(self, games: Sequence[PlayedGame]) -> None:
         """Write games, all or none of them."""
         texts = [game.pgn.encode() for game in games]
+        num_before = len(self)
+        unwritten = b"".join(texts)
         try:
             self._file.truncate(self._ends[-1])
-            self._file.write(b"".join(texts))
-            self._file.flush()
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) :]
+            # Counted before the slow part, for whoever interrupts it.
+            self._ends += [self._ends[-1] + end for end in itertools.accumulate(map(len, texts))]
             os.fsync(self._file.fileno())
         except OSError as error:
+            del self._ends[num_before + 1 :]
+            with suppress(OSError):
+                self._file.truncate(self._ends[-1])
             raise InputError(
                 f"{self.path} cannot be written: {error.strerror}; the {len(self)} games before are in it"
             ) from error
-        self._ends += [self._ends[-1] + end for end in itertools.accumulate(map(len, texts))]
 
     def close(self) -> None:
         self._file.close()

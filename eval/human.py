@@ -78,9 +78,13 @@ def _describe_last_move(board: chess.Board) -> str:
 def _read_move(board: chess.Board, said: str) -> chess.Move:
     """Read SAN or UCI. Raises ValueError if it is no legal move."""
     try:
-        return board.parse_san(said)
+        move = board.parse_san(said)
     except ValueError:
-        return board.parse_uci(said.lower())
+        move = board.parse_uci(said.lower())
+    # Both notations can pass the turn, which chess does not allow.
+    if not move:
+        raise ValueError("a null move")
+    return move
 
 
 def draw_board(board: chess.Board, orientation: chess.Color) -> str:

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from data.command_line import InputError, command
 from data.files import check_output
-from eval.engines import MoveChoice
 from eval.game_log import GameLog
 from eval.games import Table, play_game
 from eval.human import HELP, HumanEngine, draw_board
@@ -32,6 +31,7 @@ from eval.options import (
 from eval.players import KINDS, ModelPlayer, SearchLimit, parse_player
 from eval.ratings import difference, likelihood_of_superiority
 from eval.tally import Tally, rating_as_json
+from eval.uci_engines import MAX_SKILL
 
 
 STANDARD_START = Opening("standard", chess.STARTING_FEN, ())
@@ -171,18 +171,15 @@ def main() -> None:
     if arguments.skill is not None:
         if opponent_name != "stockfish":
             raise InputError(f"--skill weakens Stockfish alone, not {opponent_name}: leave it out")
+        if not 0 <= arguments.skill <= MAX_SKILL:
+            raise InputError(
+                f"Stockfish has no Skill Level {arguments.skill}: choose one from 0 to {MAX_SKILL}"
+            )
         opponent_name = f"stockfish:{arguments.skill}"
     is_human = opponent_name == "human"
     if limit.is_given() and (is_human or opponent_name.startswith(("model:", "random"))):
         raise InputError(f"{opponent_name} does not search: leave out --nodes, --depth and --time")
-    model = ModelPlayer(
-        arguments.model,
-        arguments.device,
-        arguments.dtype,
-        MoveChoice(arguments.temperature, arguments.margin),
-        arguments.exact_ends,
-        arguments.compile,
-    )
+    model = ModelPlayer.from_options(arguments)
     opponent = None if is_human else parse_player(opponent_name, limit, model)
     if arguments.openings or not is_human:
         openings = read_openings(arguments.openings or DEFAULT_BOOK)
@@ -204,7 +201,7 @@ def main() -> None:
             with closing(Table(model, [opponent])) as table:
                 tally, crashes = play_match(table, openings, num_games, arguments.seed, log)
     except KeyboardInterrupt as interrupt:
-        kept = f"{len(log)} finished games are in {log.path}" if log else "no --pgn was given"
+        kept = f"{len(log)} finished games are in {log.path}" if log is not None else "no --pgn was given"
         raise KeyboardInterrupt(f"{interrupt}; {kept}".lstrip("; ")) from None
     if arguments.json:
         write_json(arguments.json, summarise(names, tally, crashes))

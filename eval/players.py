@@ -6,9 +6,11 @@ uci:/usr/games/gnuchess -u      any program that speaks UCI
 random
 """
 
+import argparse
+import math
 import shlex
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import chess.engine
 
@@ -50,12 +52,31 @@ class SearchLimit:
 
 @dataclass(frozen=True)
 class ModelPlayer:
+    """A trained model; `choice` and the rest as for ValueEngine."""
+
     model: str
     device: str = "auto"
     dtype: str = "float32"
     choice: MoveChoice = GREEDY
     exact_ends: ExactEnds = "all"
     compile: bool = False
+
+    @classmethod
+    def from_options(cls, arguments: argparse.Namespace) -> Self:
+        """Return the model that the options of `add_model_options` and `add_move_options` describe.
+
+        Raises InputError for a margin that would do nothing.
+        """
+        if arguments.margin < math.inf and arguments.temperature == 0.0:
+            raise InputError("--margin is for drawn moves: give a --temperature too, such as inf")
+        return cls(
+            arguments.model,
+            arguments.device,
+            arguments.dtype,
+            MoveChoice(arguments.temperature, arguments.margin),
+            arguments.exact_ends,
+            arguments.compile,
+        )
 
     def start(self) -> Engine:
         engine = ValueEngine(
@@ -132,6 +153,10 @@ def parse_player(text: str, limit: SearchLimit, model_like: ModelPlayer) -> Play
     if kind == "model" and argument:
         return ModelPlayer(argument, model_like.device, model_like.dtype, exact_ends=model_like.exact_ends)
     if kind == "uci" and argument.strip():
+        try:
+            shlex.split(argument)
+        except ValueError as error:
+            raise InputError(f"{text}: {str(error).lower()}; write it as in a shell") from error
         return UciPlayer(argument, limit if limit.is_given() else SearchLimit(time=DEFAULT_SECONDS))
     raise InputError(f"unknown opponent {text!r}: give one of {KINDS}")
 

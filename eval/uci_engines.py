@@ -67,28 +67,41 @@ class UciEngine(Engine):
         self._game = object()
         self._engine = None
         try:
-            # In a session of its own, Ctrl-C reaches Python alone and not the engine behind its back.
-            self._engine = chess.engine.SimpleEngine.popen_uci(
-                [shutil.which(program), *command[1:]],
-                timeout=HANDSHAKE_SECONDS,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            self._engine.configure(dict(options or {}))
-            self._engine.ping()
+            self._start([shutil.which(program), *command[1:]], options or {})
         except chess.engine.EngineTerminatedError as error:
-            self.close()
             raise InputError(f"{program} ended before it answered `uci`: is it a UCI engine?") from error
         except TimeoutError as error:
-            self.close()
             raise InputError(
                 f"{program} did not answer `uci` within {HANDSHAKE_SECONDS:.0f} s: is it a UCI engine?"
             ) from error
         except (chess.engine.EngineError, OSError) as error:
-            self.close()
             raise InputError(f"{program} cannot be used: {error}; give another engine") from error
         self.program = self._engine.id.get("name", os.path.basename(program))
         self.name = name or self.program
+
+    def _start(self, command: list[str], options: Mapping[str, Any]) -> None:
+        """Start the program; if it fails to answer, or this is interrupted, the program is ended."""
+        owner, is_given_up = self, threading.Event()
+
+        # Until popen_uci returns nobody else knows the program, and its thread would keep Python from ending.
+        class Program(chess.engine.SimpleEngine):
+            def __init__(self, *arguments: Any, **settings: Any):
+                super().__init__(*arguments, **settings)
+                owner._engine = self
+                if is_given_up.is_set():
+                    self.close()
+
+        try:
+            # In a session of its own, Ctrl-C reaches Python alone and not the engine behind its back.
+            Program.popen_uci(
+                command, timeout=HANDSHAKE_SECONDS, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            self._engine.configure(dict(options))
+            self._engine.ping()
+        except BaseException:
+            is_given_up.set()
+            self.close()
+            raise
 
     def choose(self, board: chess.Board) -> ChosenMove:
         if not any(board.legal_moves):

@@ -1,13 +1,20 @@
 """The engine without search: all legal moves valued, in any company, from either side."""
 
+import math
+import re
+import shutil
+from collections import Counter
+
 import chess
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 
 from data.command_line import InputError
-from eval.engines import ValueEngine
-from eval.loading import load_model
+from eval.engines import Engine, MoveChoice, RandomEngine, ValueEngine
+from eval.loading import identify_model, load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
@@ -168,3 +175,139 @@ def test_folder_that_holds_no_whole_chess_model_is_named_with_the_reason(tmp_pat
 def test_device_that_is_not_there_is_named():
     with pytest.raises(InputError, match="'nonsense'"):
         load_model("anything", "nonsense")
+
+
+VALUES = np.array([0.50, 0.61, 0.30, 0.61, 0.58, 0.60], np.float32)
+
+
+def test_move_choice_at_temperature_zero_is_the_first_of_the_best():
+    assert MoveChoice().probabilities(VALUES).tolist() == [0, 1, 0, 0, 0, 0]
+    # The margin says nothing then.
+    assert MoveChoice(margin=0.0).probabilities(VALUES).tolist() == [0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 0.02, 0.1, 5.0])
+def test_move_choice_is_the_softmax_of_values_over_temperature(temperature):
+    logits = (VALUES.astype(np.float64) - VALUES.max()) / temperature
+    np.testing.assert_allclose(
+        MoveChoice(temperature).probabilities(VALUES), scipy.special.softmax(logits), atol=1e-12
+    )
+
+
+def test_move_choice_at_infinite_temperature_is_even():
+    np.testing.assert_allclose(MoveChoice(math.inf).probabilities(VALUES), np.full(6, 1 / 6))
+
+
+@pytest.mark.parametrize("temperature", [0.1, math.inf])
+def test_move_choice_never_takes_moves_outside_the_margin(temperature):
+    probs = MoveChoice(temperature, margin=0.05).probabilities(VALUES)
+    assert (probs > 0).tolist() == [False, True, False, True, True, True]
+    within = VALUES[probs > 0]
+    np.testing.assert_allclose(probs[probs > 0], MoveChoice(temperature).probabilities(within))
+
+
+def test_moves_are_drawn_as_often_as_they_are_likely():
+    choice = MoveChoice(0.05, margin=0.2)
+    engine = ValueEngine(tiny_model(), ChessTokenizer(), choice=choice, seed=1)
+    counts = np.bincount([engine.choose_index(VALUES) for _ in range(20_000)], minlength=6)
+    probs = choice.probabilities(VALUES)
+    assert counts[probs == 0].sum() == 0
+    assert scipy.stats.chisquare(counts[probs > 0], 20_000 * probs[probs > 0]).pvalue > 0.001
+
+
+def random_moves(engine: Engine, num_plies: int = 12) -> list[chess.Move]:
+    board = chess.Board()
+    for _ in range(num_plies):
+        board.push(engine.play(board))
+    return board.move_stack
+
+
+@pytest.mark.parametrize(
+    "start", [lambda seed: RandomEngine(seed), lambda seed: hot_engine(seed)], ids=["random", "model"]
+)
+def test_seed_decides_what_is_drawn(start):
+    moves = random_moves(start(5))
+    assert random_moves(start(5)) == moves
+    assert random_moves(start(6)) != moves
+    engine = start(6)
+    random_moves(engine, num_plies=3)
+    engine.new_game(5)
+    assert random_moves(engine) == moves
+
+
+def hot_engine(seed: int) -> ValueEngine:
+    return ValueEngine(tiny_model(), ChessTokenizer(), choice=MoveChoice(math.inf), seed=seed)
+
+
+def test_the_chosen_move_comes_with_its_own_value():
+    engine = hot_engine(0)
+    board = chess.Board()
+    analysis = engine.analyse(board)
+    values = dict(zip(analysis.moves, analysis.values.tolist(), strict=True))
+    for _ in range(10):
+        chosen = engine.choose(board)
+        assert chosen.win_prob == values[chosen.move]
+
+
+def test_random_engine_draws_legal_moves_evenly_and_has_no_values():
+    engine = RandomEngine(seed=0)
+    board = chess.Board(FENS[1])
+    played = Counter(engine.play(board) for _ in range(48 * 100))
+    assert set(played) == set(board.legal_moves) and len(played) == 48
+    assert scipy.stats.chisquare(list(played.values())).pvalue > 0.001
+    assert engine.choose(board).win_prob is None
+    with pytest.raises(NotImplementedError, match="random gives no values"):
+        engine.analyse(board)
+    with pytest.raises(ValueError, match="no legal move"):
+        engine.play(chess.Board(FENS[5]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    ChessTokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_bfloat16_gives_nearly_the_same_values(folder):
+    boards = [chess.Board(fen) for fen in FENS]
+    exact, rounded = (ValueEngine(folder, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert rounded.model.dtype == torch.bfloat16
+    for expected, analysis in zip(exact.analyse_many(boards), rounded.analyse_many(boards), strict=True):
+        assert analysis.values.dtype == np.float32
+        np.testing.assert_allclose(analysis.values, expected.values, atol=0.01)
+
+
+@pytest.mark.slow
+def test_compiled_model_gives_the_same_values_for_any_number_of_moves():
+    boards = [chess.Board(FENS[0]), chess.Board(FENS[1])]
+    model = tiny_model()
+    plain = ValueEngine(model, ChessTokenizer())
+    compiled = ValueEngine(model, ChessTokenizer(), compile=True)
+    for board in boards:
+        np.testing.assert_allclose(compiled.analyse(board).values, plain.analyse(board).values, atol=1e-5)
+
+
+def test_a_model_is_identified_by_what_is_in_its_files(folder, tmp_path):
+    name = identify_model(folder)
+    assert re.fullmatch(rf"{re.escape(str(folder))}#[0-9a-f]{{8}}", name)
+    digest = name.rpartition("#")[2]
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "notes.txt").write_text("nothing that plays")
+    assert identify_model(copy) == f"{copy}#{digest}"
+    model = tiny_model()
+    torch.nn.init.constant_(model.head.bias, 1e-3)
+    model.save_pretrained(copy)
+    assert identify_model(copy) != f"{copy}#{digest}"
+    model = tiny_model()
+    model.save_pretrained(copy)
+    ChessTokenizer(orient=False).save_pretrained(copy)
+    assert identify_model(copy) != f"{copy}#{digest}"
+
+
+def test_what_is_no_model_has_no_identity(tmp_path):
+    for path, reason in ((tmp_path, r"no config\.json"), (tmp_path / "nowhere", "no such folder")):
+        with pytest.raises(InputError, match=reason):
+            identify_model(path)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 import chess
@@ -155,7 +156,9 @@ class Stockfish:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
+        # An engine that died early left commands in the buffer, which closing tries to write.
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
 
     def _send(self, *commands: str) -> None:

@@ -1,0 +1,370 @@
+"""The command eval.play: matches whose numbers agree with their games, games of a person, and refusals."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import chess.pgn
+import pytest
+
+from data.command_line import command
+from eval import play, uci_engines
+from eval.openings import DEFAULT_BOOK, read_openings
+from eval.ratings import difference, likelihood_of_superiority
+from models.tokenization_chess import ChessTokenizer
+from tests.commands import assert_input_error, run_command, start_command
+from tests.fragile_stockfish import crashing_stockfish
+from tests.test_engines import tiny_model
+from tests.test_uci_engines import answering, assert_end, descendants, fake_engine
+
+
+PLAY = "eval.play"
+# Positions near the fifty-move rule, so that games are short.
+ENDINGS = "7k/8/8/3q4/8/8/1R6/K7 w - - 97 90\n8/8/8/4k3/8/2b5/3N4/4K3 b - - 96 120\n"
+GAME = '[Event "?"]\n[White "other"]\n[Black "player"]\n[Result "1-0"]\n\n1. e4 1-0\n\n'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    ChessTokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("openings") / "endings.fen"
+    path.write_text(ENDINGS)
+    return path
+
+
+def run_here(main: Callable[[], None], monkeypatch, capfd, *arguments: object) -> subprocess.CompletedProcess:
+    """Run a command in this process, which saves the seconds that imports take, and return its result."""
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    capfd.readouterr()
+    status = 0
+    try:
+        command(main)
+    except SystemExit as end:
+        status = end.code
+    return subprocess.CompletedProcess(sys.argv, status, *capfd.readouterr())
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capfd):
+    def run(*arguments: object, model: object = folder) -> subprocess.CompletedProcess:
+        return run_here(play.main, monkeypatch, capfd, "--model", model, "--device", "cpu", *arguments)
+
+    return run
+
+
+def games_in(path) -> list[chess.pgn.Game]:
+    with path.open(encoding="utf-8") as file:
+        games = list(iter(lambda: chess.pgn.read_game(file), None))
+    assert all(game.errors == [] for game in games)
+    return games
+
+
+def points(game: chess.pgn.Game, player: str) -> float:
+    result = game.headers["Result"]
+    return 0.5 if result == "1/2-1/2" else float((result == "1-0") == (game.headers["White"] == player))
+
+
+def assert_agree(results: dict, games: list[chess.pgn.Game]) -> None:
+    """Assert that the numbers of a match are those of its games, and that both sides had every opening."""
+    scores = [points(game, results["player"]) for game in games]
+    assert results["num_games"] == len(games)
+    assert (results["wins"], results["draws"], results["losses"]) == tuple(map(scores.count, (1, 0.5, 0)))
+    assert results["score"] == pytest.approx(sum(scores) / len(scores))
+    pairs = [first + second for first, second in zip(scores[::2], scores[1::2], strict=False)]
+    assert results["pentanomial"] == [pairs.count(total) for total in (0, 0.5, 1, 1.5, 2)]
+    expected = difference(results["pentanomial"])
+    assert results["elo_difference"] == {
+        key: None if abs(value) == float("inf") else pytest.approx(value)
+        for key, value in expected._asdict().items()
+    }
+    superiority = likelihood_of_superiority(results["pentanomial"])
+    assert results["likelihood_of_superiority"] == pytest.approx(superiority)
+    for first, second in zip(games[::2], games[1::2], strict=False):
+        assert first.headers["Opening"] == second.headers["Opening"]
+        assert (first.headers["White"], second.headers["White"]) == (results["player"], results["opponent"])
+        assert (first.headers["Black"], second.headers["Black"]) == (results["opponent"], results["player"])
+        number = first.headers["Round"].partition(".")[0]
+        assert (first.headers["Round"], second.headers["Round"]) == (f"{number}.1", f"{number}.2")
+
+
+@pytest.fixture(scope="module")
+def match(folder, tmp_path_factory):
+    """Play four games against Stockfish; return the command's result, its JSON, and its PGN."""
+    output = tmp_path_factory.mktemp("match")
+    pgn, numbers = output / "new" / "games.pgn", output / "match.json"
+    opponent = ("--opponent", "stockfish", "--skill", 0, "--games", 4)
+    result = run_command(PLAY, "--model", folder, *opponent, "--pgn", pgn, "--json", numbers)
+    assert result.returncode == 0, result.stderr
+    return result, json.loads(numbers.read_text()), pgn
+
+
+def test_numbers_of_a_match_are_those_of_its_games(match):
+    _, results, pgn = match
+    games = games_in(pgn)
+    assert len(games) == 4 and results["crashes"] == []
+    assert_agree(results, games)
+    assert results["opponent"].startswith("Stockfish") and results["opponent"].endswith("skill 0 depth 1")
+
+
+def test_games_start_with_openings_of_the_book_each_with_both_colours(match):
+    _, _, pgn = match
+    book = {opening.name: opening for opening in read_openings(DEFAULT_BOOK)}
+    games = games_in(pgn)
+    assert len({game.headers["Opening"] for game in games}) == 2
+    for game in games:
+        opening = book[game.headers["Opening"]]
+        nodes = list(game.mainline())
+        assert [node.move.uci() for node in nodes[: len(opening.moves)]] == list(opening.moves)
+        played = nodes[len(opening.moves) :]
+        assert all(node.eval() is not None for node in played)
+        assert game.end().board().outcome(claim_draw=True).result() == game.headers["Result"]
+
+
+def test_the_score_is_printed_alone(match):
+    result, results, _ = match
+    assert result.stderr == ""
+    lines = result.stdout.split("\n")
+    assert lines[1] == results["player"] and lines[2] == f"  against {results['opponent']}"
+    numbers = [results[key] for key in ("num_games", "wins", "draws", "losses")]
+    assert lines[5].split() == [*map(str, numbers), f"{results['score']:.1%}"]
+    assert lines[7].startswith("Elo difference")
+
+
+@pytest.mark.parametrize("kind", ["random", "uci"])
+def test_other_opponents(run, folder, endings, tmp_path, kind):
+    program = fake_engine(tmp_path, answering("bestmove e2e4"))
+    opponent, name = {"random": ("random", "random"), "uci": (f"uci:{program}", "Fake 1 0.1 s")}[kind]
+    pgn, numbers = tmp_path / "games.pgn", tmp_path / "match.json"
+    options = ("--opponent", opponent, "--games", 4, "--openings", endings, "--pgn", pgn, "--json", numbers)
+    result = run(*options)
+    assert result.returncode == 0, result.stderr
+    results = json.loads(numbers.read_text())
+    assert results["opponent"] == name and results["player"].startswith(f"{folder}#")
+    games = games_in(pgn)
+    assert_agree(results, games)
+    assert {game.headers["FEN"] for game in games} == set(ENDINGS.splitlines())
+
+
+def test_a_model_against_itself_scores_half(run, folder, endings, tmp_path):
+    numbers = tmp_path / "match.json"
+    result = run("--opponent", f"model:{folder}", "--games", 2, "--openings", endings, "--json", numbers)
+    assert result.returncode == 0, result.stderr
+    results = json.loads(numbers.read_text())
+    assert results["player"] == results["opponent"]
+    assert results["score"] == 0.5 and results["pentanomial"] == [0, 0, 1, 0, 0]
+
+
+def test_a_cheating_opponent_loses_every_game_and_is_reported(run, endings, tmp_path):
+    numbers = tmp_path / "match.json"
+    program = fake_engine(tmp_path, answering("bestmove a1h8"))
+    result = run("--opponent", f"uci:{program}", "--games", 2, "--openings", endings, "--json", numbers)
+    results = json.loads(numbers.read_text())
+    assert (results["wins"], len(results["crashes"])) == (2, 2)
+    assert all("Fake 1 0.1 s broke the protocol" in crash for crash in results["crashes"])
+    assert "game 1: Fake 1 0.1 s broke the protocol" in result.stdout + result.stderr
+
+
+def test_a_match_goes_on_after_a_crash_of_stockfish(run, endings, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOCKFISH", str(crashing_stockfish(tmp_path, "go depth", times=1)))
+    numbers, pgn = tmp_path / "match.json", tmp_path / "games.pgn"
+    opponent = ("--opponent", "stockfish", "--skill", 3, "--games", 4, "--openings", endings)
+    before = descendants()
+    assert run(*opponent, "--json", numbers, "--pgn", pgn).returncode == 0
+    results = json.loads(numbers.read_text())
+    assert len(results["crashes"]) == 1 and results["num_games"] == 4 and results["wins"] >= 1
+    abandoned = [game.headers["Termination"] == "abandoned" for game in games_in(pgn)]
+    assert abandoned == [True, False, False, False]
+    assert_end(descendants() - before)
+
+
+def test_seed_decides_openings_and_drawn_moves(run, endings, tmp_path):
+    def games(seed: int, name: str) -> str:
+        pgn = tmp_path / name
+        options = ("--opponent", "random", "--games", 3, "--temperature", "inf", "--openings", endings)
+        assert run(*options, "--seed", seed, "--pgn", pgn).returncode == 0
+        return pgn.read_text()
+
+    first = games(1, "first.pgn")
+    assert games(1, "again.pgn") == first
+    assert games(2, "other.pgn") != first
+
+
+def test_an_odd_number_of_games_and_no_whole_pair_are_fine(run, endings, tmp_path):
+    numbers = tmp_path / "match.json"
+    for num_games, num_pairs in ((1, 0), (3, 1)):
+        run("--opponent", "random", "--games", num_games, "--openings", endings, "--json", numbers)
+        results = json.loads(numbers.read_text())
+        assert (results["num_games"], sum(results["pentanomial"])) == (num_games, num_pairs)
+        assert ("elo_difference" in results) == bool(num_pairs)
+
+
+def test_overwrite_replaces_the_games_before(run, endings, tmp_path):
+    pgn = tmp_path / "games.pgn"
+    pgn.write_text(GAME * 50)
+    options = ("--opponent", "random", "--games", 2, "--openings", endings, "--pgn", pgn)
+    assert run(*options, "--overwrite").returncode == 0
+    assert [game.headers["Round"] for game in games_in(pgn)] == ["1.1", "1.2"]
+
+
+@pytest.fixture
+def says(monkeypatch, tmp_path_factory):
+    """Type lines at the terminal; after the last the terminal is closed."""
+    path = tmp_path_factory.mktemp("terminal") / "stdin"
+    with ExitStack() as files:
+
+        def say(*lines: str) -> None:
+            path.write_text("".join(f"{line}\n" for line in lines))
+            monkeypatch.setattr(sys, "stdin", files.enter_context(path.open()))
+
+        yield say
+
+
+def test_a_person_plays_at_the_terminal(run, says, tmp_path):
+    pgn, numbers = tmp_path / "games.pgn", tmp_path / "match.json"
+    says("e4", "hint", "nonsense", "Nf3", "undo", "Nc3", "resign")
+    result = run("--opponent", "human", "--color", "white", "--pgn", pgn, "--json", numbers)
+    assert (result.returncode, result.stderr) == (0, "")
+    (game,) = games_in(pgn)
+    moves = [move.uci() for move in game.mainline_moves()]
+    assert (moves[0], moves[2], len(moves)) == ("e2e4", "b1c3", 4)
+    assert (game.headers["White"], game.headers["Result"]) == ("human", "0-1")
+    results = json.loads(numbers.read_text())
+    assert (results["player"], results["losses"]) == ("human", 1)
+    assert results["opponent"] == game.headers["Black"]
+    assert "nonsense: not a legal move" in result.stdout
+    assert "0-1: human resigned" in result.stdout and "♔" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("colour", "whites"),
+    [("both", ["model", "human"]), ("white", ["human"] * 2), ("black", ["model"] * 2)],
+)
+def test_a_persons_colours(run, says, tmp_path, colour, whites):
+    says("resign", "resign")
+    pgn = tmp_path / "games.pgn"
+    result = run("--opponent", "human", "--games", 2, "--color", colour, "--pgn", pgn)
+    assert result.returncode == 0, result.stderr
+    games = games_in(pgn)
+    assert [game.headers["White"] == "human" for game in games] == [white == "human" for white in whites]
+    assert all(points(game, "human") == 0 for game in games)
+
+
+def test_leaving_a_game_keeps_the_finished_ones(run, says, tmp_path):
+    pgn = tmp_path / "games.pgn"
+    says("resign", "", "quit")
+    result = run("--opponent", "human", "--games", 3, "--color", "white", "--pgn", pgn)
+    assert result.returncode == 130
+    assert result.stderr == f"interrupted: the game was left; 1 finished games are in {pgn}\n"
+    assert len(games_in(pgn)) == 1
+
+
+def test_leaving_the_first_game_says_so(run, says, tmp_path):
+    for options, kept in (
+        ((), "no --pgn was given"),
+        (("--pgn", tmp_path / "games.pgn"), "0 finished games"),
+    ):
+        says("quit")
+        result = run("--opponent", "human", *options)
+        assert result.returncode == 130 and kept in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_keeps_the_finished_games(folder, tmp_path):
+    pgn = tmp_path / "games.pgn"
+    arguments = ("--opponent", "stockfish", "--skill", 0, "--games", 10_000, "--pgn", pgn)
+    process = start_command(PLAY, "--model", folder, *arguments)
+    while not (pgn.exists() and pgn.read_text().count("[Event ") >= 3):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    games = games_in(pgn)
+    assert len(games) >= 3 and process.returncode == 130
+    assert (stdout, stderr) == ("", f"interrupted: {len(games)} finished games are in {pgn}\n")
+    assert pgn.read_text().endswith(f"{games[-1].headers['Result']}\n\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--opponent", "nobody"), ("unknown opponent 'nobody'", "stockfish:SKILL")),
+        (("--opponent", "uci:/nowhere"), ("/nowhere: no such program",)),
+        (("--opponent", "uci:true"), ("true ended before it answered", "is it a UCI engine?")),
+        (("--opponent", "uci:ls --nonsense"), ("ls ended before it answered",)),
+        (("--opponent", "uci:'engine"), ("no closing quotation",)),
+        (("--opponent", "stockfish", "--skill", 21), ("no Skill Level 21", "0 to 20")),
+        (("--opponent", "stockfish", "--skill", -1), ("no Skill Level -1", "0 to 20")),
+        (("--opponent", "stockfish", "--skill", 1400), ("no Skill Level 1400",)),
+        (("--opponent", "stockfish:21"), ("no Skill Level 21",)),
+        (("--opponent", "random", "--skill", 3), ("--skill weakens Stockfish alone",)),
+        (("--opponent", "random", "--nodes", 3), ("random does not search", "--nodes")),
+        (("--opponent", "human", "--time", 3), ("human does not search",)),
+        (("--opponent", "random", "--openings", "EMPTY"), ("holds no openings",)),
+        (("--opponent", "random", "--openings", "/nowhere.pgn"), ("no such file",)),
+        (("--opponent", "random", "--pgn", "EMPTY/games.pgn"), ("is a file, not a folder",)),
+        (("--opponent", "random", "--pgn", "FOLDER"), ("is a folder: name a file in it",)),
+        (("--opponent", "random", "--pgn", "EARLIER"), ("games.pgn exists", "--overwrite")),
+        (("--opponent", "random", "--pgn", "/proc/games.pgn"), ("/proc/games.pgn cannot be written",)),
+        (("--opponent", "random", "--json", "FOLDER"), ("is a folder",)),
+    ],
+)
+def test_what_cannot_be_played_is_refused_and_an_earlier_file_stays(run, tmp_path, options, parts):
+    earlier, empty = tmp_path / "games.pgn", tmp_path / "empty.pgn"
+    earlier.write_text(GAME)
+    empty.touch()
+    places = {"EMPTY": empty, "EMPTY/games.pgn": empty / "games.pgn", "FOLDER": tmp_path, "EARLIER": earlier}
+    options = [places.get(option, option) for option in options]
+    if "--pgn" not in options:
+        options += ["--pgn", earlier, "--overwrite"]
+    assert_input_error(run(*options, "--games", 2), *parts)
+    assert earlier.read_text() == GAME
+    assert sorted(tmp_path.iterdir()) == [empty, earlier]
+
+
+def test_an_engine_that_does_not_answer_is_refused(run, monkeypatch):
+    monkeypatch.setattr(uci_engines, "HANDSHAKE_SECONDS", 0.5)
+    before = descendants()
+    assert_input_error(run("--opponent", "uci:cat"), "cat did not answer `uci`", "is it a UCI engine?")
+    assert_end(descendants() - before)
+
+
+def test_a_stockfish_that_is_missing_is_refused(run, monkeypatch):
+    monkeypatch.setenv("STOCKFISH", "/nowhere")
+    assert_input_error(run("--opponent", "stockfish"), "STOCKFISH is set to '/nowhere'", "install")
+
+
+def test_a_broken_model_is_refused_and_an_earlier_file_stays(run, folder, tmp_path):
+    earlier = tmp_path / "games.pgn"
+    earlier.write_text(GAME)
+    (tmp_path / "empty").mkdir()
+    damaged = tmp_path / "damaged"
+    tiny_model().save_pretrained(damaged)
+    ChessTokenizer().save_pretrained(damaged)
+    (damaged / "model.safetensors").write_bytes(b"not weights")
+    for model, opponent, part in (
+        (tmp_path / "nowhere", "random", "no such folder"),
+        (tmp_path / "empty", "random", "no config.json"),
+        (damaged, "random", "damaged cannot be loaded"),
+        (folder, f"model:{tmp_path / 'empty'}", "no config.json"),
+        (folder, f"model:{damaged}", "damaged cannot be loaded"),
+    ):
+        result = run("--opponent", opponent, "--pgn", earlier, "--overwrite", model=model)
+        assert_input_error(result, str(tmp_path), part)
+        assert earlier.read_text() == GAME
+
+
+def test_a_disk_without_room_for_the_games_is_one_line(run, endings, tmp_path):
+    pgn = tmp_path / "games.pgn"
+    pgn.symlink_to("/dev/full")
+    result = run("--opponent", "random", "--openings", endings, "--pgn", pgn, "--overwrite")
+    assert_input_error(result, f"{pgn} cannot be written", "the 0 games before are in it")

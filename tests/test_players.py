@@ -1,0 +1,149 @@
+"""Who can play: names on the command line, and the names that tell players apart."""
+
+import math
+import pickle
+import shutil
+
+import chess
+import pytest
+import torch
+
+from data.command_line import InputError
+from eval.engines import MoveChoice, RandomEngine, ValueEngine
+from eval.players import (
+    ModelPlayer,
+    RandomPlayer,
+    SearchLimit,
+    StockfishPlayer,
+    UciPlayer,
+    known_rating,
+    parse_player,
+)
+from models.tokenization_chess import ChessTokenizer
+from tests.test_engines import tiny_model
+from tests.test_uci_engines import answering, fake_engine
+
+
+MODEL = ModelPlayer("ours", "cpu", "bfloat16", MoveChoice(0.1), "draws", True)
+NODES = SearchLimit(nodes=100)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    ChessTokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "player"),
+    [
+        ("stockfish", SearchLimit(), StockfishPlayer()),
+        ("stockfish", NODES, StockfishPlayer(limit=NODES)),
+        ("stockfish:0", SearchLimit(), StockfishPlayer(skill=0)),
+        ("stockfish:1319", SearchLimit(), StockfishPlayer(skill=1319)),
+        ("stockfish:1320", NODES, StockfishPlayer(uci_elo=1320, limit=NODES)),
+        ("random", SearchLimit(), RandomPlayer()),
+        ("uci:gnuchess -u", SearchLimit(), UciPlayer("gnuchess -u", SearchLimit(time=0.1))),
+        ("uci:gnuchess", NODES, UciPlayer("gnuchess", NODES)),
+        ("uci:C:thing", NODES, UciPlayer("C:thing", NODES)),
+    ],
+)
+def test_names_of_players(text, limit, player):
+    assert parse_player(text, limit, MODEL) == player
+
+
+def test_a_model_as_opponent_is_set_up_like_ours_and_plays_its_best_moves():
+    opponent = parse_player("model:other/model", SearchLimit(), MODEL)
+    assert opponent == ModelPlayer("other/model", "cpu", "bfloat16", MoveChoice(), "draws", False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "stockfisch", "stockfish:x", "stockfish:-1", "stockfish:1.5", "stockfish:²", "random:1"),
+        *("model", "model:", "uci", "uci:", "uci: ", "human", "uci:'engine"),
+    ],
+)
+def test_what_is_no_player_is_refused_in_one_line(text):
+    with pytest.raises(InputError) as refusal:
+        parse_player(text, SearchLimit(), MODEL)
+    assert text in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["model", "stockfish", "uci", "random"])
+def test_a_player_has_the_name_of_its_engine_also_in_another_process(folder, tmp_path, kind):
+    player = {
+        "model": ModelPlayer(str(folder), choice=MoveChoice(0.5, 0.2)),
+        "stockfish": StockfishPlayer(skill=2),
+        "uci": UciPlayer(str(fake_engine(tmp_path, name="Fake 7")), SearchLimit(depth=3)),
+        "random": RandomPlayer(),
+    }[kind]
+    sent = pickle.loads(pickle.dumps(player))
+    with sent.start() as engine:
+        assert engine.name == player.identify() == sent.identify()
+    assert {"uci": "Fake 7 depth 3", "random": "random"}.get(kind, engine.name) == engine.name
+
+
+def test_a_models_name_says_whatever_changes_its_moves(folder):
+    def name(**options) -> str:
+        return ModelPlayer(str(folder), **options).identify()
+
+    plain = name()
+    assert plain.startswith(f"{folder}#")
+    assert name(exact_ends="draws") == f"{plain} exact-ends draws"
+    assert name(choice=MoveChoice(0.05)) == f"{plain} temperature 0.05 margin inf"
+    assert name(choice=MoveChoice(math.inf, 0.1)) == f"{plain} temperature inf margin 0.1"
+    assert name(dtype="bfloat16") == f"{plain} bfloat16"
+    assert name(device="cpu", compile=True) == plain
+
+
+def test_a_model_that_was_trained_further_has_another_name(folder, tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    before = ModelPlayer(str(copy)).identify()
+    model = tiny_model()
+    torch.nn.init.constant_(model.head.bias, 1e-3)
+    model.save_pretrained(copy)
+    assert ModelPlayer(str(copy)).identify() != before
+
+
+def test_a_model_player_plays_as_it_is_set_up(folder):
+    engine = ModelPlayer(str(folder), "cpu", "bfloat16", MoveChoice(math.inf, 0.1), "none").start()
+    assert isinstance(engine, ValueEngine) and engine.model.dtype == torch.bfloat16
+    assert (engine.choice, engine.exact_ends) == (MoveChoice(math.inf, 0.1), "none")
+    engine = ModelPlayer(str(folder)).start()
+    assert (engine.choice, engine.exact_ends) == (MoveChoice(), "all")
+
+
+def test_a_uci_players_command_is_split_as_in_a_shell(tmp_path):
+    (tmp_path / "my engines").mkdir()
+    program = fake_engine(tmp_path / "my engines", answering("bestmove e2e4"))
+    with parse_player(f"uci:'{program}' --fast", SearchLimit(), MODEL).start() as engine:
+        assert engine.play(chess.Board()).uci() == "e2e4"
+
+
+def test_a_random_player_starts_a_random_engine():
+    assert isinstance(RandomPlayer().start(), RandomEngine)
+
+
+def test_ratings_are_known_of_measured_skill_levels_and_of_uci_elo():
+    ratings = [known_rating(StockfishPlayer(skill=skill)) for skill in range(20)]
+    assert ratings[:3] == [1320, 1468, 1608] and ratings[12] == 2923
+    assert ratings[:13] == sorted(ratings[:13]) and ratings[13:] == [None] * 7
+    assert known_rating(StockfishPlayer(uci_elo=1777)) == 1777
+
+
+@pytest.mark.parametrize(
+    "player",
+    [
+        StockfishPlayer(),
+        StockfishPlayer(skill=3, limit=NODES),
+        UciPlayer("gnuchess"),
+        RandomPlayer(),
+        MODEL,
+    ],
+)
+def test_no_other_rating_is_known(player):
+    assert known_rating(player) is None
