@@ -14,9 +14,14 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or a folder at; rename it to `path` if the block succeeds.
 
     If the block raises, what it wrote is removed and `path` is as it was. An earlier file or folder at `path`
-    is replaced, so callers that must not overwrite check first. Missing parent folders are made.
+    is replaced, so callers that must not overwrite check first. Missing parent folders are made. A device or
+    a pipe is yielded itself.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A rename would put a file in the place of /dev/stdout.
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last because some writers choose a format or a compression by it.
     unfinished = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
@@ -44,7 +49,7 @@ def check_output(path: str | Path, overwrite: bool) -> None:
     if not nearest.is_dir():
         raise InputError(f"{path}: {nearest} is a file, not a folder: choose another place")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: choose another --output, or replace it with --overwrite")
+        raise InputError(f"{path} exists: choose another place, or replace it with --overwrite")
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A PGN file that grows by whole games: whatever ends the match, the games that were finished are in it."""
 
+import fcntl
 import itertools
 import os
 import re
@@ -27,8 +28,13 @@ class GameLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Without a buffer: what a full disk did not take would be written, and fail, again at the end.
             self._file = self.path.open("ab+", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
             text = "" if overwrite else self._file.read().decode()
+        except BlockingIOError as error:
+            raise InputError(
+                f"{self.path} is in use by another run: wait for it, or choose another"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be written: {error.strerror}; choose another file"
@@ -42,7 +48,7 @@ class GameLog:
             self._ends.append(self._ends[-1] + length)
         rest = text.encode()[self._ends[-1] :]
         # One game that was cut off is at most two paragraphs, the second without its end.
-        if (text and not self.headers and text[0] != "[") or rest.count(b"\n\n") > 1:
+        if (text and not self.headers) or rest.count(b"\n\n") > 1:
             raise InputError(f"{self.path} is not a PGN file of this command: choose another file")
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ Every opening is played twice, with both colours.
 """
 
 import argparse
+import os
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -188,7 +189,9 @@ def main() -> None:
     if arguments.json:
         check_output(arguments.json, overwrite=True)
     if arguments.pgn:
-        check_output(arguments.pgn, arguments.overwrite)
+        # A run that ended before its first game leaves an empty file.
+        is_empty = os.path.isfile(arguments.pgn) and os.path.getsize(arguments.pgn) == 0
+        check_output(arguments.pgn, arguments.overwrite or is_empty)
     names = model.identify(), "human" if is_human else opponent.identify()
     log = GameLog(arguments.pgn, arguments.overwrite) if arguments.pgn else None
     num_games = arguments.games or (1 if is_human else 20)

@@ -80,3 +80,12 @@ def test_an_interrupt_ends_a_command_with_status_130_and_one_line(capsys):
 def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         command(lambda: 1 // 0)
+
+
+def test_device_is_written_to_and_not_replaced(tmp_path):
+    path = tmp_path / "results.json"
+    path.symlink_to("/dev/null")
+    with written_whole(path) as unfinished:
+        unfinished.write_text("{}")
+    assert path.is_symlink()
+    assert [child.name for child in tmp_path.iterdir()] == ["results.json"]

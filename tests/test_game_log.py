@@ -84,12 +84,19 @@ def test_the_last_game_is_given_up_wherever_it_was_cut_off(path, games):
         assert path.read_text() == texts([*games[:2], games[3]])
 
 
-def test_a_first_game_that_was_cut_off_is_given_up(path, games):
+def test_a_file_without_a_whole_game_is_refused_since_it_may_be_another_one(path, games):
     path.write_text(games[0].pgn[:-20])
+    with pytest.raises(InputError, match="not a PGN file of this command"):
+        GameLog(path)
+    assert path.read_text() == games[0].pgn[:-20]
+
+
+def test_a_second_run_on_the_same_file_is_refused(path, games):
     log = GameLog(path)
-    assert len(log) == 0
-    log.append(games[:1])
-    assert path.read_text() == games[0].pgn
+    with pytest.raises(InputError, match="in use by another run"):
+        GameLog(path)
+    log.close()
+    GameLog(path).close()
 
 
 def test_only_the_games_kept_stay_in_the_file(path, games):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import chess.pgn
+import psutil
 import pytest
 
 from data.command_line import command
@@ -286,8 +287,10 @@ def test_ctrl_c_keeps_the_finished_games(folder, tmp_path):
     while not (pgn.exists() and pgn.read_text().count("[Event ") >= 3):
         assert process.poll() is None
         time.sleep(0.005)
+    engines = set(psutil.Process(process.pid).children(recursive=True))
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
+    assert_end(engines)
     games = games_in(pgn)
     assert len(games) >= 3 and process.returncode == 130
     assert (stdout, stderr) == ("", f"interrupted: {len(games)} finished games are in {pgn}\n")
@@ -329,6 +332,23 @@ def test_what_cannot_be_played_is_refused_and_an_earlier_file_stays(run, tmp_pat
     assert_input_error(run(*options, "--games", 2), *parts)
     assert earlier.read_text() == GAME
     assert sorted(tmp_path.iterdir()) == [empty, earlier]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--games", value) for value in ("0", "-2", "x", "1.5")),
+        *(("--temperature", value) for value in ("-0.1", "nan", "warm")),
+        *(("--margin", value) for value in ("-1", "nan")),
+        *(("--time", value) for value in ("0", "inf", "nan", "-1")),
+        *(("--nodes", value) for value in ("0", "1e3")),
+        *(("--exact-ends", "some"), ("--color", "green"), ("--dtype", "int8")),
+    ],
+)
+def test_values_out_of_range_are_refused_by_the_name_of_their_option(run, option, value):
+    result = run("--opponent", "random", option, value)
+    assert result.returncode == 2
+    assert f"error: argument {option}" in result.stderr.splitlines()[-1] and value in result.stderr
 
 
 def test_an_engine_that_does_not_answer_is_refused(run, monkeypatch):

@@ -93,10 +93,12 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def assert_end(processes: set[psutil.Process]) -> None:
-    """Assert that processes end soon."""
+    """Assert that processes end soon. Those that do not are killed, lest they keep the tests from ending."""
     deadline = time.monotonic() + 10
     while (running := list(filter(is_running, processes))) and time.monotonic() < deadline:
         time.sleep(0.01)
+    for process in running:
+        process.kill()
     assert running == []
 
 
