@@ -292,6 +292,7 @@ def main() -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         batch_size=arguments.batch_size,
+        exact_ends="all",
     )
     data = {
         "model": model_data(arguments.model, engine),

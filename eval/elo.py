@@ -31,6 +31,7 @@ from eval.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
+    non_negative_int,
     positive_int,
     positive_number,
     write_json,
@@ -149,6 +150,10 @@ def play_tournament(
 ) -> None:
     """Play what is left of a tournament, writing every round to `log`, with a progress bar."""
     num_threads = max(1, (os.cpu_count() or 1) // processes)
+    rounds_left = tournament.num_rounds - tournament.num_played
+    processes = min(processes, rounds_left)
+    if processes < 1:
+        return
     start = functools.partial(
         start_table, player, [opponent.player for opponent in tournament.opponents], num_threads
     )
@@ -183,7 +188,6 @@ def read_rounds(
 
     Raises InputError if the games are not between these players.
     """
-    log.keep(len(log) // 2 * 2)
     index = {opponent.name: number for number, opponent in enumerate(opponents)}
     met, points = [], []
     for number, headers in enumerate(log.headers):
@@ -196,6 +200,9 @@ def read_rounds(
             )
         scored = {"1-0": 1.0, "0-1": 0.0}.get(headers["Result"], 0.5)
         ours = scored if white == name else 1.0 - scored
+        if number == len(log) - 1 and number % 2 == 0:
+            log.keep(number)
+            break
         if number % 2 == 0:
             met.append(index[other])
             points.append([ours])
@@ -314,7 +321,7 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m eval.elo",
         description="Rate a model on the scale of its opponents' known ratings, for Stockfish's Skill Levels "
         "CCRL Blitz. Every opening is played with both colours; most games go to the opponents nearest in "
-        "strength. Prints the score against each, and the rating with its 95%% interval. The same command "
+        "strength. Prints the score against each, and the rating with its 95% interval. The same command "
         "continues a tournament that was interrupted.",
     )
     add_model_options(parser)
@@ -339,7 +346,7 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_number,
         default=0.0,
         metavar="ELO",
-        help="stop as soon as the 95%% interval reaches no farther than this to either side (never)",
+        help="stop as soon as the 95% interval reaches no farther than this to either side (never)",
     )
     parser.add_argument(
         "--processes",
@@ -358,7 +365,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output", default="elo", metavar="DIR", help="folder for games.pgn and elo.png (elo)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="draws the openings, and moves at a temperature (0)"
+        "--seed", type=non_negative_int, default=0, help="draws the openings, and moves at a temperature (0)"
     )
     add_limit_options(parser, "opponents other than Stockfish")
     add_json_option(parser)

@@ -8,6 +8,7 @@ import json
 import math
 from pathlib import Path
 
+from data.command_line import InputError
 from data.files import written_whole
 from eval.game_ends import EXACT_ENDS
 
@@ -19,6 +20,13 @@ def positive_int(text: str) -> int:
     """Read an option's value that must be a whole number above zero."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def non_negative_int(text: str) -> int:
+    """Read an option's value that must be a whole number of at least zero."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least zero")
     return int(text)
 
 
@@ -118,5 +126,9 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 def write_json(path: str | Path, results: dict) -> None:
     """Write results as JSON, whole or not at all. A NaN is an error: undefined numbers are None."""
-    with written_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    try:
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; choose another place") from error

@@ -26,6 +26,7 @@ from eval.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
+    non_negative_int,
     positive_int,
     write_json,
 )
@@ -135,7 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.play",
         description="Let a model play games. Engines play every opening twice, with both colours; the score, "
-        "and the difference in rating with its 95%% interval, are printed at the end.",
+        "and the difference in rating with its 95% interval, are printed at the end.",
     )
     add_model_options(parser)
     add_move_options(parser)
@@ -149,7 +150,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--openings",
         metavar="FILE",
-        help="an opening book, .pgn, .epd, .fen or .txt (default: the 150 of this project; against a human "
+        help="an opening book, .pgn, .epd, .fen or .txt (default: the 336 of this project; against a human "
         "the usual start)",
     )
     parser.add_argument(
@@ -158,7 +159,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pgn", metavar="FILE", help="write the games, with evaluations, to this file")
     parser.add_argument("--overwrite", action="store_true", help="replace the PGN file if it exists")
     parser.add_argument(
-        "--seed", type=int, default=0, help="draws the openings, and moves at a temperature (0)"
+        "--seed", type=non_negative_int, default=0, help="draws the openings, and moves at a temperature (0)"
     )
     add_limit_options(parser, "the opponent")
     add_json_option(parser)
