@@ -339,6 +339,7 @@ def test_rounds_of_a_log_are_our_points_against_their_opponents(tmp_path):
     log.append([lost_game(us, first, False), drawn_game(first, us)])
     log.append([drawn_game(us, first), lost_game(first, us, False)])
     log.append([lost_game(us, first, True)])
+    log.close()
     log = GameLog(log.path)
     assert read_rounds(log, us, OPPONENTS) == ([1, 0, 0], [[0.0, 1.0], [1.0, 0.5], [0.5, 0.0]])
     # Half a round is played again.
@@ -351,6 +352,7 @@ def test_rounds_of_a_log_are_our_points_against_their_opponents(tmp_path):
 def test_a_log_of_other_players_is_refused(tmp_path, names):
     log = GameLog(tmp_path / "games.pgn")
     log.append([lost_game(*names, True), lost_game(*names[::-1], True)])
+    log.close()
     text = log.path.read_text()
     with pytest.raises(
         InputError, match=f"holds a game of {names[0]} against {names[1]}, who do not meet now"
