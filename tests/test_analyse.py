@@ -113,7 +113,7 @@ def dom_of(page, fragment="", script=""):
 
 
 def test_position_page_has_the_engines_numbers(position_page, folder):
-    engine = ValueEngine(folder / "model", device="cpu")
+    engine = ValueEngine(folder / "model", device="cpu", exact_ends="all")
     expected = engine.analyse(chess.Board(SHARP), distributions=True)
     values = dict(zip(map(str, expected.moves), expected.values, strict=True))
     data = data_of(position_page)
@@ -134,7 +134,7 @@ def test_position_page_has_the_engines_numbers(position_page, folder):
 
 
 def test_game_page_has_every_position_and_the_loss_of_every_move(game_page, folder):
-    engine = ValueEngine(folder / "model", device="cpu")
+    engine = ValueEngine(folder / "model", device="cpu", exact_ends="all")
     data = data_of(game_page)
     labels = [position.get("label") for position in data["positions"]]
     assert labels == ["1.e4", "1…e5", "2.Qh5", "2…Ke7", "3.Qxe5#", None]
