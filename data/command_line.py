@@ -1,15 +1,20 @@
-"""How every command of this project fails: one line that says what is wrong, and an exit status.
+"""How every command of this project ends early: one line that says what is wrong, and an exit status.
 
 if __name__ == "__main__":
     command(main)
 """
 
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable
 
 
 INPUT_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
+# What a shell says of a program that SIGPIPE ended.
+READER_GONE_STATUS = 141
 
 
 class InputError(ValueError):
@@ -21,17 +26,56 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def end_imports_on_interrupt() -> None:
+    """Have Ctrl-C end a command in one line, with status 130, also while its imports take their seconds.
+
+    Packages that hold commands call this, since `python -m` imports them before all else. Where they are
+    imported in any other way, Ctrl-C stays as it is.
+    """
+    # This is its name for as long as `python -m` looks for the module.
+    if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
+
+
 def command(main: Callable[[], None]) -> None:
     """Run `main`; exit with status 2 on an InputError and 130 on Ctrl-C, each with one line on stderr.
 
-    A `KeyboardInterrupt` raised with a message, such as how to continue, has that message printed.
+    A `KeyboardInterrupt` raised with a message, such as how to continue, has that message printed. If whoever
+    reads stdout, such as `head`, has read enough, the status is 141, as of other programs, without a line.
     Any other exception is a fault of the program and keeps its traceback.
     """
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(INPUT_ERROR_STATUS)
     except KeyboardInterrupt as interrupt:
         print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
+    except BrokenPipeError:
+        # Pipes to engines and to other processes break too.
+        if not _is_reader_gone():
+            raise
+        sys.exit(READER_GONE_STATUS)
+    finally:
+        if _is_reader_gone():
+            # Python flushes once more when it ends, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+
+
+def _end_at_once(*_: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED_STATUS)
+
+
+def _is_reader_gone() -> bool:
+    """Tell whether stdout is a pipe that nobody reads any more."""
+    if sys.__stdout__ is None:
+        return False
+    poll = select.poll()
+    poll.register(sys.__stdout__.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))

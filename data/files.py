@@ -1,7 +1,9 @@
 """Files and folders that exist either whole or not at all."""
 
+import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     a pipe is yielded itself.
     """
     path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if _is_device(path):
         # A rename would put a file in the place of /dev/stdout.
         yield path
         return
@@ -41,15 +43,51 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 def check_output(path: str | Path, overwrite: bool) -> None:
-    """Raise InputError if a file cannot or may not be written at `path`; before work that would be lost."""
+    """Raise InputError if a file cannot or may not be written at `path`; before work that would be lost.
+
+    It is tried out, and nothing is left behind: folders that are missing are not made.
+    """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a file in it")
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    if not nearest.is_dir():
-        raise InputError(f"{path}: {nearest} is a file, not a folder: choose another place")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: choose another place, or replace it with --overwrite")
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: name a file in it")
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        if not nearest.is_dir():
+            raise InputError(f"{path}: {nearest} is a file, not a folder: choose another place")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} exists: choose another place, or replace it with --overwrite")
+        if _is_open_file(path):
+            # A rename would replace the name /dev/stdout, and writing to it whatever else the file holds.
+            raise InputError(
+                f"{path} leads to a file or nowhere here: name the file itself, or pipe it: | cat"
+            )
+        _try_to_write(path, nearest)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; choose another file") from error
+
+
+def _try_to_write(path: Path, folder: Path) -> None:
+    """Raise OSError if what is at `path` cannot be written, or no file made in `folder`, which exists."""
+    if _is_device(path):
+        # Opened and closed again, a pipe would end for its reader.
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return
+    if path.exists():
+        os.close(os.open(path, os.O_WRONLY))
+    # Where the system can, this file never has a name.
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def _is_device(path: Path) -> bool:
+    """Tell whether there is something, such as /dev/null or a pipe, that is neither a file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _is_open_file(path: Path) -> bool:
+    """Tell whether this is a name, such as /dev/stdout, of what a process has open, and that is no device."""
+    names = (Path("/dev"), Path("/dev/fd").resolve())
+    return path.is_symlink() and path.parent.resolve() in names and not _is_device(path)
 
 
 def remove(path: Path) -> None:

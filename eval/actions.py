@@ -22,6 +22,7 @@ from eval.options import (
     add_batch_size_option,
     add_json_option,
     add_model_options,
+    non_negative_int,
     positive_int,
     write_json,
 )
@@ -179,7 +180,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=positive_int, metavar="N", help="measure N boards drawn at random (default: all)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="decides which boards --limit draws (default: 0)")
+    parser.add_argument(
+        "--seed", type=non_negative_int, default=0, help="decides which boards --limit draws (default: 0)"
+    )
     parser.add_argument("--plot", metavar="FILE.png", help="also draw a reliability diagram")
     add_json_option(parser)
     return parser.parse_args()

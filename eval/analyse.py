@@ -17,7 +17,7 @@ import shlex
 import string
 import sys
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import chess
@@ -30,7 +30,6 @@ from data.chess.game_files import read_fen, read_games
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
 from eval.engines import Analysis, ValueEngine
-from eval.game_ends import values_by_rule
 from eval.options import add_batch_size_option, add_model_options, positive_int
 
 
@@ -80,15 +79,14 @@ def position_data(
     analysis: Analysis,
     support: np.ndarray | None = None,
     played: chess.Move | None = None,
-    by_rule: Collection[int] = (),
 ) -> dict:
     """Return what the page shows of one position; `support` belongs to the distributions, if there are any.
 
     `moves` is a list of [UCI, SAN, the mover's win probability, and the two parts of the histogram], best
-    first; `by_rule` are the indices in it of the values that are not the model's but those of the rules,
-    given by their index in the analysis. `played` is the index of the move that was played, `label` that move
-    as in "24…Qxb7", and `loss` by how much it is worse than the best. `white` is White's win probability if
-    the best move is played, or what the rules say of a game that is over.
+    first; `by_rule` are the indices in it of the values that are not the model's but those of the rules.
+    `played` is the index of the move that was played, `label` that move as in "24…Qxb7", and `loss` by how
+    much it is worse than the best. `white` is White's win probability if the best move is played, or what the
+    rules say of a game that is over.
     """
     order = np.argsort(-analysis.values, kind="stable")
     moves: list[list] = [
@@ -99,8 +97,8 @@ def position_data(
         histograms = display_histograms(analysis.distributions[order], support)
         moves = [[*move, *encode_histogram(row)] for move, row in zip(moves, histograms, strict=True)]
     data: dict = {"fen": board.fen(), "moves": moves}
-    if by_rule:
-        data["by_rule"] = [rank for rank, i in enumerate(order) if i in by_rule]
+    if analysis.by_rule:
+        data["by_rule"] = [rank for rank, i in enumerate(order) if i in analysis.by_rule]
     if moves:
         best = moves[0][2]
         data["white"] = round(best if board.turn == chess.WHITE else 1 - best, 5)
@@ -189,13 +187,7 @@ def analyse_boards(
             part = slice(start, start + engine.batch_size)
             analyses = engine.analyse_many(boards[part], distributions=has_distributions)
             positions += [
-                position_data(
-                    board,
-                    analysis,
-                    support,
-                    move,
-                    values_by_rule(board, analysis.moves, engine.exact_ends),
-                )
+                position_data(board, analysis, support, move)
                 for board, analysis, move in zip(boards[part], analyses, played[part], strict=True)
             ]
             bar.update(len(analyses))
@@ -211,7 +203,7 @@ def read_game(path: str, number: int) -> tuple[chess.pgn.Game, list[chess.Board]
     numbered = enumerate(itertools.islice(read_games(path), number), start=1)
     count, found = (deque(numbered, maxlen=1) or [(0, None)])[0]
     if found is None or count < number:
-        held = f"{count} game{'s' * (count != 1)}"
+        held = _counted(count, "game")
         raise InputError(f"{path} holds {held}: there is no game {number}; choose another --game or file")
     where, game = found
     moves = list(game.mainline_moves())
@@ -257,6 +249,10 @@ def _known(header: str | None) -> str:
     return "" if set(text) <= set("?.-*") else text
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.analyse",
@@ -292,7 +288,6 @@ def main() -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         batch_size=arguments.batch_size,
-        exact_ends="all",
     )
     data = {
         "model": model_data(arguments.model, engine),
@@ -308,11 +303,13 @@ def main() -> None:
         with written_whole(arguments.output) as unfinished:
             unfinished.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{arguments.output} cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{arguments.output} cannot be written: {error.strerror}; choose another file"
+        ) from error
     num_moves = sum(len(position["moves"]) for position in data["positions"])
     print(
-        f"{arguments.output}: {len(boards)} position{'s' * (len(boards) > 1)}, {num_moves} moves, "
-        f"{Path(arguments.output).stat().st_size / 1000:.0f} kB"
+        f"{arguments.output}: {_counted(len(boards), 'position')}, {_counted(num_moves, 'move')}, "
+        f"{len(page.encode()) / 1000:.0f} kB"
     )
 
 

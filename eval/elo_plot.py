@@ -1,11 +1,16 @@
 """The picture of a tournament: the score against every opponent, and the curve of the fitted rating."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
 from data.files import written_whole
 from eval.ratings import difference, expected_score
+
+
+# In characters of 10 points; a path is followed by eight that tell a model from others at the same place.
+TITLE_WIDTH, PATH_WIDTH = 80, 70
 
 
 def plot_scores(results: dict, path: Path, player: str) -> None:
@@ -25,11 +30,13 @@ def plot_scores(results: dict, path: Path, player: str) -> None:
     figure, axis = plt.subplots(figsize=(8, 4.8), layout="constrained")
     known = [value for value in (results["elo"], results["low"], results["high"]) if value is not None]
     grid = np.linspace(min([*known, ratings.min()]) - 150, max([*known, ratings.max()]) + 150, 400)
-    if results["elo"] is not None:
-        label = f"Elo {results['elo']:.0f}"
-        axis.plot(grid, expected_score(results["elo"] - grid), color="C0", label=label)
     low = expected_score(results["low"] - grid) if results["low"] is not None else np.zeros_like(grid)
     high = expected_score(results["high"] - grid) if results["high"] is not None else np.ones_like(grid)
+    if results["elo"] is not None:
+        axis.plot(grid, expected_score(results["elo"] - grid), color="C0", label=f"Elo {results['elo']:z.0f}")
+    else:
+        # After losses alone, or wins alone, all that is known is how far the curve may lie.
+        axis.plot(grid, high if results["low"] is None else low, color="C0", ls="--", label="bound")
     axis.fill_between(grid, low, high, color="C0", alpha=0.15, lw=0, label=f"95%: {_interval(results)}")
     errors = np.abs(bounds.T - scores)
     axis.errorbar(
@@ -48,18 +55,29 @@ def plot_scores(results: dict, path: Path, player: str) -> None:
     axis.set(
         xlabel="opponent's rating (Elo); beside each point its number of games",
         ylabel="points per game",
-        ylim=(-0.03, 1.03),
-        title=f"{player}, {results['num_games']} games",
+        xlim=(grid[0], grid[-1]),
+        ylim=(-0.03, 1.07),
     )
+    # A path may hold dollar signs, which are not meant as a formula.
+    axis.set_title(_title(player, results["num_games"]), fontsize=10, parse_math=False)
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, loc="upper right")
+    # Inside it would cover some of the error bars, wherever they are.
+    figure.legend(frameon=False, loc="outside lower center", ncols=3)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     plt.close(figure)
 
 
+def _title(player: str, num_games: int) -> str:
+    """Return the title in lines that fit; of a long path the end tells more than the folders before it."""
+    path, sign, rest = player.rpartition("#")
+    if len(path) > PATH_WIDTH:
+        path = f"…{path[1 - PATH_WIDTH :]}"
+    return textwrap.fill(f"{path}{sign}{rest}, {num_games} games", TITLE_WIDTH, break_on_hyphens=False)
+
+
 def _interval(results: dict) -> str:
     low, high = results["low"], results["high"]
     if low is None or high is None:
-        return f"below {high:.0f}" if low is None else f"above {low:.0f}"
-    return f"{low:.0f} to {high:.0f}"
+        return f"below {high:z.0f}" if low is None else f"above {low:z.0f}"
+    return f"{low:z.0f} to {high:z.0f}"

@@ -9,8 +9,9 @@ Source: the action-value policy of Ruoss et al. (arXiv 2402.04494), section 2.3.
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import chess
@@ -23,12 +24,19 @@ from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ACTION_IDS, ChessTokenizer
 
 
+# Float32 values that are not equal differ by 1e-45 at least, so that here only the best have any weight;
+# colder temperatures would change nothing, and overflow.
+COLDEST_TEMPERATURE = 1e-300
+
+
 class Analysis(NamedTuple):
     """What an engine thinks of every legal move of one board; all empty if there is none."""
 
     moves: list[chess.Move]  # ordered by action id
     values: np.ndarray  # (moves,) float32: the mover's win probability
     distributions: np.ndarray | None = None  # (moves, bins) float32: probabilities of the bins
+    # The values that the rules say and no model, by their index.
+    by_rule: Mapping[int, float] = MappingProxyType({})
 
     @property
     def best_move(self) -> chess.Move:
@@ -36,6 +44,11 @@ class Analysis(NamedTuple):
         if not self.moves:
             raise ValueError("there is no legal move")
         return self.moves[np.argmax(self.values)]
+
+    @property
+    def checkmates(self) -> list[int]:
+        """The indices of the moves that are checkmate by rule."""
+        return [index for index, value in self.by_rule.items() if value == 1.0]
 
 
 class ChosenMove(NamedTuple):
@@ -92,7 +105,8 @@ class MoveChoice(NamedTuple):
     """How a move is chosen: the best at temperature 0, else one drawn from softmax(values / temperature).
 
     The temperature is in win probability: at 0.02 a move that is worse by 0.02 is drawn e times less often;
-    infinity draws evenly. Moves worse than the best by more than `margin` are never drawn.
+    infinity draws evenly. Moves worse than the best by more than `margin` are never drawn. Engines play a
+    checkmate that they know without a choice.
     """
 
     temperature: float = 0.0
@@ -105,7 +119,8 @@ class MoveChoice(NamedTuple):
             weights = np.zeros(len(values))
             weights[np.argmax(values)] = 1.0
         else:
-            weights = np.exp(-behind / self.temperature) * (behind <= self.margin)
+            temperature = max(self.temperature, COLDEST_TEMPERATURE)
+            weights = np.exp(-behind / temperature) * (behind <= self.margin)
         return weights / weights.sum()
 
 
@@ -130,7 +145,7 @@ class ValueEngine(Engine):
         dtype: str | torch.dtype = "float32",
         batch_size: int = 64,
         choice: MoveChoice = GREEDY,
-        exact_ends: ExactEnds = "draws",
+        exact_ends: ExactEnds = "all",
         seed: int = 0,
         compile: bool = False,
     ):
@@ -153,7 +168,9 @@ class ValueEngine(Engine):
         analysis = self.analyse(board)
         if not analysis.moves:
             raise ValueError("there is no legal move")
-        index = self.choose_index(analysis.values)
+        # A draw of lots might miss a mate, and a model of mse might value another move above it.
+        candidates = analysis.checkmates or list(range(len(analysis.moves)))
+        index = candidates[self.choose_index(analysis.values[candidates])]
         return ChosenMove(analysis.moves[index], float(analysis.values[index]))
 
     def new_game(self, seed: int) -> None:
@@ -196,10 +213,11 @@ class ValueEngine(Engine):
             for row, i in enumerate(batch):
                 valued = slice(len(moves[i]))
                 check_finite(values[row, valued])
-                for index, value in values_by_rule(boards[i], moves[i], self.exact_ends).items():
+                by_rule = values_by_rule(boards[i], moves[i], self.exact_ends)
+                for index, value in by_rule.items():
                     values[row, index] = value
                 analyses[i] = Analysis(
-                    moves[i], values[row, valued], probs[row, valued] if distributions else None
+                    moves[i], values[row, valued], probs[row, valued] if distributions else None, by_rule
                 )
         return analyses
 

@@ -151,9 +151,9 @@ class Table:
         white, black = (ours, theirs) if player_is_white else (theirs, ours)
         game = play_game(white, black, opening, headers)
         if game.crash is not None:
-            for seat in (0, opponent + 1):
-                # Whichever it was, it costs little to start both anew.
-                self._engines.pop(seat).close()
+            # Whoever crashed has lost; the other engine is sound, and a model takes seconds to load.
+            ours_crashed = game.points(player_is_white) == 0.0
+            self._engines.pop(0 if ours_crashed else opponent + 1).close()
         return game
 
     def _seat(self, seat: int) -> Engine:

@@ -5,6 +5,7 @@ import sys
 
 import chess
 
+from data.command_line import InputError
 from eval.engines import ChosenMove, Engine
 from eval.games import Resignation, TakeBack
 
@@ -16,12 +17,16 @@ HINTS = 3
 class HumanEngine(Engine):
     """Asks for every move on the terminal; `adviser`, if there is one, gives the hints.
 
-    `choose` raises Resignation, TakeBack, or KeyboardInterrupt when the person leaves.
+    Raises InputError if there is no terminal to ask at. `choose` raises Resignation, TakeBack, or
+    KeyboardInterrupt when the person leaves.
     """
 
     name = "human"
 
     def __init__(self, adviser: Engine | None = None):
+        # What a shell closes, as in <&-, Python has no file for, and input() needs all three.
+        if None in (sys.stdin, sys.stdout, sys.stderr):
+            raise InputError("a person plays at the terminal, but one of stdin, stdout and stderr is closed")
         self.adviser = adviser
         self._is_flipped = False
 

@@ -1,5 +1,6 @@
 """What tells the folder of a trained model from others, by a look that needs no torch."""
 
+import json
 import re
 from pathlib import Path
 
@@ -19,3 +20,9 @@ def check_model_folder(name: str | Path) -> None:
     for file, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
         if not (folder / file).is_file():
             raise InputError(f"{name} holds no {what} (no {file}): {remedy}")
+        try:
+            settings = json.loads((folder / file).read_bytes())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / file} cannot be read: {error}; save the {what} again") from error
+        if not isinstance(settings, dict):
+            raise InputError(f"{folder / file} does not hold settings: save the {what} again")

@@ -4,6 +4,7 @@
 lines of 4 to 10 plies; Stockfish 15.1 with 300,000 nodes puts each end position within 70 centipawns.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,12 +42,13 @@ def read_openings(path: str | Path = DEFAULT_BOOK) -> list[Opening]:
     opening that is not legal, has no moves (in a game from the usual start), or after which the game is over.
     """
     path = Path(path)
-    if path.suffix not in (".pgn", *POSITION_SUFFIXES):
+    kind = path.suffix.lower()
+    if kind not in (".pgn", *POSITION_SUFFIXES):
         known = ", ".join((".pgn", *POSITION_SUFFIXES))
         raise InputError(f"{path}: cannot tell what it holds; name it {known}")
     check_is_file(path)
     openings, seen = [], set()
-    for where, opening, end in _read_games(path) if path.suffix == ".pgn" else _read_positions(path):
+    for where, opening, end in _read_games(path) if kind == ".pgn" else _read_positions(path):
         if outcome := end.outcome():
             reason = outcome.termination.name.lower().replace("_", " ")
             raise InputError(f"{where}: the game is over ({reason}) at {end.fen()}; shorten or remove it")
@@ -57,6 +59,12 @@ def read_openings(path: str | Path = DEFAULT_BOOK) -> list[Opening]:
     if not openings:
         raise InputError(f"{path} holds no openings; give a file with at least one")
     return openings
+
+
+def identify_openings(path: str | Path) -> str:
+    """Return a book's name with what changes whenever the file does, such as openings.pgn#1a2b3c4d."""
+    path = Path(path)
+    return f"{path.name}#{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
 def _read_games(path: Path) -> Iterator[tuple[str, Opening, chess.Board]]:
@@ -76,5 +84,5 @@ def _read_positions(path: Path) -> Iterator[tuple[str, Opening, chess.Board]]:
         lines = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
     for (number, line), (where, board) in zip(lines, read_boards(path), strict=True):
         # read_boards does not hand out an EPD's operations.
-        operations = chess.Board().set_epd(line) if path.suffix == ".epd" else {}
+        operations = chess.Board().set_epd(line) if path.suffix.lower() == ".epd" else {}
         yield where, Opening(str(operations.get("id") or f"line {number}"), board.fen(), ()), board

@@ -8,8 +8,6 @@ Every opening is played twice, with both colours.
 
 import argparse
 import os
-import random
-from collections.abc import Iterator
 from contextlib import closing
 
 import chess
@@ -32,25 +30,14 @@ from eval.options import (
 )
 from eval.players import KINDS, ModelPlayer, SearchLimit, parse_player
 from eval.ratings import difference, likelihood_of_superiority
+from eval.schedule import check_games_differ, scheduled_games
 from eval.tally import Tally, rating_as_json
 from eval.uci_engines import MAX_SKILL
 
 
+OPPONENT_KINDS = f"human, {KINDS}"
+DEFAULT_GAMES = 20
 STANDARD_START = Opening("standard", chess.STARTING_FEN, ())
-
-
-def scheduled_games(
-    openings: list[Opening], num_games: int, seed: int
-) -> Iterator[tuple[Opening, bool, dict[str, str]]]:
-    """Yield the opening, whether the model is White, and the headers of every game.
-
-    Openings come in an order drawn by `seed`, again from the first after the last.
-    """
-    order = random.Random(f"openings {seed}").sample(openings, len(openings))
-    for game in range(num_games):
-        round_number = game // 2
-        headers = {"Round": f"{round_number + 1}.{game % 2 + 1}"}
-        yield order[round_number % len(order)], game % 2 == 0, headers
 
 
 def play_match(
@@ -60,11 +47,11 @@ def play_match(
     tally, crashes = Tally(), []
     pair: list[float] = []
     with tqdm(total=num_games, unit="game", disable=None) as bar:
-        for number, (opening, is_white, headers) in enumerate(scheduled_games(openings, num_games, seed)):
-            game = table.play(0, opening, is_white, seed * 1_000_003 + number, headers)
+        for number, scheduled in enumerate(scheduled_games(openings, num_games, seed)):
+            game = table.play(0, *scheduled)
             if log is not None:
                 log.append([game])
-            pair.append(game.points(is_white))
+            pair.append(game.points(scheduled.player_is_white))
             tally.add_game(pair[-1])
             if len(pair) == 2:
                 tally.add_pair(pair)
@@ -85,11 +72,9 @@ def play_human(
     with model.start() as engine:
         human = HumanEngine(adviser=engine)
         print(f"You play {engine.name}. Say {HELP}.")
-        for number, (opening, is_model_white, headers) in enumerate(
-            scheduled_games(openings, num_games, seed)
-        ):
-            is_white = not is_model_white if colour == "both" else colour == "white"
-            engine.new_game(seed * 1_000_003 + number)
+        for opening, player_is_white, game_seed, headers in scheduled_games(openings, num_games, seed):
+            is_white = player_is_white if colour == "both" else colour == "white"
+            engine.new_game(game_seed)
             white, black = (human, engine) if is_white else (engine, human)
             game = play_game(white, black, opening, headers)
             tally.add_game(game.points(is_white))
@@ -107,7 +92,7 @@ def format_table(white: str, opponent: str, tally: Tally) -> str:
     if any(tally.pentanomial):
         rating = difference(tally.pentanomial)
         lines.append(
-            f"\nElo difference {rating.elo:+.0f} (95% interval {rating.low:+.0f} to {rating.high:+.0f}), "
+            f"\nElo difference {rating.elo:+z.0f} (95% interval {rating.low:+z.0f} to {rating.high:+z.0f}), "
             f"likelihood of superiority {likelihood_of_superiority(tally.pentanomial):.1%}"
         )
     return "\n".join(lines)
@@ -140,12 +125,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_model_options(parser)
     add_move_options(parser)
-    parser.add_argument("--opponent", required=True, metavar="WHO", help=f"human, or one of {KINDS}")
+    parser.add_argument("--opponent", required=True, metavar="WHO", help=f"one of {OPPONENT_KINDS}")
     parser.add_argument(
         "--skill", type=int, metavar="LEVEL", help="Stockfish's Skill Level, 0 to 20 (default: full strength)"
     )
     parser.add_argument(
-        "--games", type=positive_int, metavar="N", help="games to play (20; 1 against a human)"
+        "--games", type=positive_int, metavar="N", help=f"games to play ({DEFAULT_GAMES}; 1 against a human)"
     )
     parser.add_argument(
         "--openings",
@@ -168,6 +153,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.json:
+        check_output(arguments.json, overwrite=True)
+    if arguments.pgn:
+        # A run that ended before its first game leaves an empty file.
+        is_empty = os.path.isfile(arguments.pgn) and os.path.getsize(arguments.pgn) == 0
+        check_output(arguments.pgn, arguments.overwrite or is_empty)
     limit = SearchLimit(arguments.nodes, arguments.depth, arguments.time)
     opponent_name = arguments.opponent
     if arguments.skill is not None:
@@ -182,20 +173,18 @@ def main() -> None:
     if limit.is_given() and (is_human or opponent_name.startswith(("model:", "random"))):
         raise InputError(f"{opponent_name} does not search: leave out --nodes, --depth and --time")
     model = ModelPlayer.from_options(arguments)
-    opponent = None if is_human else parse_player(opponent_name, limit, model)
+    opponent = None if is_human else parse_player(opponent_name, limit, model, OPPONENT_KINDS)
     if arguments.openings or not is_human:
         openings = read_openings(arguments.openings or DEFAULT_BOOK)
     else:
         openings = [STANDARD_START]
-    if arguments.json:
-        check_output(arguments.json, overwrite=True)
-    if arguments.pgn:
-        # A run that ended before its first game leaves an empty file.
-        is_empty = os.path.isfile(arguments.pgn) and os.path.getsize(arguments.pgn) == 0
-        check_output(arguments.pgn, arguments.overwrite or is_empty)
+    num_games = arguments.games or (1 if is_human else DEFAULT_GAMES)
+    if not is_human and model.is_deterministic and opponent.is_deterministic:
+        num_different = 2 * len(openings)
+        num_games = arguments.games or min(num_games, num_different)
+        check_games_differ(num_games, num_different)
     names = model.identify(), "human" if is_human else opponent.identify()
     log = GameLog(arguments.pgn, arguments.overwrite) if arguments.pgn else None
-    num_games = arguments.games or (1 if is_human else 20)
     try:
         if is_human:
             crashes: list[str] = []
@@ -207,9 +196,9 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         kept = f"{len(log)} finished games are in {log.path}" if log is not None else "no --pgn was given"
         raise KeyboardInterrupt(f"{interrupt}; {kept}".lstrip("; ")) from None
+    print(f"\n{format_table(*names, tally)}")
     if arguments.json:
         write_json(arguments.json, summarise(names, tally, crashes))
-    print(f"\n{format_table(*names, tally)}")
 
 
 if __name__ == "__main__":

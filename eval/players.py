@@ -10,6 +10,7 @@ import argparse
 import math
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 import chess.engine
@@ -18,18 +19,21 @@ from data.command_line import InputError
 from eval.engines import GREEDY, Engine, MoveChoice, RandomEngine, ValueEngine
 from eval.game_ends import ExactEnds
 from eval.loading import identify_model
-from eval.uci_engines import MIN_UCI_ELO, UciEngine, describe_limit, start_stockfish
+from eval.uci_engines import MAX_SKILL, MIN_UCI_ELO, UciEngine, describe_limit, start_stockfish
 
 
-# CCRL Blitz ratings of Stockfish's Skill Levels from 0, as measured by its authors at 120 s + 1 s a game.
-# A level chooses its move at a fixed depth, so that its strength hardly depends on the time.
-SKILL_RATINGS = (1320, 1468, 1608, 1742, 1923, 2204, 2363, 2500, 2596, 2703, 2788, 2856, 2923)
 DEFAULT_SECONDS = 0.1
 KINDS = "stockfish, stockfish:SKILL, model:DIR, uci:COMMAND, random"
 
 
 class Player(Protocol):
-    """An engine that is not running yet."""
+    """An engine that is not running yet.
+
+    `is_deterministic` says that it is known to answer the same moves with the same move in every game.
+    """
+
+    @property
+    def is_deterministic(self) -> bool: ...
 
     def start(self) -> Engine:
         """Start it. Raises InputError if that is impossible."""
@@ -78,6 +82,10 @@ class ModelPlayer:
             arguments.compile,
         )
 
+    @property
+    def is_deterministic(self) -> bool:
+        return self.choice.temperature == 0.0
+
     def start(self) -> Engine:
         engine = ValueEngine(
             self.model,
@@ -91,7 +99,9 @@ class ModelPlayer:
         return engine
 
     def identify(self) -> str:
-        parts = [identify_model(self.model)]
+        # However the path is spelled, it is the same player.
+        folder = Path(self.model).resolve()
+        parts = [identify_model(folder if folder.is_dir() else self.model)]
         if self.exact_ends != "all":
             parts.append(f"exact-ends {self.exact_ends}")
         if self.choice.temperature:
@@ -107,6 +117,12 @@ class StockfishPlayer:
     uci_elo: int | None = None
     limit: SearchLimit = SearchLimit()
 
+    @property
+    def is_deterministic(self) -> bool:
+        # A weakened one draws lots, and how far a search comes in a given time differs.
+        is_weakened = self.uci_elo is not None or (self.skill is not None and self.skill < MAX_SKILL)
+        return self.limit.is_given() and self.limit.time is None and not is_weakened
+
     def start(self) -> Engine:
         return start_stockfish(self.skill, self.uci_elo, self.limit.nodes, self.limit.depth, self.limit.time)
 
@@ -119,6 +135,8 @@ class StockfishPlayer:
 class UciPlayer:
     command: str
     limit: SearchLimit = SearchLimit(time=DEFAULT_SECONDS)
+    # Some draw from books, learn, or search with several threads.
+    is_deterministic = False
 
     def start(self) -> Engine:
         limit = chess.engine.Limit(nodes=self.limit.nodes, depth=self.limit.depth, time=self.limit.time)
@@ -133,6 +151,8 @@ class UciPlayer:
 
 @dataclass(frozen=True)
 class RandomPlayer:
+    is_deterministic = False
+
     def start(self) -> Engine:
         return RandomEngine()
 
@@ -140,10 +160,10 @@ class RandomPlayer:
         return "random"
 
 
-def parse_player(text: str, limit: SearchLimit, model_like: ModelPlayer) -> Player:
+def parse_player(text: str, limit: SearchLimit, model_like: ModelPlayer, kinds: str = KINDS) -> Player:
     """Return the player of a name such as stockfish:3; a model is set up like `model_like`.
 
-    Raises InputError for a name of no known kind.
+    Raises InputError for a name of no known kind; `kinds` are those that it says a command knows.
     """
     kind, _, argument = text.partition(":")
     if kind == "stockfish":
@@ -158,7 +178,7 @@ def parse_player(text: str, limit: SearchLimit, model_like: ModelPlayer) -> Play
         except ValueError as error:
             raise InputError(f"{text}: {str(error).lower()}; write it as in a shell") from error
         return UciPlayer(argument, limit if limit.is_given() else SearchLimit(time=DEFAULT_SECONDS))
-    raise InputError(f"unknown opponent {text!r}: give one of {KINDS}")
+    raise InputError(f"unknown opponent {text!r}: give one of {kinds}")
 
 
 def _stockfish(strength: str, limit: SearchLimit) -> StockfishPlayer:
@@ -167,16 +187,11 @@ def _stockfish(strength: str, limit: SearchLimit) -> StockfishPlayer:
     if not strength.isdecimal():
         raise InputError(f"unknown opponent 'stockfish:{strength}': give a Skill Level, such as stockfish:3")
     number = int(strength)
+    if MAX_SKILL < number < MIN_UCI_ELO:
+        raise InputError(
+            f"stockfish:{strength}: Skill Levels end at {MAX_SKILL} and UCI_Elo starts at {MIN_UCI_ELO}; "
+            "name one that exists"
+        )
     if number < MIN_UCI_ELO:
         return StockfishPlayer(skill=number, limit=limit)
     return StockfishPlayer(uci_elo=number, limit=limit)
-
-
-def known_rating(player: Player) -> int | None:
-    """Return the rating of a player whose strength its authors have measured, if it has one."""
-    if isinstance(player, StockfishPlayer) and not player.limit.is_given():
-        if player.uci_elo is not None:
-            return player.uci_elo
-        if player.skill is not None and player.skill < len(SKILL_RATINGS):
-            return SKILL_RATINGS[player.skill]
-    return None

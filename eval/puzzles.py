@@ -150,6 +150,8 @@ def main() -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         batch_size=arguments.batch_size,
+        # As ChessBench measures: mates are for the network to find, repetitions it cannot see.
+        exact_ends="draws",
     )
     results = evaluate_puzzles(engine, puzzles)
     if arguments.json:

@@ -158,7 +158,11 @@ def _zero(function: Callable[[float], float], low: float, high: float) -> float:
     """Return where a function that falls from positive at `low` to negative at `high` is 0, by bisection."""
     for _ in range(50):
         middle = (low + high) / 2
-        if function(middle) > 0:
+        value = function(middle)
+        if value == 0:
+            # Equals differ by 0 and not by what bisection leaves.
+            return middle
+        if value > 0:
             low = middle
         else:
             high = middle

@@ -25,7 +25,7 @@ from data.command_line import InputError, command
 from data.files import check_output
 from eval.engines import ValueEngine, ordered_legal_moves
 from eval.loading import choose_device, load_model
-from eval.options import DTYPES, add_json_option, positive_int, write_json
+from eval.options import DTYPES, add_json_option, non_negative_int, positive_int, write_json
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ActionValueOutput, ValueTransformerForActionValue
 from models.tokenization_chess import BOARD_LENGTH, ChessTokenizer
@@ -116,7 +116,7 @@ def measure_all(
     prefix_model, full_model = (with_attention(model, name) for name in ("prefix", "full"))
 
     def engine(model: ValueTransformerForActionValue, compile: bool = False) -> ValueEngine:
-        return ValueEngine(model, tokenizer, batch_size=len(boards), exact_ends="all", compile=compile)
+        return ValueEngine(model, tokenizer, batch_size=len(boards), compile=compile)
 
     prefix, full, python = engine(prefix_model), engine(full_model), engine(NoNetwork())
     inputs = {
@@ -187,7 +187,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="measure the model under torch.compile too")
     parser.add_argument("--boards", type=positive_int, default=16, metavar="N", help="boards (16)")
     parser.add_argument("--repeats", type=positive_int, default=3, metavar="N", help="rounds over them (3)")
-    parser.add_argument("--seed", type=int, default=0, help="draws boards and weights (0)")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="draws boards and weights (0)")
     add_json_option(parser)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The running score of a match, in games and in pairs of games."""
+"""The running score of a match, in games and in pairs of games, and how a rating is written."""
 
 import math
 from collections.abc import Sequence
@@ -48,3 +48,12 @@ class Tally:
 def rating_as_json(rating: Rating) -> dict[str, float | None]:
     """Return a rating as `elo`, `low` and `high`; None stands for what is infinite."""
     return {key: value if math.isfinite(value) else None for key, value in rating._asdict().items()}
+
+
+def format_rating(rating: Rating) -> str:
+    """Write a rating with its 95% interval; at a score of 0 or 1 there is but a bound."""
+    if rating.elo == -math.inf:
+        return f"Elo below {rating.high:z.0f} (95%)"
+    if rating.elo == math.inf:
+        return f"Elo above {rating.low:z.0f} (95%)"
+    return f"Elo {rating.elo:z.0f} ({rating.low:z.0f} to {rating.high:z.0f})"

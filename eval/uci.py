@@ -3,8 +3,9 @@
     python -m eval.uci --model runs/chess_tiny/model
 
 There is no search, so clocks, depth and nodes do not matter. Lines are in order of value; with a Temperature
-the move played is drawn, and need not be that of the first line. `go infinite` and `go ponder` value the
-moves at once and keep back the move until `stop` or `ponderhit`. Every `go` is answered by one `bestmove`.
+the move played is drawn, and need not be that of the first line, unless that is a mate. `go infinite` and
+`go ponder` value the moves at once and keep back the move until `stop` or `ponderhit`. Every `go` is answered
+by one `bestmove`.
 """
 
 import argparse
@@ -20,9 +21,8 @@ from typing import TYPE_CHECKING
 import chess
 
 from data.command_line import INTERRUPTED_STATUS, InputError, command, first_line
-from eval.game_ends import values_by_rule
 from eval.model_folder import check_model_folder
-from eval.options import add_model_options, add_move_options
+from eval.options import add_model_options, add_move_options, non_negative_int
 from eval.uci_protocol import (
     Position,
     ProtocolError,
@@ -208,9 +208,9 @@ class UciSession:
             self._send(f"info depth 0 score {'mate' if board.is_check() else 'cp'} 0")
             return "(none)"
         engine.exact_ends = self._values["ExactEnds"]
-        moves, values, _ = engine.analyse(board)
-        by_rule = values_by_rule(board, moves, engine.exact_ends)
-        values = values.clip(0.0, BELOW_MATE)
+        analysis = engine.analyse(board)
+        moves, by_rule = analysis.moves, analysis.by_rule
+        values = analysis.values.clip(0.0, BELOW_MATE)
         for index, value in by_rule.items():
             values[index] = value
         candidates = [i for i, move in enumerate(moves) if search.only is None or move.uci() in search.only]
@@ -224,6 +224,8 @@ class UciSession:
         )
         self._send(*describe_lines(scores, len(moves), time.perf_counter() - started))
         engine.choice = MoveChoice(self._values["Temperature"], self._values["Margin"])
+        # Lots are not drawn about a mate.
+        candidates = [i for i in analysis.checkmates if i in candidates] or candidates
         return moves[candidates[engine.choose_index(values[candidates])]].uci()
 
     def _release_move(self) -> None:
@@ -248,15 +250,12 @@ def parse_arguments() -> argparse.Namespace:
     add_model_options(parser)
     add_move_options(parser)
     parser.add_argument(
-        "--seed", type=_seed, metavar="N", help="draw the same moves every time (default: other ones)"
+        "--seed",
+        type=non_negative_int,
+        metavar="N",
+        help="draw the same moves every time (default: other ones)",
     )
     return parser.parse_args()
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from zero")
-    return int(text)
 
 
 def main() -> None:

@@ -28,8 +28,14 @@ from eval.engines import Analysis, ChosenMove, Engine, ordered_legal_moves
 
 
 HANDSHAKE_SECONDS = 20.0
-# On top of what a search takes at 1,000 nodes per second: an engine that needs longer hangs.
+# On top of what a search takes at the slowest: an engine that needs longer hangs.
 PATIENCE_SECONDS = 60.0
+SLOWEST_NODES_PER_SECOND = 1000.0
+# Every ply more takes Stockfish 15 about 1.5 times as many nodes. At 2 a search to depth 20, which takes it
+# 2 s, has 17 minutes, and one to depth 26, which takes it 10 s, has 19 hours.
+BRANCHING_FACTOR = 2.0
+# A timer cannot wait for ever.
+LONGEST_SEARCH_SECONDS = 30 * 86400.0
 MAX_SKILL = 20
 FULL_STRENGTH_SECONDS = 0.05
 # Since version 16, UCI_Elo is on the scale of CCRL's blitz list.
@@ -142,7 +148,7 @@ class UciEngine(Engine):
 
     def _search(self, search: Callable[[], Any]) -> Any:
         """Run a search, and kill the engine if it takes far longer than it may."""
-        seconds = PATIENCE_SECONDS + (self.limit.time or 0.0) + (self.limit.nodes or 0) / 1000.0
+        seconds = PATIENCE_SECONDS + longest_search(self.limit)
         # chess.engine itself waits for ever where the limit is not a time.
         hangs = threading.Event()
         watch = threading.Timer(seconds, lambda: (hangs.set(), self._engine.close()))
@@ -196,19 +202,34 @@ def start_stockfish(
         else:
             time = FULL_STRENGTH_SECONDS
     limit = chess.engine.Limit(nodes=nodes, depth=depth, time=time)
+    program = find_stockfish()
     try:
-        engine = UciEngine([find_stockfish()], limit, options)
+        engine = UciEngine([program], limit, options)
     except InputError as error:
         raise InputError(f"{error} (for Stockfish: set STOCKFISH to its path)") from error
     version = stockfish_version(engine.program)
     if uci_elo is not None and (version is None or version < FIRST_CALIBRATED_VERSION):
         engine.close()
+        scale = "is on an older scale" if version else "may be on an older scale, as its version is not known"
         raise InputError(
-            f"UCI_Elo of {engine.program} is on an older scale: take Skill Levels, or Stockfish "
+            f"UCI_Elo of {engine.program} {scale}: take Skill Levels, or Stockfish "
             f"{FIRST_CALIBRATED_VERSION} or newer (set STOCKFISH to its path)"
         )
     engine.name = f"{engine.program}{weakness} {describe_limit(limit)}"
     return engine
+
+
+def longest_search(limit: chess.engine.Limit) -> float:
+    """Return the seconds that a search may take at the slowest; the limit that is met first ends it."""
+    seconds = []
+    if limit.time is not None:
+        seconds.append(limit.time)
+    if limit.nodes is not None:
+        seconds.append(limit.nodes / SLOWEST_NODES_PER_SECOND)
+    if limit.depth is not None:
+        # Much deeper the power would overflow, and this is more than the longest already.
+        seconds.append(BRANCHING_FACTOR ** min(limit.depth, 100) / SLOWEST_NODES_PER_SECOND)
+    return min(LONGEST_SEARCH_SECONDS, *seconds) if seconds else 0.0
 
 
 def stockfish_version(name: str) -> int | None:

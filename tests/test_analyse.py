@@ -176,7 +176,9 @@ def test_value_that_the_rules_give_is_marked():
     board = chess.Board("8/8/8/8/7k/8/8/3K4 w - - 0 1")
     moves = ordered_legal_moves(board)
     values = np.linspace(0.1, 0.5, len(moves), dtype=np.float32)
-    assert position_data(board, Analysis(moves, values), by_rule=[0])["by_rule"] == [len(moves) - 1]
+    analysis = Analysis(moves, values, by_rule={0: 0.1})
+    assert position_data(board, analysis)["by_rule"] == [len(moves) - 1]
+    assert "by_rule" not in position_data(board, Analysis(moves, values))
 
 
 def test_final_positions_follow_the_rules():
@@ -289,6 +291,7 @@ MATED = "R5k1/5ppp/8/8/8/8/8/6K1 b - - 1 30"
         (["--pgn", "empty.pgn"], "empty.pgn holds 0 games"),
         (["--pgn", "games.pgn", "--game", "3"], "games.pgn game 3 has no moves"),
         (["--pgn", "games.pgn", "--game", "4"], "games.pgn game 4: a player passes"),
+        (["--pgn", "illegal.pgn"], "illegal.pgn game 1: 'Qh9' is not a move; correct or remove the game"),
         (["--pgn", "games.pgn", "--model", "nowhere"], "nowhere: no such folder"),
         (["--fen", SHARP, "--output", "."], ". is a folder"),
         (["--fen", SHARP, "--output", "games.pgn/page.html"], "is a file, not a folder"),
@@ -301,6 +304,7 @@ def test_bad_input_is_named_in_one_line_and_leaves_the_page_alone(
     monkeypatch.chdir(tmp_path)
     shutil.copy(folder / "games.pgn", "games.pgn")
     (tmp_path / "empty.pgn").touch()
+    (tmp_path / "illegal.pgn").write_text("1. e4 e5 2. Qh9 *")
     (tmp_path / "page.html").write_text("earlier")
     options = ["--model", folder / "model", "--output", "page.html", "--overwrite", *arguments]
     with pytest.raises(SystemExit) as stopped:
@@ -321,6 +325,14 @@ def test_page_is_replaced_only_when_asked(folder, tmp_path, monkeypatch, capsys)
     assert "replace it with --overwrite" in capsys.readouterr().err and output.read_text() == "earlier"
     run_here(monkeypatch, *options, "--overwrite")
     assert data_of(output)["positions"][0]["fen"] == SHARP
+
+
+def test_one_move_of_one_position_is_counted_in_the_singular(folder, tmp_path, monkeypatch, capsys):
+    only_move = "7k/8/8/8/8/8/6r1/7K w - - 9 80"
+    output = tmp_path / "page.html"
+    run_here(monkeypatch, "--model", folder / "model", "--fen", only_move, "--output", output)
+    size = output.stat().st_size / 1000
+    assert capsys.readouterr().out == f"{output}: 1 position, 1 move, {size:.0f} kB\n"
 
 
 def test_game_is_chosen_of_a_file_only(monkeypatch, capsys):

@@ -154,6 +154,14 @@ def test_folder_that_holds_no_whole_chess_model_is_named_with_the_reason(tmp_pat
     ChessTokenizer().save_pretrained(resized)
     config = (resized / "config.json").read_text()
     (resized / "config.json").write_text(config.replace('"num_bins": 16', '"num_bins": 8'))
+    for name, file, text in (
+        ("broken", "config.json", "{broken"),
+        ("listed", "config.json", "[]"),
+        ("mistyped", "config.json", '{"architectures": 3}'),
+        ("binary", "tokenizer_config.json", "\0"),
+    ):
+        shutil.copytree(resized, tmp_path / name)
+        (tmp_path / name / file).write_text(text)
     damaged = tmp_path / "damaged"
     tiny_model().save_pretrained(damaged)
     ChessTokenizer().save_pretrained(damaged)
@@ -166,6 +174,10 @@ def test_folder_that_holds_no_whole_chess_model_is_named_with_the_reason(tmp_pat
         ("run/model", "holds no tokenizer"),
         ("resized", r"other sizes .*head\."),
         ("damaged", "cannot be loaded"),
+        ("broken", r"config\.json cannot be read: .*line 1.*; save the model again"),
+        ("listed", r"config\.json does not hold settings: save the model again"),
+        ("mistyped", r"holds nothing known, .*: give another"),
+        ("binary", r"tokenizer_config\.json cannot be read: .*; save the tokenizer again"),
     ):
         with pytest.raises(InputError, match=reason) as caught:
             load_model(tmp_path / folder, "cpu")
@@ -192,6 +204,15 @@ def test_move_choice_is_the_softmax_of_values_over_temperature(temperature):
     np.testing.assert_allclose(
         MoveChoice(temperature).probabilities(VALUES), scipy.special.softmax(logits), atol=1e-12
     )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("temperature", [1e-300, 1e-310, 5e-324])
+def test_move_choice_near_temperature_zero_is_among_the_best(temperature):
+    for scale in (1.0, 1e6, 1e-44):
+        values = VALUES * np.float32(scale)
+        probs = MoveChoice(temperature).probabilities(values)
+        np.testing.assert_array_equal(probs, (values == values.max()) / np.sum(values == values.max()))
 
 
 def test_move_choice_at_infinite_temperature_is_even():
@@ -262,17 +283,11 @@ def test_random_engine_draws_legal_moves_evenly_and_has_no_values():
         engine.play(chess.Board(FENS[5]))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return folder
-
-
-def test_bfloat16_gives_nearly_the_same_values(folder):
+def test_bfloat16_gives_nearly_the_same_values(model_folder):
     boards = [chess.Board(fen) for fen in FENS]
-    exact, rounded = (ValueEngine(folder, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    exact, rounded = (
+        ValueEngine(model_folder, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16")
+    )
     assert rounded.model.dtype == torch.bfloat16
     for expected, analysis in zip(exact.analyse_many(boards), rounded.analyse_many(boards), strict=True):
         assert analysis.values.dtype == np.float32
@@ -289,12 +304,12 @@ def test_compiled_model_gives_the_same_values_for_any_number_of_moves():
         np.testing.assert_allclose(compiled.analyse(board).values, plain.analyse(board).values, atol=1e-5)
 
 
-def test_a_model_is_identified_by_what_is_in_its_files(folder, tmp_path):
-    name = identify_model(folder)
-    assert re.fullmatch(rf"{re.escape(str(folder))}#[0-9a-f]{{8}}", name)
+def test_a_model_is_identified_by_what_is_in_its_files(model_folder, tmp_path):
+    name = identify_model(model_folder)
+    assert re.fullmatch(rf"{re.escape(str(model_folder))}#[0-9a-f]{{8}}", name)
     digest = name.rpartition("#")[2]
     copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
+    shutil.copytree(model_folder, copy)
     (copy / "notes.txt").write_text("nothing that plays")
     assert identify_model(copy) == f"{copy}#{digest}"
     model = tiny_model()
@@ -311,3 +326,26 @@ def test_what_is_no_model_has_no_identity(tmp_path):
     for path, reason in ((tmp_path, r"no config\.json"), (tmp_path / "nowhere", "no such folder")):
         with pytest.raises(InputError, match=reason):
             identify_model(path)
+
+
+MATE_IN_ONE = "6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 80"
+MATE = chess.Move.from_uci("a1a8")
+
+
+def test_a_checkmate_is_played_at_any_temperature():
+    board = chess.Board(MATE_IN_ONE)
+    for choice in (MoveChoice(math.inf), MoveChoice(0.1, margin=0.5)):
+        engine = ValueEngine(tiny_model(), ChessTokenizer(), choice=choice)
+        assert {engine.choose(board) for _ in range(50)} == {(MATE, 1.0)}
+    engine = ValueEngine(tiny_model(), ChessTokenizer(), choice=MoveChoice(math.inf), exact_ends="draws")
+    assert len({engine.play(board) for _ in range(50)}) > 1
+
+
+def test_no_prediction_stands_above_checkmate():
+    model = tiny_model(value_loss="mse")
+    torch.nn.init.constant_(model.head.bias, 3.0)
+    engine = ValueEngine(model, ChessTokenizer())
+    analysis = engine.analyse(chess.Board(MATE_IN_ONE))
+    assert np.median(analysis.values) > 1.0
+    assert [analysis.moves[index] for index in analysis.checkmates] == [MATE]
+    assert engine.play(chess.Board(MATE_IN_ONE)) == MATE

@@ -1,7 +1,13 @@
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
+from tests.commands import REPOSITORY, start_command
 
 
 def test_a_file_appears_only_when_the_block_has_succeeded(tmp_path):
@@ -55,6 +61,126 @@ def test_a_file_does_not_replace_a_folder(tmp_path):
         check_output(folder, overwrite=True)
     with pytest.raises(InputError, match="letter is a file, not a folder"):
         check_output(folder / "letter" / "page", overwrite=True)
+
+
+def test_looking_whether_a_file_can_be_written_changes_nothing(tmp_path):
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text("{}")
+    before = earlier.stat()
+    check_output(earlier, overwrite=True)
+    assert (earlier.read_text(), earlier.stat().st_mtime_ns) == ("{}", before.st_mtime_ns)
+    check_output(tmp_path / "new" / "folder" / "rows.parquet", overwrite=False)
+    assert list(tmp_path.iterdir()) == [earlier]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        # Nobody can write there, also root.
+        pytest.param(
+            "/proc/rows.json", ".*", marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux")
+        ),
+        pytest.param("/proc/a/b", ".*", marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux")),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_with_the_reason(tmp_path, name, reason):
+    path = tmp_path / name
+    with pytest.raises(InputError, match=f"{path} cannot be written: {reason}; choose another file"):
+        check_output(path, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_and_pipes_are_neither_replaced_nor_ended(tmp_path):
+    for device in ("/dev/null", "/dev/full", "/dev/tty"):
+        if os.path.exists(device):
+            check_output(device, overwrite=True)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_output(pipe, overwrite=True)  # although nobody reads it yet
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    check_output(pipe, overwrite=True)
+    with pytest.raises(BlockingIOError):  # a pipe that has ended gives b"" instead
+        os.read(reader, 1)
+    os.close(writer)
+    os.close(reader)
+
+
+def test_stdout_is_an_output_unless_it_is_a_file_or_closed(tmp_path):
+    code = "from data.files import *; check_output('/dev/stdout', True); print('fine')"
+    with (tmp_path / "file").open("w") as file:
+        for stdout, is_fine in ((subprocess.PIPE, True), (file, False)):
+            done = run_python("-c", code, stdout=stdout)
+            assert (done.returncode == 0) == is_fine, done.stderr
+    assert "/dev/stdout leads to a file or nowhere here: name the file itself, or pipe it" in done.stderr
+    assert (tmp_path / "file").read_text() == ""
+
+
+def run_python(*arguments: str, **settings: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, **settings
+    )
+
+
+@pytest.mark.parametrize("buffering", [(), ("-u",)])
+@pytest.mark.parametrize(
+    ("main", "status"),
+    [
+        ("lambda: print('short')", 141),
+        ("lambda: print('long' * 100_000)", 141),
+        ("lambda: (print('some'), sys.stdout.flush(), print('more'))", 141),
+        ("lambda: exec('raise InputError(1)')", 2),
+    ],
+)
+def test_a_reader_that_has_read_enough_ends_a_command_quietly(main, status, buffering):
+    read, write = os.pipe()
+    os.close(read)
+    code = f"import sys; from data.command_line import *; command({main})"
+    done = run_python(*buffering, "-c", code, stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (status, "error: 1\n" if status == 2 else "")
+
+
+def test_help_that_nobody_reads_is_quiet():
+    read, write = os.pipe()
+    os.close(read)
+    done = run_python("-m", "eval.uci", "--help", stdout=write)
+    os.close(write)
+    assert done.stderr == ""
+
+
+def test_a_command_can_be_run_with_stdout_closed():
+    code = "import os; os.close(1); os.execvp(os.sys.executable, ['python', '-c', os.sys.argv[1]])"
+    main = "from data.command_line import command; command(lambda: print('nowhere'))"
+    done = run_python("-c", code, main)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_fault_of_the_program():
+    def main():
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        command(main)
+
+
+def test_an_interrupt_while_a_command_imports_ends_it_with_status_130_and_one_line():
+    process = start_command("eval.actions", PYTHONPROFILEIMPORTTIME="1")
+    for line in process.stderr:
+        if "numpy" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    said = [line for line in stderr.splitlines() if not line.startswith("import time:")]
+    assert (process.returncode, said) == (130, ["interrupted"])
+
+
+def test_importing_this_project_leaves_interrupts_alone():
+    code = "import signal, data, eval; raise SystemExit(signal.getsignal(2) is signal.default_int_handler)"
+    # Where SIGINT is ignored when Python starts, it stays so.
+    done = run_python("-c", code, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    assert done.returncode == 1
 
 
 def test_bad_input_ends_a_command_with_status_2_and_one_line(capsys):

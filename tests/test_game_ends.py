@@ -121,16 +121,16 @@ def test_the_board_is_left_as_it_was(boards, exact_ends):
         assert board == before and board.fen() == before.fen() and board.move_stack == before.move_stack
 
 
-def test_positions_without_history_keep_the_models_values_unless_mates_are_asked_for():
+def test_positions_without_history_keep_the_models_values_where_mates_are_left_to_it():
     boards = [chess.Board(fen) for fen in (*FENS, BACK_RANK_MATE)]
     model = tiny_model()
-    by_model, by_default, by_rules = (
+    by_model, by_draws, by_default = (
         [analysis.values for analysis in ValueEngine(model, ChessTokenizer(), **options).analyse_many(boards)]
-        for options in ({"exact_ends": "none"}, {}, {"exact_ends": "all"})
+        for options in ({"exact_ends": "none"}, {"exact_ends": "draws"}, {})
     )
-    for expected, values in zip(by_model, by_default, strict=True):
+    for expected, values in zip(by_model, by_draws, strict=True):
         np.testing.assert_array_equal(values, expected)
-    assert by_rules[-1].max() == 1.0 > by_model[-1].max()
+    assert by_default[-1].max() == 1.0 > by_model[-1].max()
 
 
 def test_an_engine_takes_the_rules_values_and_the_models_for_all_other_moves(boards):
@@ -146,3 +146,5 @@ def test_an_engine_takes_the_rules_values_and_the_models_for_all_other_moves(boa
         ]
         np.testing.assert_array_equal(after.values, np.array(expected, np.float32))
         np.testing.assert_array_equal(after.distributions, before.distributions)
+        by_rule = {index: value(name) for index, name in enumerate(endings(board, "all")) if name}
+        assert (before.by_rule, after.by_rule) == ({}, by_rule)

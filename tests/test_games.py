@@ -15,9 +15,7 @@ from eval.engines import ChosenMove, Engine, MoveChoice
 from eval.games import PlayedGame, Resignation, Table, TakeBack, play_game
 from eval.openings import Opening
 from eval.players import ModelPlayer, RandomPlayer, SearchLimit, StockfishPlayer, UciPlayer
-from models.tokenization_chess import ChessTokenizer
 from tests.fragile_stockfish import crashing_stockfish
-from tests.test_engines import tiny_model
 from tests.test_uci_engines import answering, assert_end, descendants, fake_engine
 
 
@@ -184,12 +182,9 @@ def test_nothing_is_taken_back_before_ones_first_move(opening):
     assert [move.uci() for move in game.final_board.move_stack] == [*opening.moves, "b1c3", "b8c6"]
 
 
-@pytest.fixture(scope="module")
-def hot_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return ModelPlayer(str(folder), "cpu", choice=MoveChoice(math.inf))
+@pytest.fixture
+def hot_model(model_folder):
+    return ModelPlayer(str(model_folder), "cpu", choice=MoveChoice(math.inf))
 
 
 @pytest.fixture
@@ -244,6 +239,22 @@ def test_an_engine_that_crashed_lost_one_game_and_is_fresh_for_the_next(tmp_path
     first, second = (seated.play(0, opening, False, seed=seed) for seed in range(2))
     assert first.result == "0-1" and first.crash.endswith("died")
     assert second.crash is None and len(second.final_board.move_stack) == 1
+
+
+@pytest.mark.parametrize("player_is_white", [True, False])
+@pytest.mark.parametrize("ours_crashes", [True, False])
+def test_after_a_crash_only_the_engine_that_crashed_is_started_again(
+    tmp_path, table, player_is_white, ours_crashes
+):
+    crashing = UciPlayer(str(fake_engine(tmp_path, "sys.exit()", file="crashing")), SearchLimit(depth=1))
+    sound = StockfishPlayer(skill=0)
+    seated = table(*((crashing, sound) if ours_crashes else (sound, crashing)))
+    before = descendants()
+    assert seated.play(0, START, player_is_white, seed=0).crash.endswith("died")
+    (survivor,) = (process for process in descendants() - before if process.is_running())
+    assert "stockfish" in survivor.name()
+    assert seated.play(0, START, player_is_white, seed=1).crash.endswith("died")
+    assert survivor in descendants()
 
 
 def test_a_program_that_plays_illegal_moves_or_hangs_loses(tmp_path, monkeypatch, table):

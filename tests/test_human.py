@@ -6,6 +6,7 @@ import sys
 import chess
 import pytest
 
+from data.command_line import InputError
 from eval.engines import ValueEngine
 from eval.games import Resignation, TakeBack, play_game
 from eval.human import HELP, HumanEngine, draw_board
@@ -69,6 +70,14 @@ def test_a_closed_terminal_leaves_the_game(says):
     says()
     with pytest.raises(KeyboardInterrupt, match="the game was left"):
         HumanEngine().choose(chess.Board())
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_a_person_without_a_terminal_is_refused(monkeypatch, stream):
+    # What Python makes of <&- in a shell.
+    monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(InputError, match=r"a person plays at the terminal, but .* is closed"):
+        HumanEngine()
 
 
 def test_help_and_the_legal_moves_are_shown_on_request(says, capsys):

@@ -12,9 +12,7 @@ import chess.pgn
 import pytest
 
 from data.chess.stockfish import find_stockfish
-from models.tokenization_chess import ChessTokenizer
 from tests.commands import REPOSITORY
-from tests.test_engines import tiny_model
 
 
 pytestmark = pytest.mark.slow
@@ -28,14 +26,6 @@ def find_program(name: str) -> str:
     if program is None:
         pytest.fail(f"no {name}: apt-get install -y --no-install-recommends xboard polyglot xvfb xauth")
     return program
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "model"
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return folder
 
 
 def play_match(folder: Path, first: str, second: str, options: str) -> list[chess.pgn.Game]:
@@ -93,4 +83,3 @@ def test_a_match_of_random_moves_is_played_to_the_end(tmp_path, model_folder):
     options = "-timeControl 5 -repeatsToDraw 3 -ruleMoves 50"
     for game in play_match(tmp_path, f"{engine} --temperature inf --seed 0", engine, options):
         assert_ended_by_the_rules(game)
-        assert game.end().ply() > 20

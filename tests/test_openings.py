@@ -1,10 +1,12 @@
+import re
+
 import chess
 import pytest
 
 from data.chess.positions import position_key
 from data.chess.stockfish import Stockfish
 from data.command_line import InputError
-from eval.openings import DEFAULT_BOOK, Opening, read_openings
+from eval.openings import DEFAULT_BOOK, Opening, identify_openings, read_openings
 
 
 ENDGAME = "8/8/4k3/8/8/4K3/4P3/8 w - - 0 1"
@@ -127,6 +129,29 @@ def test_a_list_of_fens_is_named_by_its_lines(tmp_path, name):
     assert openings == [Opening("line 1", chess.STARTING_FEN, ()), Opening("line 3", ENDGAME, ())]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("book.PGN", "1. e4 e5 *\n"),
+        ("book.Epd", f'{" ".join(ENDGAME.split()[:4])} id "study";\n'),
+        ("book.FEN", f"{ENDGAME}\n"),
+    ],
+)
+def test_a_suffix_may_be_in_capitals(tmp_path, name, text):
+    assert read(tmp_path, name, text) == read(tmp_path, name.lower(), text)
+
+
+def test_a_book_is_identified_by_what_is_in_it(tmp_path):
+    first, second = (tmp_path / folder / "book.fen" for folder in ("first", "second"))
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_text(ENDGAME)
+    assert identify_openings(first) == identify_openings(second)
+    assert re.fullmatch(r"book\.fen#[0-9a-f]{8}", identify_openings(first))
+    second.write_text(chess.STARTING_FEN)
+    assert identify_openings(first) != identify_openings(second)
+
+
 def test_of_openings_that_end_alike_the_first_is_kept(tmp_path):
     games = "1. d4 Nf6 2. c4 *\n\n1. c4 Nf6 2. d4 *\n\n1. e4 e5 *\n"
     assert [opening.name for opening in read(tmp_path, "book.pgn", games)] == ["game 1", "game 3"]
@@ -141,7 +166,7 @@ def test_of_openings_that_end_alike_the_first_is_kept(tmp_path):
         ("book.pgn", "", r"book\.pgn holds no openings; give a file with at least one"),
         ("book.epd", "\n\n", r"book\.epd holds no openings"),
         ("book.pgn", "1. e4 e5 *\n\n1. e4 e6 2. e6 *\n", r"book\.pgn game 2: illegal san: 'e6'.*; correct"),
-        ("book.pgn", "1. e4 e5 *\n\nno moves\n", r"book\.pgn game 2: no moves and no FEN; give it either"),
+        ("book.pgn", "1. e4 e5 *\n\n*\n", r"book\.pgn game 2: no moves and no FEN; give it either"),
         ("book.pgn", "1. f3 e5 2. g4 Qh4# *\n", r"game 1: the game is over \(checkmate\) at .*; shorten"),
         ("book.fen", f"{ENDGAME}\n7k/5K2/6Q1/8/8/8/8/8 b - - 0 1\n", r"line 2: the game is over \(stalemate"),
         ("book.epd", "7k/5K2/8/8/8/8/8/8 b - -\n", r"line 1: the game is over \(insufficient material\)"),

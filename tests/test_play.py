@@ -1,6 +1,7 @@
-"""The command eval.play: matches whose numbers agree with their games, games of a person, and refusals."""
+"""The command eval.play: matches whose numbers agree with their games, and games of a person."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,13 +14,11 @@ import psutil
 import pytest
 
 from data.command_line import command
-from eval import play, uci_engines
+from eval import play
 from eval.openings import DEFAULT_BOOK, read_openings
 from eval.ratings import difference, likelihood_of_superiority
-from models.tokenization_chess import ChessTokenizer
 from tests.commands import assert_input_error, run_command, start_command
 from tests.fragile_stockfish import crashing_stockfish
-from tests.test_engines import tiny_model
 from tests.test_uci_engines import answering, assert_end, descendants, fake_engine
 
 
@@ -27,14 +26,6 @@ PLAY = "eval.play"
 # Positions near the fifty-move rule, so that games are short.
 ENDINGS = "7k/8/8/3q4/8/8/1R6/K7 w - - 97 90\n8/8/8/4k3/8/2b5/3N4/4K3 b - - 96 120\n"
 GAME = '[Event "?"]\n[White "other"]\n[Black "player"]\n[Result "1-0"]\n\n1. e4 1-0\n\n'
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +48,8 @@ def run_here(main: Callable[[], None], monkeypatch, capfd, *arguments: object) -
 
 
 @pytest.fixture
-def run(folder, monkeypatch, capfd):
-    def run(*arguments: object, model: object = folder) -> subprocess.CompletedProcess:
+def run(model_folder, monkeypatch, capfd):
+    def run(*arguments: object, model: object = model_folder) -> subprocess.CompletedProcess:
         return run_here(play.main, monkeypatch, capfd, "--model", model, "--device", "cpu", *arguments)
 
     return run
@@ -100,12 +91,12 @@ def assert_agree(results: dict, games: list[chess.pgn.Game]) -> None:
 
 
 @pytest.fixture(scope="module")
-def match(folder, tmp_path_factory):
+def match(model_folder, tmp_path_factory):
     """Play four games against Stockfish; return the command's result, its JSON, and its PGN."""
     output = tmp_path_factory.mktemp("match")
     pgn, numbers = output / "new" / "games.pgn", output / "match.json"
     opponent = ("--opponent", "stockfish", "--skill", 0, "--games", 4)
-    result = run_command(PLAY, "--model", folder, *opponent, "--pgn", pgn, "--json", numbers)
+    result = run_command(PLAY, "--model", model_folder, *opponent, "--pgn", pgn, "--json", numbers)
     assert result.returncode == 0, result.stderr
     return result, json.loads(numbers.read_text()), pgn
 
@@ -143,7 +134,7 @@ def test_the_score_is_printed_alone(match):
 
 
 @pytest.mark.parametrize("kind", ["random", "uci"])
-def test_other_opponents(run, folder, endings, tmp_path, kind):
+def test_other_opponents(run, model_folder, endings, tmp_path, kind):
     program = fake_engine(tmp_path, answering("bestmove e2e4"))
     opponent, name = {"random": ("random", "random"), "uci": (f"uci:{program}", "Fake 1 0.1 s")}[kind]
     pgn, numbers = tmp_path / "games.pgn", tmp_path / "match.json"
@@ -151,19 +142,59 @@ def test_other_opponents(run, folder, endings, tmp_path, kind):
     result = run(*options)
     assert result.returncode == 0, result.stderr
     results = json.loads(numbers.read_text())
-    assert results["opponent"] == name and results["player"].startswith(f"{folder}#")
+    assert results["opponent"] == name and results["player"].startswith(f"{model_folder}#")
     games = games_in(pgn)
     assert_agree(results, games)
     assert {game.headers["FEN"] for game in games} == set(ENDINGS.splitlines())
 
 
-def test_a_model_against_itself_scores_half(run, folder, endings, tmp_path):
+def test_a_model_against_itself_scores_half(run, model_folder, endings, tmp_path):
     numbers = tmp_path / "match.json"
-    result = run("--opponent", f"model:{folder}", "--games", 2, "--openings", endings, "--json", numbers)
+    opponent = ("--opponent", f"model:{model_folder}", "--openings", endings)
+    result = run(*opponent, "--games", 2, "--json", numbers)
     assert result.returncode == 0, result.stderr
     results = json.loads(numbers.read_text())
     assert results["player"] == results["opponent"]
     assert results["score"] == 0.5 and results["pentanomial"] == [0, 0, 1, 0, 0]
+    assert str(results["elo_difference"]["elo"]) == "0.0"
+    assert "Elo difference +0 (95%" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "opponent",
+    [("MODEL",), ("stockfish", "--nodes", 50), ("stockfish", "--depth", 2)],
+    ids=["model", "nodes", "depth"],
+)
+def test_no_game_is_played_twice_where_neither_side_draws_lots(
+    run, model_folder, endings, tmp_path, opponent
+):
+    pgn = tmp_path / "games.pgn"
+    opponent = [f"model:{model_folder}" if option == "MODEL" else option for option in opponent]
+    options = ("--opponent", *opponent, "--openings", endings)
+    assert run(*options, "--pgn", pgn).returncode == 0
+    games = games_in(pgn)
+    assert len(games) == 4
+    assert len({game.board().fen() for game in games}) == 2
+    result = run(*options, "--games", 5)
+    assert_input_error(
+        result, "--games 5: neither side draws its moves", "only 4 different games", "--temper"
+    )
+    assert run(*options, "--games", 5, "--temperature", "inf").returncode == 0
+
+
+def test_an_opponent_that_draws_lots_may_play_an_opening_again(run, endings, tmp_path):
+    pgn = tmp_path / "games.pgn"
+    options = ("--opponent", "stockfish", "--skill", 0, "--openings", endings)
+    assert run(*options, "--games", 6, "--pgn", pgn).returncode == 0
+    assert len(games_in(pgn)) == 6
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
+def test_the_score_is_printed_even_if_the_json_cannot_be_written(run, endings):
+    options = ("--opponent", "random", "--games", 2, "--openings", endings)
+    result = run(*options, "--json", "/dev/full")
+    assert_input_error(result, "/dev/full cannot be written")
+    assert "Elo difference" in result.stdout
 
 
 def test_a_cheating_opponent_loses_every_game_and_is_reported(run, endings, tmp_path):
@@ -249,7 +280,7 @@ def test_a_person_plays_at_the_terminal(run, says, tmp_path):
 
 @pytest.mark.parametrize(
     ("colour", "whites"),
-    [("both", ["model", "human"]), ("white", ["human"] * 2), ("black", ["model"] * 2)],
+    [("both", ["human", "model"]), ("white", ["human"] * 2), ("black", ["model"] * 2)],
 )
 def test_a_persons_colours(run, says, tmp_path, colour, whites):
     says("resign", "resign")
@@ -280,10 +311,10 @@ def test_leaving_the_first_game_says_so(run, says, tmp_path):
         assert result.returncode == 130 and kept in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_ctrl_c_keeps_the_finished_games(folder, tmp_path):
+def test_ctrl_c_keeps_the_finished_games(model_folder, tmp_path):
     pgn = tmp_path / "games.pgn"
     arguments = ("--opponent", "stockfish", "--skill", 0, "--games", 10_000, "--pgn", pgn)
-    process = start_command(PLAY, "--model", folder, *arguments)
+    process = start_command(PLAY, "--model", model_folder, *arguments)
     while not (pgn.exists() and pgn.read_text().count("[Event ") >= 3):
         assert process.poll() is None
         time.sleep(0.005)
@@ -295,96 +326,3 @@ def test_ctrl_c_keeps_the_finished_games(folder, tmp_path):
     assert len(games) >= 3 and process.returncode == 130
     assert (stdout, stderr) == ("", f"interrupted: {len(games)} finished games are in {pgn}\n")
     assert pgn.read_text().endswith(f"{games[-1].headers['Result']}\n\n")
-
-
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        (("--opponent", "nobody"), ("unknown opponent 'nobody'", "stockfish:SKILL")),
-        (("--opponent", "uci:/nowhere"), ("/nowhere: no such program",)),
-        (("--opponent", "uci:true"), ("true ended before it answered", "is it a UCI engine?")),
-        (("--opponent", "uci:ls --nonsense"), ("ls ended before it answered",)),
-        (("--opponent", "uci:'engine"), ("no closing quotation",)),
-        (("--opponent", "stockfish", "--skill", 21), ("no Skill Level 21", "0 to 20")),
-        (("--opponent", "stockfish", "--skill", -1), ("no Skill Level -1", "0 to 20")),
-        (("--opponent", "stockfish", "--skill", 1400), ("no Skill Level 1400",)),
-        (("--opponent", "stockfish:21"), ("no Skill Level 21",)),
-        (("--opponent", "random", "--skill", 3), ("--skill weakens Stockfish alone",)),
-        (("--opponent", "random", "--nodes", 3), ("random does not search", "--nodes")),
-        (("--opponent", "human", "--time", 3), ("human does not search",)),
-        (("--opponent", "random", "--openings", "EMPTY"), ("holds no openings",)),
-        (("--opponent", "random", "--openings", "/nowhere.pgn"), ("no such file",)),
-        (("--opponent", "random", "--pgn", "EMPTY/games.pgn"), ("is a file, not a folder",)),
-        (("--opponent", "random", "--pgn", "FOLDER"), ("is a folder: name a file in it",)),
-        (("--opponent", "random", "--pgn", "EARLIER"), ("games.pgn exists", "--overwrite")),
-        (("--opponent", "random", "--pgn", "/proc/games.pgn"), ("/proc/games.pgn cannot be written",)),
-        (("--opponent", "random", "--json", "FOLDER"), ("is a folder",)),
-    ],
-)
-def test_what_cannot_be_played_is_refused_and_an_earlier_file_stays(run, tmp_path, options, parts):
-    earlier, empty = tmp_path / "games.pgn", tmp_path / "empty.pgn"
-    earlier.write_text(GAME)
-    empty.touch()
-    places = {"EMPTY": empty, "EMPTY/games.pgn": empty / "games.pgn", "FOLDER": tmp_path, "EARLIER": earlier}
-    options = [places.get(option, option) for option in options]
-    if "--pgn" not in options:
-        options += ["--pgn", earlier, "--overwrite"]
-    assert_input_error(run(*options, "--games", 2), *parts)
-    assert earlier.read_text() == GAME
-    assert sorted(tmp_path.iterdir()) == [empty, earlier]
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        *(("--games", value) for value in ("0", "-2", "x", "1.5")),
-        *(("--temperature", value) for value in ("-0.1", "nan", "warm")),
-        *(("--margin", value) for value in ("-1", "nan")),
-        *(("--time", value) for value in ("0", "inf", "nan", "-1")),
-        *(("--nodes", value) for value in ("0", "1e3")),
-        *(("--exact-ends", "some"), ("--color", "green"), ("--dtype", "int8")),
-    ],
-)
-def test_values_out_of_range_are_refused_by_the_name_of_their_option(run, option, value):
-    result = run("--opponent", "random", option, value)
-    assert result.returncode == 2
-    assert f"error: argument {option}" in result.stderr.splitlines()[-1] and value in result.stderr
-
-
-def test_an_engine_that_does_not_answer_is_refused(run, monkeypatch):
-    monkeypatch.setattr(uci_engines, "HANDSHAKE_SECONDS", 0.5)
-    before = descendants()
-    assert_input_error(run("--opponent", "uci:cat"), "cat did not answer `uci`", "is it a UCI engine?")
-    assert_end(descendants() - before)
-
-
-def test_a_stockfish_that_is_missing_is_refused(run, monkeypatch):
-    monkeypatch.setenv("STOCKFISH", "/nowhere")
-    assert_input_error(run("--opponent", "stockfish"), "STOCKFISH is set to '/nowhere'", "install")
-
-
-def test_a_broken_model_is_refused_and_an_earlier_file_stays(run, folder, tmp_path):
-    earlier = tmp_path / "games.pgn"
-    earlier.write_text(GAME)
-    (tmp_path / "empty").mkdir()
-    damaged = tmp_path / "damaged"
-    tiny_model().save_pretrained(damaged)
-    ChessTokenizer().save_pretrained(damaged)
-    (damaged / "model.safetensors").write_bytes(b"not weights")
-    for model, opponent, part in (
-        (tmp_path / "nowhere", "random", "no such folder"),
-        (tmp_path / "empty", "random", "no config.json"),
-        (damaged, "random", "damaged cannot be loaded"),
-        (folder, f"model:{tmp_path / 'empty'}", "no config.json"),
-        (folder, f"model:{damaged}", "damaged cannot be loaded"),
-    ):
-        result = run("--opponent", opponent, "--pgn", earlier, "--overwrite", model=model)
-        assert_input_error(result, str(tmp_path), part)
-        assert earlier.read_text() == GAME
-
-
-def test_a_disk_without_room_for_the_games_is_one_line(run, endings, tmp_path):
-    pgn = tmp_path / "games.pgn"
-    pgn.symlink_to("/dev/full")
-    result = run("--opponent", "random", "--openings", endings, "--pgn", pgn, "--overwrite")
-    assert_input_error(result, f"{pgn} cannot be written", "the 0 games before are in it")

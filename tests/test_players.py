@@ -16,10 +16,8 @@ from eval.players import (
     SearchLimit,
     StockfishPlayer,
     UciPlayer,
-    known_rating,
     parse_player,
 )
-from models.tokenization_chess import ChessTokenizer
 from tests.test_engines import tiny_model
 from tests.test_uci_engines import answering, fake_engine
 
@@ -28,21 +26,13 @@ MODEL = ModelPlayer("ours", "cpu", "bfloat16", MoveChoice(0.1), "draws", True)
 NODES = SearchLimit(nodes=100)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize(
     ("text", "limit", "player"),
     [
         ("stockfish", SearchLimit(), StockfishPlayer()),
         ("stockfish", NODES, StockfishPlayer(limit=NODES)),
         ("stockfish:0", SearchLimit(), StockfishPlayer(skill=0)),
-        ("stockfish:1319", SearchLimit(), StockfishPlayer(skill=1319)),
+        ("stockfish:20", SearchLimit(), StockfishPlayer(skill=20)),
         ("stockfish:1320", NODES, StockfishPlayer(uci_elo=1320, limit=NODES)),
         ("random", SearchLimit(), RandomPlayer()),
         ("uci:gnuchess -u", SearchLimit(), UciPlayer("gnuchess -u", SearchLimit(time=0.1))),
@@ -72,10 +62,17 @@ def test_what_is_no_player_is_refused_in_one_line(text):
     assert text in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("number", [21, 1300, 1319])
+def test_between_skill_levels_and_uci_elo_there_is_nothing(number):
+    message = f"stockfish:{number}: Skill Levels end at 20 and UCI_Elo starts at 1320"
+    with pytest.raises(InputError, match=message):
+        parse_player(f"stockfish:{number}", SearchLimit(), MODEL)
+
+
 @pytest.mark.parametrize("kind", ["model", "stockfish", "uci", "random"])
-def test_a_player_has_the_name_of_its_engine_also_in_another_process(folder, tmp_path, kind):
+def test_a_player_has_the_name_of_its_engine_also_in_another_process(model_folder, tmp_path, kind):
     player = {
-        "model": ModelPlayer(str(folder), choice=MoveChoice(0.5, 0.2)),
+        "model": ModelPlayer(str(model_folder), choice=MoveChoice(0.5, 0.2)),
         "stockfish": StockfishPlayer(skill=2),
         "uci": UciPlayer(str(fake_engine(tmp_path, name="Fake 7")), SearchLimit(depth=3)),
         "random": RandomPlayer(),
@@ -86,12 +83,12 @@ def test_a_player_has_the_name_of_its_engine_also_in_another_process(folder, tmp
     assert {"uci": "Fake 7 depth 3", "random": "random"}.get(kind, engine.name) == engine.name
 
 
-def test_a_models_name_says_whatever_changes_its_moves(folder):
+def test_a_models_name_says_whatever_changes_its_moves(model_folder):
     def name(**options) -> str:
-        return ModelPlayer(str(folder), **options).identify()
+        return ModelPlayer(str(model_folder), **options).identify()
 
     plain = name()
-    assert plain.startswith(f"{folder}#")
+    assert plain.startswith(f"{model_folder}#")
     assert name(exact_ends="draws") == f"{plain} exact-ends draws"
     assert name(choice=MoveChoice(0.05)) == f"{plain} temperature 0.05 margin inf"
     assert name(choice=MoveChoice(math.inf, 0.1)) == f"{plain} temperature inf margin 0.1"
@@ -99,9 +96,9 @@ def test_a_models_name_says_whatever_changes_its_moves(folder):
     assert name(device="cpu", compile=True) == plain
 
 
-def test_a_model_that_was_trained_further_has_another_name(folder, tmp_path):
+def test_a_model_that_was_trained_further_has_another_name(model_folder, tmp_path):
     copy = tmp_path / "model"
-    shutil.copytree(folder, copy)
+    shutil.copytree(model_folder, copy)
     before = ModelPlayer(str(copy)).identify()
     model = tiny_model()
     torch.nn.init.constant_(model.head.bias, 1e-3)
@@ -109,11 +106,11 @@ def test_a_model_that_was_trained_further_has_another_name(folder, tmp_path):
     assert ModelPlayer(str(copy)).identify() != before
 
 
-def test_a_model_player_plays_as_it_is_set_up(folder):
-    engine = ModelPlayer(str(folder), "cpu", "bfloat16", MoveChoice(math.inf, 0.1), "none").start()
+def test_a_model_player_plays_as_it_is_set_up(model_folder):
+    engine = ModelPlayer(str(model_folder), "cpu", "bfloat16", MoveChoice(math.inf, 0.1), "none").start()
     assert isinstance(engine, ValueEngine) and engine.model.dtype == torch.bfloat16
     assert (engine.choice, engine.exact_ends) == (MoveChoice(math.inf, 0.1), "none")
-    engine = ModelPlayer(str(folder)).start()
+    engine = ModelPlayer(str(model_folder)).start()
     assert (engine.choice, engine.exact_ends) == (MoveChoice(), "all")
 
 
@@ -128,22 +125,26 @@ def test_a_random_player_starts_a_random_engine():
     assert isinstance(RandomPlayer().start(), RandomEngine)
 
 
-def test_ratings_are_known_of_measured_skill_levels_and_of_uci_elo():
-    ratings = [known_rating(StockfishPlayer(skill=skill)) for skill in range(20)]
-    assert ratings[:3] == [1320, 1468, 1608] and ratings[12] == 2923
-    assert ratings[:13] == sorted(ratings[:13]) and ratings[13:] == [None] * 7
-    assert known_rating(StockfishPlayer(uci_elo=1777)) == 1777
+def test_a_model_has_one_name_however_its_path_is_spelled(model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(model_folder.parent)
+    (tmp_path / "link").symlink_to(model_folder)
+    spellings = (".//model/", "../run/model".replace("run", model_folder.parent.name), tmp_path / "link")
+    names = {ModelPlayer(str(spelling)).identify() for spelling in (model_folder, "model", *spellings)}
+    assert len(names) == 1 and names.pop().startswith(f"{model_folder}#")
 
 
-@pytest.mark.parametrize(
-    "player",
-    [
-        StockfishPlayer(),
-        StockfishPlayer(skill=3, limit=NODES),
-        UciPlayer("gnuchess"),
-        RandomPlayer(),
-        MODEL,
-    ],
-)
-def test_no_other_rating_is_known(player):
-    assert known_rating(player) is None
+def test_players_that_answer_alike_in_every_game():
+    nodes, timed = SearchLimit(nodes=100), SearchLimit(depth=3, time=1.0)
+    deterministic = [
+        ModelPlayer("ours"),
+        StockfishPlayer(limit=nodes),
+        StockfishPlayer(skill=20, limit=nodes),
+    ]
+    drawing = [
+        ModelPlayer("ours", choice=MoveChoice(0.01)),
+        *(StockfishPlayer(), StockfishPlayer(limit=timed), StockfishPlayer(skill=20)),
+        *(StockfishPlayer(skill=3, limit=nodes), StockfishPlayer(uci_elo=1500, limit=nodes)),
+        *(UciPlayer("gnuchess", nodes), RandomPlayer()),
+    ]
+    assert all(player.is_deterministic for player in deterministic)
+    assert not any(player.is_deterministic for player in drawing)

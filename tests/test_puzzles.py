@@ -158,6 +158,18 @@ def test_command_prints_a_table_and_writes_json(tmp_path, model_folder, puzzles_
     assert "400-599" in done.stdout and "mateIn2" in done.stdout
 
 
+def test_command_leaves_mates_to_the_network(tmp_path, model_folder):
+    path, output = tmp_path / "puzzles.csv", tmp_path / "results.json"
+    path.write_text(HEADER + MATE_IN_2 + MATE_IN_1 + TWO_MATES)
+    by_network, by_rule = (
+        evaluate_puzzles(ValueEngine(model_folder, exact_ends=exact_ends), read_puzzles(path))["accuracy"]
+        for exact_ends in ("none", "all")
+    )
+    assert by_network < by_rule
+    assert run("--model", model_folder, "--puzzles", path, "--json", output).returncode == 0
+    assert json.loads(output.read_text())["accuracy"] == by_network
+
+
 BAD_FILES = {
     "illegal move": (
         HEADER + MATE_IN_1 + MATE_IN_2.replace("b1e1", "b1e2"),

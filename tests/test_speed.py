@@ -4,6 +4,7 @@ import json
 
 import chess
 import numpy as np
+import pytest
 import torch
 
 from eval.engines import ValueEngine
@@ -14,7 +15,7 @@ from tests.test_engines import FENS, tiny_model
 
 
 def test_naive_baseline_chooses_the_moves_of_the_batched_engine():
-    engine = ValueEngine(tiny_model("full"), ChessTokenizer())
+    engine = ValueEngine(tiny_model("full"), ChessTokenizer(), exact_ends="none")
     for fen in FENS:
         board = chess.Board(fen)
         if any(board.legal_moves):
@@ -58,3 +59,10 @@ def test_table_and_json_hold_the_same_numbers(tmp_path):
 
 def test_more_boards_than_there_are_is_refused():
     assert_input_error(run_command("eval.speed", "--boards", 501), "--boards 501", "500")
+
+
+@pytest.mark.parametrize("module", ["eval.speed", "eval.actions"])
+def test_a_negative_seed_is_refused(module):
+    result = run_command(module, "--seed", -1)
+    assert result.returncode == 2
+    assert "argument --seed: '-1' is not a whole number of at least zero" in result.stderr

@@ -47,14 +47,6 @@ def one_thread(monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "model"
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return folder
-
-
 def start(*arguments: object) -> subprocess.Popen:
     """Start the command with its input open."""
     return subprocess.Popen(
@@ -218,8 +210,8 @@ def test_analysis_gives_as_many_lines_as_asked_for_best_first(gui):
 
 def test_scores_are_the_values_of_the_model(gui, model_folder):
     board = chess.Board()
-    moves, values, _ = ValueEngine(model_folder, device="cpu").analyse(board)
-    expected = dict(zip(moves, values, strict=True))
+    analysis = ValueEngine(model_folder, device="cpu").analyse(board)
+    expected = dict(zip(analysis.moves, analysis.values, strict=True))
     for line in gui.analyse(board, chess.engine.Limit(depth=1), multipv=20):
         score = win_prob_from_centipawns(line["score"].relative.score())
         assert score == pytest.approx(expected[line["pv"][0]], abs=0.001)
@@ -244,6 +236,15 @@ def test_an_untrained_model_plays_mate_in_one(gui, fen):
     result = gui.play(board, chess.engine.Limit(time=1), info=chess.engine.INFO_SCORE)
     assert result.move.uci() == MATES_IN_ONE[fen]
     assert result.info["score"].relative == chess.engine.Mate(1)
+
+
+@pytest.mark.parametrize("fen", MATES_IN_ONE)
+def test_mate_is_played_at_any_temperature_unless_it_is_forbidden(ask, fen):
+    ask("setoption name Temperature value inf", f"position fen {fen}")
+    mate = f"bestmove {MATES_IN_ONE[fen]}"
+    assert {ask("go")[-1] for _ in range(10)} == {mate}
+    others = [move.uci() for move in chess.Board(fen).legal_moves if move.uci() != MATES_IN_ONE[fen]]
+    assert mate not in {ask(f"go searchmoves {' '.join(others)}")[-1] for _ in range(10)}
 
 
 def test_no_prediction_stands_beside_mate(tmp_path):

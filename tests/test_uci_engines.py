@@ -18,7 +18,7 @@ from data.chess.stockfish import EngineCrash, win_prob_from_centipawns
 from data.command_line import InputError
 from eval import uci_engines
 from eval.engines import ordered_legal_moves
-from eval.uci_engines import UciEngine, start_stockfish, stockfish_version
+from eval.uci_engines import UciEngine, longest_search, start_stockfish, stockfish_version
 
 
 MIDDLEGAME = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 2 3"
@@ -248,11 +248,14 @@ def test_strengths_that_stockfish_does_not_have_are_refused(options, message):
         start_stockfish(**options)
 
 
-@pytest.mark.parametrize("name", ["Stockfish 15.1", "Stockfish 280822", "Fake 1"])
-def test_uci_elo_of_an_older_or_unknown_scale_is_refused(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("Stockfish 15.1", "is"), ("Stockfish 280822", "may be"), ("Fake 1", "may be")],
+)
+def test_uci_elo_of_an_older_or_unknown_scale_is_refused(tmp_path, monkeypatch, name, scale):
     monkeypatch.setenv("STOCKFISH", str(fake_engine(tmp_path, name=name)))
     before = descendants()
-    with pytest.raises(InputError, match=f"UCI_Elo of {name} is on an older scale: take Skill Levels"):
+    with pytest.raises(InputError, match=f"UCI_Elo of {name} {scale} on an older scale.*: take Skill Levels"):
         start_stockfish(uci_elo=1500)
     assert_end(descendants() - before)
 
@@ -338,8 +341,23 @@ def test_stopped_engine_is_an_engine_crash_and_is_ended(child, monkeypatch, sear
 def test_patience_is_longer_for_longer_searches(tmp_path, monkeypatch):
     monkeypatch.setattr(uci_engines, "PATIENCE_SECONDS", 0.0)
     program = fake_engine(tmp_path, f"time.sleep(0.3); {answering('bestmove e2e4')}")
-    with UciEngine([str(program)], chess.engine.Limit(nodes=30_000)) as engine:
-        assert engine.play(chess.Board()) == chess.Move.from_uci("e2e4")
+    for limit in (chess.engine.Limit(nodes=30_000), chess.engine.Limit(depth=15)):
+        with UciEngine([str(program)], limit) as engine:
+            assert engine.play(chess.Board()) == chess.Move.from_uci("e2e4")
+
+
+def test_patience_grows_with_the_depth_far_more_than_stockfish_needs():
+    depths = {depth: longest_search(chess.engine.Limit(depth=depth)) for depth in (1, 10, 20, 26, 200)}
+    # Stockfish 15 took at most 0.1, 2, and 10 s on a middlegame.
+    assert depths[1] < 0.01 and depths[10] > 1 and depths[20] > 15 * 60 and depths[26] > 12 * 3600
+    # A timer can wait as long.
+    assert list(depths.values()) == sorted(depths.values()) and depths[200] < threading.TIMEOUT_MAX
+    assert longest_search(chess.engine.Limit(nodes=10**30)) < threading.TIMEOUT_MAX
+
+
+def test_patience_is_that_of_the_limit_that_ends_the_search_first():
+    assert longest_search(chess.engine.Limit(depth=30, nodes=5000)) == 5.0
+    assert longest_search(chess.engine.Limit(depth=30, nodes=50_000, time=0.1)) == 0.1
 
 
 @pytest.mark.parametrize(

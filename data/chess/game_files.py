@@ -1,8 +1,11 @@
 """Read games (PGN) and lists of positions (EPD, FEN), refusing what is broken instead of skipping it."""
 
 import io
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import chess
 import chess.pgn
@@ -20,13 +23,16 @@ UNPLAYABLE = (
     | chess.STATUS_PAWNS_ON_BACKRANK
     | chess.STATUS_OPPOSITE_CHECK
 )
+_COMMENT = re.compile(r"\{[^}]*\}?|;.*|^%.*", re.MULTILINE)
+# What python-chess reads in a game, and what players write that says no more: Pe4, exd6 e.p.
+_SYMBOL = re.compile(rf"{chess.pgn.MOVETEXT_REGEX.pattern}|P(?=[a-h])|e\.p\.", re.VERBOSE | re.DOTALL)
 
 
 def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
     """Yield where every game of a PGN file stands, for messages, and the game; long files show progress.
 
-    Raises InputError for a file that is not there, a move that is not legal, another variant of chess, or a
-    first position that cannot occur.
+    Raises InputError for a file that is not there, a move that is not legal, a word that is no move at all,
+    another variant of chess, or a first position that cannot occur.
     """
     path = Path(path)
     check_is_file(path)
@@ -40,10 +46,12 @@ def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
         while True:
             number += 1
             where = f"{path} game {number}"
+            lines = _KeptLines(file)
             try:
-                game = chess.pgn.read_game(file, Visitor=_StrictGameBuilder)
+                game = chess.pgn.read_game(lines, Visitor=_StrictGameBuilder)
                 if game is None:
                     return
+                _check_words(lines.kept)
                 board = game.end().board()
             except ValueError as error:
                 raise InputError(f"{where}: {error}; correct or remove the game") from error
@@ -64,7 +72,7 @@ def read_boards(path: str | Path) -> Iterator[tuple[str, chess.Board]]:
     """
     path = Path(path)
     check_is_file(path)
-    read_board = _board_from_epd if path.suffix == ".epd" else chess.Board
+    read_board = _board_from_epd if path.suffix.lower() == ".epd" else chess.Board
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             line = line.strip()
@@ -107,6 +115,27 @@ def _check_can_occur(board: chess.Board, where: str) -> None:
         raise InputError(
             f"{where}: {board.fen()} cannot occur in chess ({status.name.lower()}); correct or remove it"
         )
+
+
+def _check_words(lines: list[str]) -> None:
+    """Raise ValueError if a game has words that python-chess passes over: Qh9 wholly, and of Sf3 the S."""
+    moves = itertools.dropwhile(lambda line: line.isspace() or line.startswith(("[", "%", ";")), lines)
+    for word in _COMMENT.sub(" ", "".join(moves)).split():
+        # Numbers, dots and signs such as += or ½ can be no move.
+        if any(map(str.isalpha, _SYMBOL.sub("", word))):
+            raise ValueError(f"{word[:40]!r} is not a move")
+
+
+class _KeptLines:
+    """Hands out the lines of a file, and keeps them."""
+
+    def __init__(self, file: TextIO):
+        self._file = file
+        self.kept: list[str] = []
+
+    def readline(self) -> str:
+        self.kept.append(self._file.readline())
+        return self.kept[-1]
 
 
 class _StrictGameBuilder(chess.pgn.GameBuilder):
