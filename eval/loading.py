@@ -102,13 +102,15 @@ def _check_is_chess_model(name: str | Path) -> dict[str, Any]:
         config, _ = PreTrainedConfig.get_config_dict(name)
         cached_file(name, "tokenizer_config.json")
     except (OSError, ValueError) as error:
-        is_folder = Path(name).is_dir()
-        what = "cannot be loaded" if is_folder else "is neither a folder nor a model that the hub gives"
-        raise InputError(f"{name} {what}: {first_line(error)}") from error
-    architectures = config.get("architectures") or ["nothing known"]
-    if ValueTransformerForActionValue.__name__ not in architectures:
+        if Path(name).is_dir():
+            raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
+        what = "is neither a folder nor a model that the hub gives"
+        raise InputError(f"{name} {what}: {first_line(error)}; check the name and the network") from error
+    architectures = config.get("architectures")
+    if architectures != [ValueTransformerForActionValue.__name__]:
+        held = architectures[0] if architectures and isinstance(architectures, list) else "nothing known"
         raise InputError(
-            f"{name} holds {architectures[0]}, not a model that values chess moves "
+            f"{name} holds {held}, not a model that values chess moves "
             f"({ValueTransformerForActionValue.__name__}): give another"
         )
     return config
