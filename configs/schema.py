@@ -49,7 +49,8 @@ class ValueLossConfig:
 
 @dataclass
 class DataConfig:
-    train: str = MISSING  # Parquet file of labelled boards, or a folder of them
+    train: str = MISSING  # Parquet file of labelled boards, or of Wordle games; or a folder of them
+    # Chess only, from here on:
     validation: str | None = None  # held-out boards for the periodic evaluation; none without
     prepared_dir: str | None = None  # where memory-mapped arrays go; beside the Parquet file unless given
     check_moves: bool = True  # check once, when preparing, that every move is legal
@@ -57,6 +58,27 @@ class DataConfig:
     # ChessBench.
     example: Literal["board", "action"] = "board"
     orient: bool = True  # show every position from the side to move
+    # Wordle only: which game it is, for files of games that do not say so themselves.
+    words: str | None = None  # the secret words: a file, or the name of a list that ships with the repository
+    guesses: str | None = None  # the allowed guesses; the secret words unless given
+    rule: Literal["official", "simplified"] | None = None
+
+
+@dataclass
+class QLearningConfig:
+    """Of Wordle; the equations stand in models/token_q_learning.py."""
+
+    # q_learning: the best next action; sarsa: the next action of the data; monte_carlo: the return of the
+    # data; behavior_cloning: none, the action of the data is imitated.
+    target: Literal["q_learning", "sarsa", "monte_carlo", "behavior_cloning"] = "q_learning"
+    discount: float = 0.99  # per action, that is per letter
+    double: bool = False  # the online network chooses the best next action, the target network values it
+    legal_maximum: bool = False  # the best next action is one that goes on to an allowed word
+    cql_alpha: float = 0.1  # weight of the conservative term
+    cql_temperature: float = 1.0  # of the softmax over Q in it
+    target_network: Literal["polyak", "periodic"] = "polyak"
+    target_tau: float = 0.005  # polyak: how far the target network moves towards the model, each step
+    target_every: int = 1000  # periodic: steps between copies
 
 
 @dataclass
@@ -87,11 +109,10 @@ class TrainingConfig:
 
 @dataclass
 class EvaluationConfig:
-    every: int = (
-        1000  # steps between evaluations on the validation boards, besides before the first and at the last
-    )
-    boards: int | None = None  # evaluate on the first so many; on all unless given
-    batch_size: int = 64  # boards
+    every: int = 1000  # steps between evaluations, besides before the first and at the last
+    boards: int | None = None  # chess: evaluate on the first so many; on all unless given
+    batch_size: int = 64  # chess: boards
+    games: int = 500  # wordle: secrets that are played, at most once each
 
 
 @dataclass
@@ -104,7 +125,7 @@ class CheckpointConfig:
 class Config:
     """A whole run."""
 
-    task: Literal["chess"] = "chess"
+    task: Literal["chess", "wordle"] = "chess"
     seed: int = 0  # of the initial weights and of the order of the data
     output_dir: str = MISSING
     resume: bool = False  # continue from the newest checkpoint in output_dir, if there is one
@@ -113,6 +134,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     value_loss: ValueLossConfig = field(default_factory=ValueLossConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    q_learning: QLearningConfig = field(default_factory=QLearningConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -132,6 +154,8 @@ FREE_ON_RESUME = (
     "data.validation",
     "data.prepared_dir",
     "data.check_moves",
+    "data.words",
+    "data.guesses",
 )
 
 
@@ -215,6 +239,8 @@ def _check(config: Config, source: str) -> None:
         "evaluation.every": evaluation.every,
         "evaluation.boards": evaluation.boards,
         "evaluation.batch_size": evaluation.batch_size,
+        "evaluation.games": evaluation.games,
+        "q_learning.target_every": config.q_learning.target_every,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
     }
@@ -224,18 +250,24 @@ def _check(config: Config, source: str) -> None:
         "optimizer.muon_learning_rate": optimizer.muon_learning_rate,
         "optimizer.eps": optimizer.eps,
         "optimizer.max_grad_norm": optimizer.max_grad_norm,
+        "q_learning.cql_temperature": config.q_learning.cql_temperature,
     }
     not_negative = {
         "seed": config.seed,
         "optimizer.weight_decay": optimizer.weight_decay,
         "training.warmup_steps": training.warmup_steps,
+        "q_learning.cql_alpha": config.q_learning.cql_alpha,
     }
     below_one = {
         "optimizer.beta1": optimizer.beta1,
         "optimizer.beta2": optimizer.beta2,
         "training.ema_decay": training.ema_decay,
     }
-    share = {"training.final_learning_rate": training.final_learning_rate}
+    share = {
+        "training.final_learning_rate": training.final_learning_rate,
+        "q_learning.discount": config.q_learning.discount,
+        "q_learning.target_tau": config.q_learning.target_tau,
+    }
     for settings, is_allowed, expected in (
         (at_least_one, lambda value: value >= 1, "at least 1"),
         (positive, lambda value: 0 < value < math.inf, "positive"),

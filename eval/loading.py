@@ -1,19 +1,28 @@
-"""Load a trained chess model and its tokenizer from a folder or from the hub."""
+"""Load a trained model, of chess with its tokenizer or of Wordle, from a folder or from the hub."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, logging
 
 from data.command_line import InputError, first_line
 from eval.model_folder import check_model_folder
-from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerForTokenValue
 from models.tokenization_chess import ChessTokenizer
+from models.tokenization_wordle import GAME_LENGTH, TOKENS
+
+
+PURPOSES = {
+    ValueTransformerForActionValue: "values chess moves",
+    ValueTransformerForTokenValue: "values the tokens of Wordle",
+}
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -42,24 +51,59 @@ def load_model(
     moves.
     """
     device = choose_device(device)
-    _check_is_chess_model(name)
+    _check_is_model(name, ValueTransformerForActionValue)
+    with _loading(name):
+        model = _load(name, ValueTransformerForActionValue, dtype)
+        tokenizer = ChessTokenizer.from_pretrained(name)
+    return model.to(device).eval(), tokenizer
+
+
+def load_wordle_model(
+    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+) -> ValueTransformerForTokenValue:
+    """Load the Wordle model in a folder, or with this id on the hub, in evaluation mode.
+
+    Raises InputError if there is no such model, if it is incomplete, or if it is not one that values the
+    tokens of Wordle.
+    """
+    device = choose_device(device)
+    config = _check_is_model(name, ValueTransformerForTokenValue)
+    vocabulary, length = config.get("vocab_size"), config.get("max_position_embeddings")
+    if vocabulary != len(TOKENS) or not isinstance(length, int) or length < GAME_LENGTH:
+        raise InputError(
+            f"{name} reads {length} tokens of a vocabulary of {vocabulary}; a game of Wordle takes "
+            f"{GAME_LENGTH} of {len(TOKENS)}: give another"
+        )
+    with _loading(name):
+        model = _load(name, ValueTransformerForTokenValue, dtype)
+    return model.to(device).eval()
+
+
+@contextmanager
+def _loading(name: str | Path) -> Iterator[None]:
+    """Turn the errors of loading into InputError, and leave transformers' own messages out."""
     if Path(name).is_dir():
         # A bar is of use for a download, and a nuisance above the output of every command.
         logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
-    # Its report of weights that are missing is a table; below they are named in one line.
+    # Its report of weights that are missing is a table; they are named in one line.
     logging.set_verbosity_error()
     try:
-        # Mismatched sizes are refused below, where the message can name them.
-        model, info = ValueTransformerForActionValue.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-        tokenizer = ChessTokenizer.from_pretrained(name)
+        yield
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
+
+
+def _load(name: str | Path, model_class: type[PreTrainedModel], dtype: str | torch.dtype) -> PreTrainedModel:
+    # Mismatched sizes are refused here, where the message can name them.
+    model, info = model_class.from_pretrained(
+        name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+    )
     # transformers fills weights that it cannot load with random numbers and only warns.
     absent = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
     if absent:
@@ -67,7 +111,7 @@ def load_model(
             f"{name}: {len(absent)} weights are missing or of other sizes than config.json says, "
             f"such as {absent[0]}; save it again"
         )
-    return model.to(device).eval(), tokenizer
+    return model
 
 
 def identify_model(name: str | Path) -> str:
@@ -76,7 +120,7 @@ def identify_model(name: str | Path) -> str:
     Of a model on the hub that is its commit, of a folder a digest of its configuration and weights. Raises
     InputError if it is not a model that values chess moves.
     """
-    config = _check_is_chess_model(name)
+    config = _check_is_model(name, ValueTransformerForActionValue)
     folder = Path(name)
     if not folder.is_dir():
         return f"{name}#{config['_commit_hash'][:8]}"
@@ -95,8 +139,8 @@ def check_finite(values: np.ndarray) -> None:
         )
 
 
-def _check_is_chess_model(name: str | Path) -> dict[str, Any]:
-    """Return a model's configuration; raise InputError unless its files are there and name a chess model."""
+def _check_is_model(name: str | Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
+    """Return a model's configuration; raise InputError unless its files are there and name that class."""
     check_model_folder(name)
     try:
         config, _ = PreTrainedConfig.get_config_dict(name)
@@ -107,10 +151,10 @@ def _check_is_chess_model(name: str | Path) -> dict[str, Any]:
         what = "is neither a folder nor a model that the hub gives"
         raise InputError(f"{name} {what}: {first_line(error)}; check the name and the network") from error
     architectures = config.get("architectures")
-    if architectures != [ValueTransformerForActionValue.__name__]:
+    if architectures != [model_class.__name__]:
         held = architectures[0] if architectures and isinstance(architectures, list) else "nothing known"
         raise InputError(
-            f"{name} holds {held}, not a model that values chess moves "
-            f"({ValueTransformerForActionValue.__name__}): give another"
+            f"{name} holds {held}, not a model that {PURPOSES[model_class]} "
+            f"({model_class.__name__}): give another"
         )
     return config

@@ -57,6 +57,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
     )
+    add_device_options(parser)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --dtype."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -66,7 +71,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=DTYPES,
         default="float32",
-        help="precision of the weights; bfloat16 is faster on a GPU and changes a few moves (float32)",
+        help="precision of the weights; bfloat16 is faster on a GPU and changes a few choices (float32)",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -9,20 +10,24 @@ from torch.utils.tensorboard import SummaryWriter
 from data.files import written_whole
 
 
-# Of an evaluation, what goes into a line: key, name, and where there is one, the key of what chance scores.
-EVALUATION_COLUMNS = (
-    ("kl", "kl", None),
-    ("mae", "mae", None),
-    ("best_move_agreement", "best move", "random_agreement"),
-    ("regret", "regret", "random_regret"),
-    ("kendall_tau", "tau", None),
-)
-
-
 class RunLog:
-    """The log of one run, on its main process; `first_step` is the checkpoint's that it continues, or 0."""
+    """The log of one run, on its main process; `first_step` is the checkpoint's that it continues, or 0.
 
-    def __init__(self, output_dir: Path, first_step: int, num_steps: int, tensorboard: bool):
+    `unit` is what training rates count. `evaluation_columns` are what goes into the line of an evaluation:
+    key, name, and where there is one, the key of what it compares with.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path,
+        first_step: int,
+        num_steps: int,
+        *,
+        unit: str,
+        evaluation_columns: Sequence[tuple[str, str, str | None]],
+        tensorboard: bool,
+    ):
+        self.unit, self.evaluation_columns = unit, evaluation_columns
         self.path = output_dir / "metrics.jsonl"
         self.num_steps = num_steps
         # The steps after the checkpoint will be run, and logged, again.
@@ -40,35 +45,39 @@ class RunLog:
         self.num_values, self.clock = 0, time.perf_counter()
 
     def count(self, num_values: int) -> None:
-        """Count the action values of a training step, for the rate."""
+        """Count the values learnt in a training step, for the rate."""
         self.num_values += num_values
 
-    def step(self, step: int, **metrics: float | None) -> None:
-        """Log a training step; metrics that are None are left out."""
+    def step(
+        self, step: int, loss: float, metrics: dict[str, float], grad_norm: float, learning_rate: float
+    ) -> None:
+        """Log a training step; `metrics` go into the line, but for the share of values `outside`."""
         now = time.perf_counter()
-        metrics = {key: value for key, value in metrics.items() if value is not None}
-        metrics["values_per_second"] = self.num_values / (now - self.clock)
+        values_per_second = self.num_values / (now - self.clock)
         seconds_left = (now - self.started) / (step - self.first_step) * (self.num_steps - step)
-        kl = f"  kl {metrics['kl']:.4f}" if "kl" in metrics else ""
-        rate = format_count(metrics["values_per_second"])
-        self._print(
-            f"step {step:{len(str(self.num_steps))}}/{self.num_steps}  loss {metrics['loss']:.4f}{kl}"
-            f"  lr {metrics['learning_rate']:.1e}  {rate} action-values/s  eta {format_seconds(seconds_left)}"
-        )
+        columns = [
+            f"step {step:{len(str(self.num_steps))}}/{self.num_steps}",
+            f"loss {loss:.4f}",
+            *(f"{name} {value:.4f}" for name, value in metrics.items() if name != "outside"),
+            f"lr {learning_rate:.1e}",
+            f"{format_count(values_per_second)} {self.unit}/s",
+            f"eta {format_seconds(seconds_left)}",
+        ]
+        self._print("  ".join(columns))
         if metrics["outside"] > 0.01:
             self._print(f"  {metrics['outside']:.1%} of the values lie outside [value_min, value_max]")
-        self._write("train", step, metrics)
+        row = {"loss": loss, **metrics, "grad_norm": grad_norm, "learning_rate": learning_rate}
+        self._write("train", step, {**row, "values_per_second": values_per_second})
         self.restart_clock()
 
     def evaluation(self, step: int, results: dict) -> None:
-        """Log what `evaluate_actions` returned."""
+        """Log what an evaluation returned; what is not a number is left out."""
         numbers = {key: value for key, value in results.items() if isinstance(value, (int, float))}
         parts = [f"{'eval':>4} {step:{len(str(self.num_steps))}}"]
-        for key, name, chance in EVALUATION_COLUMNS:
+        for key, name, reference in self.evaluation_columns:
             if key in numbers:
-                parts.append(
-                    f"{name} {numbers[key]:.4f}" + (f" (chance {numbers[chance]:.4f})" if chance else "")
-                )
+                beside = f" ({reference.split('_')[0]} {numbers[reference]:.4f})" if reference else ""
+                parts.append(f"{name} {numbers[key]:.4f}{beside}")
         self._print("  ".join(parts))
         self._write("eval", step, numbers)
         self.restart_clock()
@@ -94,33 +103,29 @@ def read_metrics(path: Path) -> list[dict]:
     return rows
 
 
-def plot_curves(metrics: Path, path: Path) -> None:
-    """Draw the curves of a run: the loss in training and held out, and how well moves are chosen."""
+def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], path: Path) -> None:
+    """Draw the curves of a run: for each panel a key, a title, and where there is one, a key to compare with.
+
+    In a panel, training is a line and evaluations are points, whichever have its key.
+    """
     import matplotlib
 
     matplotlib.use("Agg")  # no window, also where there is a screen
     from matplotlib import pyplot as plt
 
     rows = read_metrics(metrics)
-    train = [row for row in rows if row["kind"] == "train"]
-    held_out = [row for row in rows if row["kind"] == "eval"]
-    key = "kl" if train and "kl" in train[0] else "loss"
-    panels = [(key, "KL from the labels (nats)" if key == "kl" else "loss", None)]
-    panels += [
-        ("best_move_agreement", "best-move agreement", "random_agreement"),
-        ("kendall_tau", "Kendall's τ", None),
-        ("regret", "regret (win probability)", "random_regret"),
-    ]
-    figure, axes = plt.subplots(1, 4, figsize=(16, 3.6), layout="constrained")
-    for axis, (name, title, chance) in zip(axes, panels, strict=True):
-        if name == key:
-            axis.plot(
-                [r["step"] for r in train], [r[name] for r in train], color="0.7", lw=0.8, label="training"
-            )
-        points = [row for row in held_out if row.get(name) is not None]
-        axis.plot([r["step"] for r in points], [r[name] for r in points], "o-", ms=3, label="held out")
-        if chance and points:
-            axis.axhline(points[-1][chance], color="0.5", ls=":", label="random moves")
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.6), layout="constrained")
+    for axis, (key, title, reference) in zip(axes, panels, strict=True):
+        for kind, label, style in (
+            ("train", "training", {"color": "0.7", "lw": 0.8}),
+            ("eval", "evaluation", {"marker": "o", "ms": 3}),
+        ):
+            points = [row for row in rows if row["kind"] == kind and row.get(key) is not None]
+            if points:
+                axis.plot([row["step"] for row in points], [row[key] for row in points], label=label, **style)
+        if reference and points:
+            name = reference.split("_")[0]
+            axis.axhline(points[-1][reference], color="0.5", ls=":", label=name)
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)

@@ -21,7 +21,9 @@ class ValueTransformerConfig(PreTrainedConfig):
     `value_loss` to `match_mean` are the arguments of `make_value_loss`; `support_padding` is its `padding`.
     The sizes of the defaults are those of ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size`
     unless given. `position_initializer_range` is `initializer_range` × √`hidden_size` unless given, the scale
-    of what positions are added to; with ChessBench's 0.02 they take long to be noticed.
+    of what positions are added to; with ChessBench's 0.02 they take long to be noticed. `position_period`
+    adds embeddings of the position modulo this number and of how often it went by, for sequences that repeat
+    a layout, such as the turns of a game.
     """
 
     model_type = "value_transformer"
@@ -38,6 +40,7 @@ class ValueTransformerConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     position_initializer_range: float | None = None
+    position_period: int | None = None
     value_loss: str = "hl_gauss"
     value_min: float = 0.0
     value_max: float = 1.0

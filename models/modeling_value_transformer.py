@@ -8,6 +8,9 @@ loads: learned positions, pre-LayerNorm, attention and SwiGLU without biases, em
     output = model(input_ids, action_ids)       # the state's tokens, and the actions to value
     output.value                                # (batch, num_actions), expected return
     output.logits                               # (batch, num_actions, num_bins), its distribution
+
+Language agents choose the next token: there `model(input_ids)` values every token of the vocabulary at every
+position, (batch, length, vocab_size), and a key-value cache spares what was read before.
 """
 
 import math
@@ -16,11 +19,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
@@ -42,12 +45,25 @@ class ActionValueOutput(ModelOutput):
     value: Tensor | None = None
 
 
+@dataclass
+class TokenValueOutput(ModelOutput):
+    """What is predicted for every token of the vocabulary as the next one.
+
+    logits: (batch, kept positions, vocab_size, num_outputs). value: (batch, kept positions, vocab_size)
+    float32, the expected return. past_key_values: what the next call continues from, where asked for.
+    """
+
+    logits: Tensor | None = None
+    value: Tensor | None = None
+    past_key_values: Cache | None = None
+
+
 class ValueTransformerAttention(nn.Module):
     """Multi-head attention without biases; the pattern is the mask's."""
 
-    def __init__(self, config: ValueTransformerConfig):
+    def __init__(self, config: ValueTransformerConfig, layer: int):
         super().__init__()
-        self.config = config
+        self.config, self.layer = config, layer
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_dim**-0.5
         self.is_causal = config.attention == "causal"  # read by the kernels where no mask is needed
@@ -56,12 +72,14 @@ class ValueTransformerAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor | None, past_key_values: Cache | None = None) -> Tensor:
         batch, length, width = hidden.shape
         heads = (batch, length, width // self.head_dim, self.head_dim)
         query = self.query(hidden).view(heads).transpose(1, 2)  # (batch, heads, length, head_dim)
         key = self.key(hidden).view(heads).transpose(1, 2)
         value = self.value(hidden).view(heads).transpose(1, 2)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -107,15 +125,15 @@ class SwiGLU(nn.Module):
 class ValueTransformerBlock(GradientCheckpointingLayer):
     """Attention, then the feed-forward layer, each on its normalised input and added to it."""
 
-    def __init__(self, config: ValueTransformerConfig):
+    def __init__(self, config: ValueTransformerConfig, layer: int):
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.attention = ValueTransformerAttention(config)
+        self.attention = ValueTransformerAttention(config, layer)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = SwiGLU(config)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), mask)
+    def forward(self, hidden: Tensor, mask: Tensor | None, past_key_values: Cache | None = None) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), mask, past_key_values)
         return hidden + self.feed_forward(self.feed_forward_norm(hidden))
 
 
@@ -140,7 +158,9 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, ValueTransformerModel):
-            init.trunc_normal_(module.position_embedding.weight, std=self.config.position_initializer_range)
+            for embedding in (module.position_embedding, module.cycle_embedding, module.phase_embedding):
+                if embedding is not None:
+                    init.trunc_normal_(embedding.weight, std=self.config.position_initializer_range)
             if module.action_squares is not None:
                 init.copy_(module.action_squares, torch.from_numpy(ACTION_SQUARES))
 
@@ -152,34 +172,61 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         super().__init__(config)
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.blocks = nn.ModuleList(ValueTransformerBlock(config) for _ in range(config.num_hidden_layers))
+        self.cycle_embedding = self.phase_embedding = None
+        if config.position_period is not None:
+            num_cycles = -(-config.max_position_embeddings // config.position_period)
+            self.cycle_embedding = nn.Embedding(num_cycles, config.hidden_size)
+            self.phase_embedding = nn.Embedding(config.position_period, config.hidden_size)
+        self.blocks = nn.ModuleList(
+            ValueTransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
+        )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         # Saved with the weights: a buffer that is not saved comes back from the meta device as garbage.
         squares = torch.from_numpy(ACTION_SQUARES) if config.action_embedding == "board" else None
         self.register_buffer("action_squares", squares)
         self.post_init()
 
-    def forward(self, input_ids: Tensor, action_ids: Tensor | None = None) -> BaseModelOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        action_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+    ) -> BaseModelOutputWithPast:
         """Return the hidden states of state and actions, (batch, length + num_actions, hidden_size).
 
-        `input_ids` (batch, length) start with the token BOS; `action_ids` (batch, num_actions) are one action
-        at most if attention is full.
+        `input_ids` (batch, length) are the tokens of the state; `action_ids` (batch, num_actions) are one
+        action at most if attention is full. If it is causal, `use_cache` returns keys and values for a next
+        call, which takes them as `past_key_values` and then only the tokens that are new.
         """
-        num_states = input_ids.shape[1]
-        positions = torch.arange(num_states, device=input_ids.device)
+        if (use_cache or past_key_values is not None) and self.config.attention != "causal":
+            raise ValueError(f"attention is {self.config.attention}: only causal can use a key-value cache")
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        num_past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        num_states = num_past + input_ids.shape[1]
+        if num_states > self.config.max_position_embeddings:
+            raise ValueError(
+                f"{num_states} tokens, but the model has {self.config.max_position_embeddings} positions"
+            )
+        positions = torch.arange(num_past, num_states, device=input_ids.device)
         hidden = self._embed(input_ids, positions)
         if action_ids is not None:
             if self.config.attention == "full" and action_ids.shape[1] > 1:
                 raise ValueError("full attention takes one action per sequence: put each in a row of its own")
             hidden = torch.cat([hidden, self._embed_actions(input_ids, action_ids)], dim=1)
-        mask = self._attention_mask(hidden, num_states)
+        mask = self._attention_mask(hidden, num_states, past_key_values)
         for block in self.blocks:
-            hidden = block(hidden, mask)
-        return BaseModelOutput(last_hidden_state=self.norm(hidden))
+            hidden = block(hidden, mask, past_key_values=past_key_values)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=past_key_values)
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         scale = math.sqrt(self.config.hidden_size)
-        return self.token_embedding(tokens) * scale + self.position_embedding(positions)
+        hidden = self.token_embedding(tokens) * scale + self.position_embedding(positions)
+        if self.config.position_period is not None:
+            hidden = hidden + self.cycle_embedding(positions // self.config.position_period)
+            hidden = hidden + self.phase_embedding(positions % self.config.position_period)
+        return hidden
 
     def _embed_actions(self, input_ids: Tensor, action_ids: Tensor) -> Tensor:
         """Embed actions (batch, num_actions); they all stand at the position after the state."""
@@ -191,19 +238,36 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             hidden = hidden + self._embed(pieces, squares).sum(dim=2)
         return hidden
 
-    def _attention_mask(self, hidden: Tensor, num_states: int) -> Tensor | None:
+    def _attention_mask(
+        self, hidden: Tensor, num_states: int, past_key_values: Cache | None
+    ) -> Tensor | None:
         """Return the mask as the attention kernels take it, made for one row: it is the same for all."""
 
         def sees(batch, head, query, key):  # a state token that the pattern allows, or itself
             return (key < num_states) | (key == query)
 
+        num_past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        pattern = None if num_past + hidden.shape[1] == num_states else sees
         hidden = hidden[:1]
-        pattern = None if hidden.shape[1] == num_states else sees
         if self.config.attention == "full":
             return None
         if self.config.attention == "prefix":
             return create_bidirectional_mask(self.config, hidden, None, and_mask_function=pattern)
-        return create_causal_mask(self.config, hidden, None, past_key_values=None, and_mask_function=pattern)
+        return create_causal_mask(self.config, hidden, None, past_key_values, and_mask_function=pattern)
+
+
+def value_loss_of(config: ValueTransformerConfig) -> ValueLoss:
+    """Return the value loss that a model was configured with, which decodes its outputs."""
+    return make_value_loss(
+        config.value_loss,
+        value_min=config.value_min,
+        value_max=config.value_max,
+        num_bins=config.num_bins,
+        sigma_ratio=config.sigma_ratio,
+        sigma=config.sigma,
+        padding=config.support_padding,
+        match_mean=config.match_mean,
+    )
 
 
 class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
@@ -212,16 +276,7 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
     def __init__(self, config: ValueTransformerConfig):
         super().__init__(config)
         self.model = ValueTransformerModel(config)
-        self.value_loss: ValueLoss = make_value_loss(
-            config.value_loss,
-            value_min=config.value_min,
-            value_max=config.value_max,
-            num_bins=config.num_bins,
-            sigma_ratio=config.sigma_ratio,
-            sigma=config.sigma,
-            padding=config.support_padding,
-            match_mean=config.match_mean,
-        )
+        self.value_loss = value_loss_of(config)
         self.head = nn.Linear(config.hidden_size, self.value_loss.num_outputs)
         self.post_init()
 
@@ -256,5 +311,40 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         return logits.index_put((row, column), pair_logits)
 
 
+class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
+    """Q(s, ·) of every token of the vocabulary as the next one, at every position: for language agents."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__(config)
+        if config.attention != "causal":
+            raise ValueError(f"values of the next token need causal attention, not {config.attention}")
+        self.model = ValueTransformerModel(config)
+        self.value_loss = value_loss_of(config)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size * self.value_loss.num_outputs)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        logits_to_keep: int | Tensor = 0,
+    ) -> TokenValueOutput:
+        """Value every token of the vocabulary as the one that follows each of `input_ids` (batch, length).
+
+        With `past_key_values`, which `use_cache` returns, `input_ids` are only the tokens that are new.
+        `logits_to_keep` says where values are wanted: at the last so many positions, at all (0), or at the
+        positions (kept,) of a tensor.
+        """
+        outputs = self.model(input_ids, past_key_values=past_key_values, use_cache=use_cache)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.head(outputs.last_hidden_state[:, kept])
+        logits = logits.unflatten(-1, (self.config.vocab_size, self.value_loss.num_outputs))
+        return TokenValueOutput(
+            logits=logits, value=self.value_loss.value(logits), past_key_values=outputs.past_key_values
+        )
+
+
 ValueTransformerModel.register_for_auto_class("AutoModel")
 ValueTransformerForActionValue.register_for_auto_class("AutoModel")
+ValueTransformerForTokenValue.register_for_auto_class("AutoModel")

@@ -19,7 +19,7 @@ from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
-from train import WeightAverage, learning_rate_at, make_optimizers
+from training.optimization import WeightAverage, learning_rate_at, make_optimizers
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
@@ -293,7 +293,7 @@ def test_resuming_on_other_boards_is_refused(settings, finished_run, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
     changes = [f"data.train={SAMPLE.parent}/train_boards.parquet", f"data.prepared_dir={tmp_path}/prepared"]
     result = run_command("train", *settings, *changes, f"output_dir={tmp_path}/run", "resume=true")
-    assert_input_error(result, "data.train does not hold the boards")
+    assert_input_error(result, "data.train does not hold the examples")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""What chess models are trained on: boards with all their moves, or single moves as in ChessBench."""
+
+import zlib
+
+import numpy as np
+
+from data.chess.boards import Boards
+from data.training_set import some_of
+
+
+class BoardExamples:
+    """Boards with all their labelled moves, whose number is rounded up to `pad_multiple` in a batch."""
+
+    def __init__(self, boards: Boards, orient: bool, pad_multiple: int = 1):
+        self.boards, self.orient, self.pad_multiple = boards, orient, pad_multiple
+
+    def __len__(self) -> int:
+        return self.boards.num_boards
+
+    def num_values(self, indices: np.ndarray) -> np.ndarray:
+        return self.boards.lengths(indices)
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return self.boards.batch(indices, self.orient, self.pad_multiple)
+
+    def fingerprint(self) -> dict[str, int]:
+        boards, some = self.boards, some_of(self.boards.num_boards)
+        return {
+            "num_boards": boards.num_boards,
+            "num_action_values": boards.num_action_values,
+            "tokens": zlib.crc32(boards.tokens[some].tobytes()),
+            "win_probs": zlib.crc32(boards.win_probs[boards.offsets[some]].tobytes()),
+        }
+
+
+class ActionExamples(BoardExamples):
+    """Single (board, move) pairs."""
+
+    def __len__(self) -> int:
+        return self.boards.num_action_values
+
+    def num_values(self, indices: np.ndarray) -> np.ndarray:
+        return np.ones(len(indices), dtype=np.int64)
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return self.boards.pairs(indices, self.orient)

@@ -1,0 +1,87 @@
+"""The batches that training reads: which examples, a pure function of seed and step, and their arrays."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.batch_order import BatchOrder, shard
+from data.command_line import InputError
+
+
+class Examples(Protocol):
+    """What a task trains on."""
+
+    def __len__(self) -> int: ...
+
+    def num_values(self, indices: np.ndarray) -> np.ndarray:
+        """Count the values that are learnt from each of `indices` (batch,); the longer, the more."""
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Gather the arrays of a batch."""
+
+    def fingerprint(self) -> dict[str, int]:
+        """Return numbers that tell these examples from others."""
+
+
+class TrainingSet:
+    """The share of one process in every batch.
+
+    `batch_size` examples are shared by all processes and `num_micro_batches`; the last three arguments are
+    those of `shard`. Raises InputError if batches cannot be divided.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        batch_size: int,
+        seed: int,
+        num_processes: int,
+        process_index: int,
+        num_micro_batches: int,
+    ):
+        self.examples = examples
+        self.order = BatchOrder(len(examples), batch_size, seed)
+        self.shard_of = (num_processes, process_index, num_micro_batches)
+        try:
+            self.load(1)
+        except ValueError as error:
+            raise InputError(f"training.batch_size: {error}") from None
+
+    def load(self, step: int) -> tuple[list[dict[str, Tensor]], int]:
+        """Return this process's micro-batches of step 1, 2, … and the number of all processes' values."""
+        indices = self.order.batch_indices(step - 1)
+        num_values = self.examples.num_values(indices)
+        micro_batches = [self.examples.batch(part) for part in shard(indices, num_values, *self.shard_of)]
+        tensors = [
+            {name: torch.from_numpy(array) for name, array in batch.items()} for batch in micro_batches
+        ]
+        return tensors, int(num_values.sum())
+
+    def iterate(self, first_step: int, last_step: int) -> Iterator[tuple[int, tuple]]:
+        """Yield the steps after `first_step` up to `last_step` with what `load` gives, loading one ahead."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead = pool.submit(self.load, first_step + 1)
+            for step in range(first_step + 1, last_step + 1):
+                batch = ahead.result()
+                if step < last_step:
+                    ahead = pool.submit(self.load, step + 1)
+                yield step, batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what tells these examples from others, for checkpoints."""
+        return self.examples.fingerprint()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Check that a checkpoint was made with these examples; raise InputError if not."""
+        if state != self.state_dict():
+            raise InputError("data.train does not hold the examples that this run was started with")
+
+
+def some_of(num_items: int) -> np.ndarray:
+    """Return the indices of some thousands of items, evenly spread, that stand for all in a fingerprint."""
+    return np.linspace(0, num_items - 1, min(num_items, 4096), dtype=np.int64)

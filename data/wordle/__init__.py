@@ -1,0 +1,1 @@
+"""Wordle data: rules, word lists, an environment, players and their games."""

@@ -1,0 +1,237 @@
+"""Wordle at the terminal: watch a model play, play with its advice, or take its advice to a game elsewhere.
+
+python -m eval.wordle --model runs/wordle_tiny/model --play
+"""
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from data.command_line import InputError
+from data.wordle.games import GameDescription
+from data.wordle.rules import (
+    ALL_GREEN,
+    NUM_TURNS,
+    feedback,
+    feedback_codes,
+    letters_of,
+    pattern_code,
+    pattern_text,
+    words_of,
+)
+from eval.wordle.advice import Advice, WordAdvisor
+from eval.wordle.drawing import draw_axis, draw_distribution, draw_guess, guess_width
+from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, TokenAgent
+from models.tokenization_wordle import LETTERS
+
+
+CHOICES = """\
+  watch [WORD]   the model plays, for this secret or a random one
+  play [WORD]    you play, with the model's advice
+  advise         you play elsewhere, and tell every guess with its colours
+  quit"""
+OTHER_ANSWERS = "more, undo, leave or quit"
+GUESS_AND_COLOURS = "a word and its colours (g green, y yellow, b grey), such as crane bbgyb"
+FEW, MANY = 5, 20  # words of advice
+
+
+class Leave(Exception):
+    """The person goes back to where games are chosen."""
+
+
+def play_in_terminal(agent: TokenAgent, game: GameDescription, seed: int = 0) -> None:
+    """Ask what to play, and play it, until the person quits or the input ends.
+
+    `seed` draws the secrets. Raises InputError if there is no terminal to ask at, and KeyboardInterrupt on
+    Ctrl-C.
+    """
+    # What a shell closes, as in <&-, Python has no file for, and input() needs all three.
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        raise InputError("a person plays at the terminal, but one of stdin, stdout and stderr is closed")
+    try:
+        WordleTerminal(agent, game, seed).run()
+    except EOFError:
+        print()
+    except KeyboardInterrupt:
+        print()
+        raise KeyboardInterrupt("the game was left") from None
+
+
+class WordleTerminal:
+    """What a person can do with a model. `run` raises EOFError when the input ends."""
+
+    def __init__(self, agent: TokenAgent, game: GameDescription, seed: int = 0):
+        self.agent, self.words, self.rule = agent, game.words, game.rule
+        self.advisor = WordAdvisor(agent.model, game.words.guess_letters, agent.batch_size)
+        self.answers = game.words.guess_letters[game.words.answer_indices]  # (num_answers, 5)
+        value_loss = agent.model.value_loss
+        # A model of mse predicts no distribution.
+        self.support = value_loss.support().numpy() if value_loss.num_outputs > 1 else None
+        self.rng = np.random.default_rng(seed)
+
+    def run(self) -> None:
+        print(f"Wordle with {len(self.answers):,} secret words, {self.rule} rule.")
+        print("Values are the returns that the model expects: -1 for every wrong guess, 0 for the right one.")
+        print(f"Say\n{CHOICES}")
+        while True:
+            try:
+                match _ask("\nwatch, play, advise or quit? ").split():
+                    case []:
+                        continue
+                    case ["watch", *secret] if len(secret) < 2:
+                        self.watch(self._secret(*secret))
+                    case ["play", *secret] if len(secret) < 2:
+                        self.play(self._secret(*secret))
+                    case ["advise"]:
+                        self.advise()
+                    case ["quit" | "exit"]:
+                        return
+                    case _:
+                        print(f"Say\n{CHOICES}")
+            except InputError as error:
+                print(error)
+            except Leave:
+                continue
+
+    def watch(self, secret: str) -> None:
+        """Show a game of the model, with the value that it gave every guess."""
+        played = self.agent.play(letters_of([secret]), self.rule)
+        guesses: list[str] = []
+        patterns: list[str] = []
+        print(f"\n   {'':{guess_width()}}{self._value_heading()}")
+        for turn in range(played.num_turns[0]):
+            letters, code = played.guesses[0, turn], played.patterns[0, turn]
+            if code == NO_PATTERN:
+                written = "".join("?" if letter == NO_LETTER else LETTERS[letter] for letter in letters)
+                print(f"{turn + 1}  {written} is not an allowed guess: the turn is lost")
+                continue
+            (word,) = words_of(letters[None])
+            (advice,) = self.advisor.score(guesses, patterns, [word])
+            guesses.append(word)
+            patterns.append(pattern_text(code))
+            line = f"{turn + 1}  {draw_guess(word, patterns[-1])}{self._draw_value(advice)}"
+            left = "" if code == ALL_GREEN else f"  {_words_left(self._is_possible(guesses, patterns))}"
+            print(f"{line}{left}")
+        print(f"found in {len(guesses)}" if played.is_won[0] else f"not found: the word was {secret}")
+
+    def play(self, secret: str) -> None:
+        """Let the person find a secret, with advice before every guess."""
+
+        def read(said: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
+            self.words.index(said)
+            return said, feedback(secret, said, self.rule)
+
+        print(f"Say a word, {OTHER_ANSWERS}.")
+        guesses, _ = self._ask_for_guesses(read)
+        if guesses[-1] != secret:
+            print(f"not found: the word was {secret}")
+
+    def advise(self) -> None:
+        """Advise a person whose game is elsewhere, and who tells the colours of every guess."""
+        print(f"Colours by the {self.rule} rule. Say {GUESS_AND_COLOURS}; or {OTHER_ANSWERS}.")
+        possible = self._is_possible(*self._ask_for_guesses(self._read_feedback))
+        words = words_of(self.answers[possible])
+        if len(words) > 1:
+            print(f"not found; it may be {', '.join(words[:MANY])}{', …' if words[MANY:] else ''}")
+
+    def _ask_for_guesses(
+        self, read: Callable[[str, list[str], list[str]], tuple[str, str]]
+    ) -> tuple[list[str], list[str]]:
+        """Ask until the word is found or the turns are used up; return the guesses and their colours.
+
+        `read` makes a guess and its colours of what the person says after earlier ones, or raises InputError.
+        """
+        guesses: list[str] = []
+        patterns: list[str] = []
+        while len(guesses) < NUM_TURNS:
+            self._print_advice(guesses, patterns, FEW)
+            num_guesses = len(guesses)
+            while len(guesses) == num_guesses:
+                match _ask(f"{num_guesses + 1}> "):
+                    case "":
+                        continue
+                    case "more":
+                        self._print_advice(guesses, patterns, MANY)
+                    case "undo":
+                        if not guesses:
+                            print("there is nothing to undo")
+                        del guesses[-1:], patterns[-1:]
+                    case "leave":
+                        raise Leave
+                    case "quit" | "exit":
+                        raise EOFError
+                    case said:
+                        try:
+                            word, pattern = read(said, guesses, patterns)
+                        except InputError as error:
+                            print(error)
+                            continue
+                        guesses.append(word)
+                        patterns.append(pattern)
+            print()
+            for turn, (word, pattern) in enumerate(zip(guesses, patterns, strict=True)):
+                print(f"{turn + 1}  {draw_guess(word, pattern)}")
+            if patterns and pattern_code(patterns[-1]) == ALL_GREEN:
+                print(f"found in {len(guesses)}")
+                break
+        return guesses, patterns
+
+    def _read_feedback(self, said: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
+        """Read a word and its colours; raise InputError for what is neither, or contradicts the word list."""
+        match said.split():
+            case [word, pattern]:
+                letters_of([word])
+                pattern_code(pattern)
+            case _:
+                raise InputError(f"say {GUESS_AND_COLOURS}")
+        if not self._is_possible([word], [pattern]).any():
+            raise InputError(f"{word} {pattern} fits none of the secret words: check its colours")
+        if not self._is_possible([*guesses, word], [*patterns, pattern]).any():
+            raise InputError(
+                f"{word} {pattern} fits none of the words left: check its colours, or undo those before"
+            )
+        return word, pattern
+
+    def _secret(self, word: str | None = None) -> str:
+        """Return the secret that the person names, or draw one."""
+        if word is None:
+            return str(self.rng.choice(self.words.answers))
+        if word not in self.words.answers:
+            raise InputError(f"{word[:20]!r} is not one of the {len(self.answers):,} secret words")
+        return word
+
+    def _is_possible(self, guesses: list[str], patterns: list[str]) -> np.ndarray:
+        """Tell which secret words agree with the colours of all guesses: (num_answers,) bool."""
+        possible = np.ones(len(self.answers), dtype=bool)
+        for word, pattern in zip(guesses, patterns, strict=True):
+            codes = feedback_codes(self.answers, letters_of([word]), self.rule)
+            possible &= codes == pattern_code(pattern)
+        return possible
+
+    def _print_advice(self, guesses: list[str], patterns: list[str], count: int) -> None:
+        possible = self._is_possible(guesses, patterns)
+        words_left = set(words_of(self.answers[possible]))
+        print(f"\n{_words_left(possible)}; the model's choice, * for words that are among them")
+        print(f"         {self._value_heading()}")
+        for advice in self.advisor.top_words(guesses, patterns, count):
+            mark = "*" if advice.word in words_left else " "
+            print(f"  {mark} {advice.word}{self._draw_value(advice)}")
+
+    def _value_heading(self) -> str:
+        return "   value" + ("" if self.support is None else f"  {draw_axis(self.support)}")
+
+    def _draw_value(self, advice: Advice) -> str:
+        value = f"{advice.value:+8.2f}"
+        if self.support is None:
+            return value
+        return f"{value}  {draw_distribution(advice.probabilities, self.support)}"
+
+
+def _words_left(possible: np.ndarray) -> str:
+    number = int(possible.sum())
+    return f"{number:,} word{'' if number == 1 else 's'} left"
+
+
+def _ask(prompt: str) -> str:
+    return input(prompt).strip().lower()

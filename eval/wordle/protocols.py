@@ -1,0 +1,230 @@
+"""Three ways to measure an agent at Wordle.
+
+- one_turn (Farebrother et al., "Stop Regressing", arXiv 2403.03950, section 4.3): how often the next guess is
+  the secret, in every state of held-out games that has an earlier guess and is not the end. No agent can
+  expect more than the Bayes ceiling, the mean of 1 / the number of answers that fit all feedback.
+- lmrl (LMRL-Gym, arXiv 2311.18232): mean return of games with secrets drawn from a seed.
+- official: every secret once.
+
+Intervals are of 95%. In lmrl they say what more games on the same list would give. In official, which plays
+the whole list, they take its words for a sample of others like them. In one_turn the states of one game
+depend on each other, and the interval allows for it.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data.command_line import InputError
+from data.wordle.game_rows import Games
+from data.wordle.games import GameDescription, read_games
+from data.wordle.generate import generate, read_policy
+from data.wordle.optimum import best_known
+from data.wordle.rules import ALL_GREEN, NUM_TURNS, feedback_codes
+from eval.intervals import clustered_wilson_interval, mean_and_standard_error, wilson_interval
+from eval.wordle.agents import Agent, batch_after
+from eval.wordle.scores import lmrl_scale, score
+from eval.wordle.token_agent import NO_PATTERN, PlayedGames
+
+
+PROTOCOLS = ("one_turn", "lmrl", "official")
+FAULTS = ("invalid_rate", "inconsistent_rate", "repeated_rate")
+# What is drawn from one seed, each with random numbers of its own.
+SECRETS, HELD_OUT, FIRST_AGENT, SECOND_AGENT, RESAMPLES = range(5)
+
+
+def derived_seed(seed: int, purpose: int) -> int:
+    """Return a seed for one of the purposes above. It is none that a user would give for training data."""
+    return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0])
+
+
+def held_out_games(
+    game: GameDescription, num_games: int, seed: int, behavior: str, source: str | Path | None = None
+) -> tuple[Games, str]:
+    """Return games to take the states of one_turn from, and who played them.
+
+    They are played by the policy `behavior`, or, of a file or folder `source`, so many drawn at random if it
+    has more. Raises InputError for games of other words or of the other rule.
+    """
+    seed = derived_seed(seed, HELD_OUT)
+    if source is None:
+        players, shares = read_policy(behavior)
+        parts = list(generate(players, shares, game.words, game.rule, num_games, seed))
+        return Games.concatenate(parts), behavior
+    games, description = read_games(source, game.rule, game.words)
+    if len(games) > num_games:
+        games = games[np.sort(np.random.default_rng(seed).choice(len(games), num_games, replace=False))]
+    return games, description.policy or "unknown"
+
+
+def one_turn(agent: Agent, game: GameDescription, games: Games, behavior: str) -> dict:
+    """Measure how often the next guess is right in held-out games, which `behavior` played.
+
+    `behavior_rate` is how often the games' own next guess is. `by_num_guesses` holds the same rates after 1
+    to 5 guesses. Raises InputError if the games have no state.
+    """
+    num_states = games.num_turns.astype(np.int64) - 1  # per game
+    if not num_states.any():
+        raise InputError("none of the games goes on after the first guess: there is nothing to measure")
+    is_state = np.arange(1, NUM_TURNS) < games.num_turns[:, None]  # (n, 5)
+    is_right = np.zeros(is_state.shape, dtype=bool)
+    chance = np.zeros(is_state.shape)
+    faults = np.zeros(len(FAULTS))
+    seconds = 0.0
+    with tqdm(total=int(num_states.sum()), unit=" states", desc="one_turn", disable=None) as bar:
+        for turns in range(1, NUM_TURNS):
+            rows = np.flatnonzero(is_state[:, turns - 1])
+            for start in range(0, len(rows), agent.games_at_once):
+                part = rows[start : start + agent.games_at_once]
+                guesses, patterns = games.guesses[part, :turns], games.patterns[part, :turns]
+                started = time.perf_counter()
+                words, allowed = agent.guess(guesses, patterns)
+                seconds += time.perf_counter() - started
+                is_right[part, turns - 1] = allowed & (words == games.secrets[part]).all(1)
+                faults += _num_faults(words, allowed, guesses, patterns, game.rule)
+                chance[part, turns - 1] = (
+                    1 / batch_after(game.words, game.rule, guesses, patterns).candidates.counts
+                )
+                bar.update(len(part))
+    is_own_right = is_state & (games.patterns[:, 1:] == ALL_GREEN)
+    arrays = (is_state, is_right, chance, is_own_right)
+    rates = _one_turn_rates(*arrays)
+    by_num_guesses = {
+        str(i + 1): _one_turn_rates(*(array[:, i : i + 1] for array in arrays))
+        for i in range(NUM_TURNS - 1)
+        if is_state[:, i].any()
+    }
+    return {
+        "protocol": "one_turn",
+        **rates,
+        "mean_return": None,
+        "mean_guesses": None,
+        "num_games": len(games),
+        "behavior": behavior,
+        **dict(zip(FAULTS, (faults / rates["num_states"]).tolist(), strict=True)),
+        "by_num_guesses": by_num_guesses,
+        "guesses_per_second": rates["num_states"] / seconds,
+    }
+
+
+def _one_turn_rates(
+    is_state: np.ndarray, is_right: np.ndarray, chance: np.ndarray, is_own_right: np.ndarray
+) -> dict:
+    """Sum up states, each array (games, turns)."""
+    has_states = is_state.any(axis=1)
+    states, right, chances = (array[has_states].sum(axis=1) for array in (is_state, is_right, chance))
+    low, high = clustered_wilson_interval(right, states)
+    ratio, ratio_error = mean_and_standard_error(right, chances)
+    num_states = int(states.sum())
+    return {
+        "success_rate": float(right.sum() / num_states),
+        "low": low,
+        "high": high,
+        "bayes_ceiling": float(chances.sum() / num_states),
+        "ceiling_ratio": ratio,
+        "ceiling_ratio_standard_error": ratio_error,
+        "behavior_rate": float(is_own_right.sum() / num_states),
+        "num_states": num_states,
+    }
+
+
+def lmrl_secrets(game: GameDescription, num_games: int, seed: int) -> np.ndarray:
+    """Draw the secrets of lmrl, places among the answers (num_games,)."""
+    rng = np.random.default_rng(derived_seed(seed, SECRETS))
+    return rng.integers(len(game.words.answers), size=num_games)
+
+
+def roll_out(agent: Agent, secrets: np.ndarray, title: str) -> tuple[PlayedGames, float]:
+    """Play a game for each of the secrets, with a progress bar; return them, and how many took a second."""
+    parts = []
+    started = time.perf_counter()
+    with tqdm(total=len(secrets), unit=" games", desc=title, disable=None) as bar:
+        for start in range(0, len(secrets), agent.games_at_once):
+            parts.append(agent.play(secrets[start : start + agent.games_at_once]))
+            bar.update(len(parts[-1].is_won))
+    seconds = time.perf_counter() - started
+    return PlayedGames(*map(np.concatenate, zip(*parts, strict=True))), len(secrets) / seconds
+
+
+def lmrl_results(played: PlayedGames, game: GameDescription) -> dict:
+    """Sum up games of lmrl, with their score on LMRL-Gym's scale and on one that ends at the optimum."""
+    results = {"protocol": "lmrl", **_summarise(played, game)}
+    scale = lmrl_scale(game.words, game.rule)
+    optimum = best_known(game.words, game.rule)
+    mean_return = results["mean_return"]
+    return results | {
+        "score": score(mean_return, scale.behavior_return, scale.best_return),
+        "scale": {"0": -NUM_TURNS, "50": scale.behavior_return, "100": scale.best_return},
+        "scale_source": scale.source,
+        "optimum_score": score(mean_return, scale.behavior_return, optimum.mean_return),
+        "optimum_return": optimum.mean_return,
+        "optimum_is_exact": optimum.exact,
+        "optimum_source": optimum.source,
+    }
+
+
+def official_results(played: PlayedGames, game: GameDescription) -> dict:
+    """Sum up a game with every secret, with the distance of the mean return to the optimum."""
+    results = {"protocol": "official", **_summarise(played, game)}
+    optimum = best_known(game.words, game.rule)
+    return results | {
+        "optimum_return": optimum.mean_return,
+        "optimum_guesses": optimum.mean_guesses,
+        "optimum_is_exact": optimum.exact,
+        "optimum_source": optimum.source,
+        "distance_to_optimum": optimum.mean_return - results["mean_return"],
+    }
+
+
+def _summarise(played: PlayedGames, game: GameDescription) -> dict:
+    """Return what lmrl and official have in common.
+
+    `mean_guesses` is of the solved games. `turns` says how many games were solved at each turn, and how many
+    failed. The rates of faults are shares of all guesses.
+    """
+    num_games, num_won = len(played.is_won), int(played.is_won.sum())
+    low, high = wilson_interval(num_won, num_games)
+    mean_return, return_error = mean_and_standard_error(played.returns())
+    solved_in = np.bincount(played.num_turns[played.is_won], minlength=NUM_TURNS + 1)
+    return {
+        "success_rate": num_won / num_games,
+        "low": low,
+        "high": high,
+        "mean_return": mean_return,
+        "return_standard_error": return_error,
+        "mean_guesses": float(played.num_turns[played.is_won].mean()) if num_won else None,
+        "mean_guesses_failures_as_7": float((played.num_turns + ~played.is_won).mean()),
+        "num_games": num_games,
+        "turns": {str(turn): int(solved_in[turn]) for turn in range(1, NUM_TURNS + 1)}
+        | {"failed": num_games - num_won},
+        **_fault_rates(played, game.rule),
+    }
+
+
+def _fault_rates(played: PlayedGames, rule: str) -> dict[str, float]:
+    faults = np.zeros(len(FAULTS))
+    for turn in range(NUM_TURNS):
+        rows = np.flatnonzero(played.num_turns > turn)
+        guesses, patterns = played.guesses[rows], played.patterns[rows]
+        allowed = patterns[:, turn] != NO_PATTERN
+        faults += _num_faults(guesses[:, turn], allowed, guesses[:, :turn], patterns[:, :turn], rule)
+    return dict(zip(FAULTS, (faults / played.num_turns.sum()).tolist(), strict=True))
+
+
+def _num_faults(
+    words: np.ndarray, allowed: np.ndarray, guesses: np.ndarray, patterns: np.ndarray, rule: str
+) -> np.ndarray:
+    """Count the guesses that are invalid, that contradict earlier feedback, and that were made before: (3,).
+
+    Of the guesses `words` (n, 5) those not `allowed` (n,) are invalid and nothing else. What came before,
+    `guesses` (n, turns, 5) and `patterns` (n, turns), matters where it was allowed.
+    """
+    is_inconsistent, is_repeated = np.zeros((2, len(words)), dtype=bool)
+    for turn in range(patterns.shape[1]):
+        was_allowed = patterns[:, turn] != NO_PATTERN
+        codes = feedback_codes(words, guesses[:, turn], rule)
+        is_inconsistent |= was_allowed & (codes != patterns[:, turn])
+        is_repeated |= was_allowed & (guesses[:, turn] == words).all(axis=1)
+    return np.array([(~allowed).sum(), (allowed & is_inconsistent).sum(), (allowed & is_repeated).sum()])

@@ -1,0 +1,78 @@
+"""The tables of eval.wordle.report as Markdown."""
+
+from eval.run_log import format_seconds
+
+
+BASELINE = "mse"
+# What is reported of every model, and how it is written.
+MEASURES = {"success_rate": ".1%", "mean_return": ".3f", "one_turn_success_rate": ".1%"}
+HEADER = ["loss", "α", "success", "return", "one turn", "seeds"]
+
+
+def format_report(results: dict) -> str:
+    """Lay out the results."""
+    data, turn, hardware = results["data"], results["one_turn"], results["hardware"]
+    rows = [
+        _row(group, {key: _plus_minus(group[key], spec) for key, spec in MEASURES.items()})
+        for group in results["groups"]
+    ]
+    rows.append(
+        [
+            "the data",
+            "",
+            f"{data['success_rate']:.1%}",
+            f"{data['mean_return']:.3f}",
+            f"{turn['behavior_rate']:.1%}",
+            "",
+        ]
+    )
+    rows.append(["Bayes ceiling", "", "", "", f"{turn['bayes_ceiling']:.1%}", ""])
+    parts = [
+        f"Greedy games with each of {data['num_answers']:,} secret words, {data['rule']} rule, and the next "
+        f"guess (one turn) in {turn['num_states']:,} states of held-out games by {turn['behavior']}; means "
+        "over seeds ± standard errors.",
+        _table(HEADER, rows),
+    ]
+    if results["differences_to_mse"]:
+        rows = [
+            _row(row, {key: _interval(row[key], "+z" + spec) for key, spec in MEASURES.items()})
+            for row in results["differences_to_mse"]
+        ]
+        parts.append(
+            f"Difference to {BASELINE} with the same seed, and its 95% interval (Student's t over seeds)."
+        )
+        parts.append(_table(HEADER, rows))
+    if results["failed"]:
+        parts.append("\n".join(f"{name} failed: {line}" for name, line in results["failed"].items()))
+    training = sum(row["training_seconds"] for row in results["cells"])
+    parts.append(
+        f"{results['command']}\n{hardware['device']}, {hardware['cores']} cores, torch {hardware['torch']}; "
+        f"{format_seconds(training)} of training in all, {results['processes']} at a time"
+    )
+    return "\n\n".join(parts)
+
+
+def _row(group: dict, written: dict[str, str]) -> list[str]:
+    return [group["loss"], f"{group['alpha']:g}", *written.values(), str(group["num_seeds"])]
+
+
+def _plus_minus(measure: dict, spec: str) -> str:
+    error = measure["standard_error"]
+    return f"{measure['mean']:{spec}}" + ("" if error is None else f" ± {error:{spec}}")
+
+
+def _interval(measure: dict, spec: str) -> str:
+    mean = f"{measure['mean']:{spec}}"
+    return mean if measure["low"] is None else f"{mean} ({measure['low']:{spec}} to {measure['high']:{spec}})"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """Lay out a table whose first column stands left and the others right."""
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for row in (header, rule, *rows):
+        cells = [f"{row[0]:<{widths[0]}}"]
+        cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,307 @@
+"""The report that compares value losses at Wordle: interrupted and run again as by a user, and its sums."""
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import scipy.stats
+
+from configs.schema import load_config
+from data.command_line import command
+from data.wordle.word_trie import WordTrie
+from eval.intervals import paired_interval, t_quantile
+from eval.loading import load_wordle_model
+from eval.run_log import read_metrics
+from eval.wordle.agents import read_game
+from eval.wordle.report import main, summarise
+from eval.wordle.report_plot import plot_report
+from eval.wordle.report_tables import format_report
+from eval.wordle.token_agent import TokenAgent
+from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+
+
+CELLS = [f"{loss}-alpha0.3-seed{seed}" for seed in (0, 1) for loss in ("mse", "hl_gauss")]
+SIZES = (
+    "model.hidden_size=16",
+    "model.num_attention_heads=2",
+    "model.num_hidden_layers=1",
+    "training.steps=150",
+    "training.batch_size=16",
+    "training.precision=fp32",
+    "checkpoint.every=50",
+    "evaluation.every=150",
+    "log_every=1",
+    "tensorboard=false",
+)
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "games.parquet"
+    result = run_command("data.wordle.generate", "--words", "american_446", "--games", 400, "--output", path)
+    assert result.returncode == 0, result.stderr
+    return path
+
+
+def arguments(games: Path, output: Path) -> list[object]:
+    cells = ["--losses", "mse", "hl_gauss", "--alphas", "0.3", "--seeds", "0", "1", f"data.train={games}"]
+    return ["--config=wordle_tiny.yaml", "--output", output, "--num-games", "60", *cells, *SIZES]
+
+
+@pytest.fixture(scope="module")
+def interrupted(games, tmp_path_factory) -> Path:
+    """A report that Ctrl-C ended while the first cells were trained, and what is left of it."""
+    output = tmp_path_factory.mktemp("report") / "out"
+    process = start_command("eval.wordle.report", *arguments(games, output))
+    metrics = [output / cell / "metrics.jsonl" for cell in CELLS[:2]]
+    while process.poll() is None and not any(len(read_metrics(path)) > 3 for path in metrics):
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert stderr == "interrupted: 0 of 4 cells are trained; the same command goes on\n"
+    assert len(children) >= 2 and not [child for child in children if child.is_running()]
+    assert not (output / "results.json").exists()
+    return output
+
+
+@pytest.fixture(scope="module")
+def report(games, interrupted) -> tuple[Path, dict, str]:
+    """The folder of the report after the command went on, its results, and what it printed."""
+    result = run_command("eval.wordle.report", *arguments(games, interrupted))
+    assert result.returncode == 0, result.stderr
+    return interrupted, json.loads((interrupted / "results.json").read_text()), result.stdout
+
+
+def evaluation(run: Path) -> dict:
+    """The last evaluation of a run."""
+    return [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "eval"][-1]
+
+
+def test_what_was_interrupted_goes_on(report):
+    output, _, _ = report
+    num_interrupted = 0
+    for cell in CELLS:
+        log = (output / cell / "train.log").read_text()
+        for line in log.splitlines():
+            if line.startswith("interrupted after step "):
+                assert f"continuing after step {line.split()[3]}\n" in log
+                num_interrupted += 1
+        rows = read_metrics(output / cell / "metrics.jsonl")
+        assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(1, 151))
+    assert 1 <= num_interrupted <= 2
+
+
+def test_every_cell_is_trained_with_its_loss_weight_and_seed(report):
+    output, results, _ = report
+    assert [row["cell"] for row in results["cells"]] == CELLS
+    for row in results["cells"]:
+        run = output / row["cell"]
+        config = load_config(str(run / "config.yaml"), [])
+        assert (config.value_loss.name, config.q_learning.cql_alpha) == (row["loss"], row["alpha"])
+        assert (config.seed, config.model.hidden_size) == (row["seed"], 16)
+        assert load_wordle_model(run / "model", "cpu").config.value_loss == row["loss"]
+        assert row["num_steps"] == 150
+        seconds = [session["seconds"] for session in read_metrics(run / "sessions.jsonl")]
+        assert len(seconds) == (2 if row["cell"] in CELLS[:2] else 1)
+        assert row["training_seconds"] == pytest.approx(sum(seconds)) and min(seconds) > 0
+
+
+def test_results_are_those_of_the_runs_and_of_their_models(report):
+    output, results, _ = report
+    for row in results["cells"]:
+        last = evaluation(output / row["cell"])
+        assert last["step"] == 150 and last["success_rate"] == row["success_rate"]
+        assert last["mean_return"] == pytest.approx(row["mean_return"])
+        folder = output / row["cell"] / "model"
+        words = read_game(folder).words
+        agent = TokenAgent(load_wordle_model(folder, "cpu"), WordTrie(words.guess_letters))
+        played = agent.play(words.guess_letters[words.answer_indices], "official")
+        assert row["num_games"] == 446 and row["success_rate"] == played.is_won.mean()
+    data = results["data"]
+    assert data["mean_return"] == pytest.approx(last["data_return"])
+    assert data["success_rate"] == pytest.approx(last["data_success_rate"])
+    assert (data["num_games"], data["policy"], data["rule"]) == (400, "mixture:0.33", "official")
+    assert 0 < results["one_turn"]["behavior_rate"] < results["one_turn"]["bayes_ceiling"] < 1
+
+
+def test_one_turn_is_that_of_the_wordle_command(report, tmp_path):
+    output, results, _ = report
+    result = run_command(
+        "eval.wordle", "--model", output / CELLS[0] / "model", "--protocol", "one_turn", "--num-games", 60,
+        "--json", tmp_path / "results.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    alone = json.loads((tmp_path / "results.json").read_text())
+    assert alone["success_rate"] == results["cells"][0]["one_turn_success_rate"]
+    for key in ("num_states", "bayes_ceiling", "behavior_rate", "behavior"):
+        assert alone[key] == results["one_turn"][key]
+
+
+def test_the_report_says_how_it_was_made(report):
+    output, results, printed = report
+    assert results["command"].startswith("python -m eval.wordle.report --config=wordle_tiny.yaml --output ")
+    assert "training.steps=150" in results["command"] and "training.steps=150" in results["settings"]
+    assert results["seconds"] > 0 and results["hardware"]["cores"] and results["failed"] == {}
+    assert (output / "report.md").read_text() in printed
+    assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_called_again_nothing_is_trained(games, report):
+    output, results, _ = report
+    files = [path for cell in CELLS for path in (output / cell).rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    result = run_command("eval.wordle.report", *arguments(games, output), "--processes", 1)
+    assert result.returncode == 0, result.stderr
+    assert "4 cells, 4 of them trained already" in result.stdout and "is trained" not in result.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in files}
+    again = json.loads((output / "results.json").read_text())
+    assert again["cells"] == results["cells"] and again["groups"] == results["groups"]
+
+
+def test_other_settings_in_the_same_place_are_refused(games, report):
+    output, _, _ = report
+    result = run_command("eval.wordle.report", *arguments(games, output), "training.steps=160")
+    assert_input_error(result, f"{CELLS[0]} was trained with other settings: training.steps: 150, now 160")
+
+
+def test_a_failed_cell_is_named_with_its_last_line(games, tmp_path):
+    changes = ["--losses", "c51", "--seeds", "4", "training.gradient_accumulation_steps=3"]
+    result = run_command("eval.wordle.report", *arguments(games, tmp_path / "out"), *changes)
+    assert_input_error(result, "1 of 1 cells failed: c51-alpha0.3-seed4: training.batch_size: ", "of 3")
+    assert "c51-alpha0.3-seed4 failed: training.batch_size" in result.stdout
+    assert not (tmp_path / "out/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        (["--losses", "mae"], ["value_loss.name", "'mae'"]),
+        (["--alphas", "0.1", "much"], ["--alphas", "'much'"]),
+        (["--alphas", "-1"], ["q_learning.cql_alpha must be at least 0"]),
+        (["--seeds", "1.5"], ["--seeds", "'1.5'"]),
+        (["--seeds", "training.steps=3"], ["--seeds lists nothing"]),
+        (["seed=3"], ["seed=3", "--seeds"]),
+        (["--config", "chess_tiny.yaml"], ["chess_tiny.yaml trains chess, not wordle"]),
+        (["--config", "nowhere.yaml"], ["no configuration 'nowhere.yaml'"]),
+        (["data.train=nowhere.parquet"], ["nowhere.parquet", "no such file"]),
+        (["training.stps=3"], ["training.stps", "Did you mean: 'steps'?"]),
+        (["--behavior", "nobody"], ["there is no player 'nobody'"]),
+        (["--games", "nowhere.parquet"], ["nowhere.parquet", "no such file"]),
+        (["--output", "README.md"], ["README.md is a file, not a folder"]),
+        (["--device", "abacus"], ["device 'abacus' cannot be used"]),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_gives_one_line_and_trains_nothing(games, tmp_path, monkeypatch, capsys, changes, parts):
+    monkeypatch.chdir(REPOSITORY)
+    line = ["wordle_report", *arguments(games, tmp_path / "out"), *changes]
+    monkeypatch.setattr(sys, "argv", [str(argument) for argument in line])
+    with pytest.raises(SystemExit, match="2"):
+        command(main)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert all(part in error for part in parts)
+    assert not (tmp_path / "out").exists()
+
+
+def rows_of(numbers: dict[tuple[str, float, int], float]) -> list[dict]:
+    turn = {"num_states": 9, "bayes_ceiling": 0.6, "behavior_rate": 0.2, "behavior": "greedy"}
+    return [
+        {
+            "loss": loss,
+            "alpha": alpha,
+            "seed": seed,
+            "training_seconds": 60.0,
+            "success_rate": success,
+            "mean_return": -10 * success,
+            "one_turn_success_rate": success / 2,
+            "one_turn": turn,
+        }
+        for (loss, alpha, seed), success in numbers.items()
+    ]
+
+
+NUMBERS = {
+    ("mse", 0.1, 0): 0.30,
+    ("mse", 0.1, 1): 0.32,
+    ("mse", 0.1, 2): 0.37,
+    ("c51", 0.1, 2): 0.40,
+    ("c51", 0.1, 0): 0.36,
+    ("c51", 0.1, 1): 0.35,
+    ("mse", 1.0, 0): 0.31,
+    ("c51", 1.0, 0): 0.30,
+    ("two_hot", 1.0, 5): 0.50,
+}
+
+
+def test_means_and_paired_differences_over_seeds():
+    results = summarise(rows_of(NUMBERS))
+    groups = {(group["loss"], group["alpha"]): group for group in results["groups"]}
+    assert list(groups) == [("mse", 0.1), ("c51", 0.1), ("mse", 1.0), ("c51", 1.0), ("two_hot", 1.0)]
+    of_mse = groups["mse", 0.1]["success_rate"]
+    assert of_mse["mean"] == pytest.approx(0.33)
+    assert of_mse["standard_error"] == pytest.approx(np.std([0.30, 0.32, 0.37], ddof=1) / 3**0.5)
+    assert groups["two_hot", 1.0]["mean_return"] == {"mean": -5.0, "standard_error": None}
+
+    differences = {(row["loss"], row["alpha"]): row for row in results["differences_to_mse"]}
+    # Without a baseline of the same seed there is no difference.
+    assert list(differences) == [("c51", 0.1), ("c51", 1.0)]
+    expected = scipy.stats.ttest_rel([0.36, 0.35, 0.40], [0.30, 0.32, 0.37]).confidence_interval(0.95)
+    row = differences["c51", 0.1]
+    assert (row["num_seeds"], row["success_rate"]["mean"]) == (3, pytest.approx(0.04))
+    assert (row["success_rate"]["low"], row["success_rate"]["high"]) == pytest.approx(
+        (expected.low, expected.high)
+    )
+    assert row["one_turn_success_rate"]["mean"] == pytest.approx(0.02)
+    assert differences["c51", 1.0]["success_rate"] == {
+        "mean": pytest.approx(-0.01),
+        "low": None,
+        "high": None,
+    }
+    assert results["one_turn"]["bayes_ceiling"] == 0.6
+
+
+def test_the_tables_are_aligned_and_complete(tmp_path):
+    results = {
+        **summarise(rows_of(NUMBERS)),
+        "failed": {"hl_gauss-alpha1-seed0": "the loss is nan"},
+        "data": {"num_answers": 446, "rule": "official", "success_rate": 0.555, "mean_return": -4.2},
+        "command": "python -m eval.wordle.report",
+        "hardware": {"device": "abacus", "cores": 2, "torch": "2"},
+        "processes": 2,
+    }
+    text = format_report(results)
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert [len(table) for table in tables] == [2 + 5 + 2, 2 + 2]
+    assert all(len({len(line) for line in table}) == 1 for table in tables)
+    assert tables[0][2].split("|")[1:-1][2].strip() == "33.0% ± 2.1%"
+    assert [cell.strip() for cell in tables[0][6].split("|")[1:-1]] == [
+        "two_hot",
+        "1",
+        "50.0%",
+        "-5.000",
+        "25.0%",
+        "1",
+    ]
+    assert tables[0][7].split("|")[3].strip() == "55.5%"
+    assert tables[1][2].split("|")[3].strip() == "+4.0% (-0.3% to +8.3%)"
+    assert "hl_gauss-alpha1-seed0 failed: the loss is nan" in text and "9.0 min of training" in text
+    plot_report(results, tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+def test_intervals_of_paired_differences_are_those_of_students_t():
+    for degrees in (1, 2, 3, 9, 100, 5000):
+        assert t_quantile(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), rel=1e-6)
+    values = np.random.default_rng(0).normal(size=7)
+    mean, low, high = paired_interval(values)
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (mean, low, high) == pytest.approx((values.mean(), expected.low, expected.high))
+    assert paired_interval(np.array([2.0])) == (2.0, None, None)

@@ -1,0 +1,108 @@
+"""Chess without search: predict Stockfish's win probability of every legal move.
+
+Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from configs.schema import Config
+from data.chess.boards import Boards
+from data.chess.examples import ActionExamples, BoardExamples
+from data.chess.preparation import prepare
+from eval.actions import evaluate_actions
+from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.tokenization_chess import ChessTokenizer
+from models.value_losses import CategoricalLoss
+from training.transformer_config import transformer_config
+
+
+class ChessTask:
+    unit = "action-values"
+    evaluation_columns = (
+        ("kl", "kl", None),
+        ("mae", "mae", None),
+        ("best_move_agreement", "best move", "random_agreement"),
+        ("regret", "regret", "random_regret"),
+        ("kendall_tau", "tau", None),
+    )
+    panels = (
+        ("kl", "KL from the labels (nats)", None),
+        ("best_move_agreement", "best-move agreement", "random_agreement"),
+        ("kendall_tau", "Kendall's τ", None),
+        ("regret", "regret (win probability)", "random_regret"),
+    )
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.model = ValueTransformerForActionValue(transformer_config(config))
+        self.value_loss = self.model.value_loss
+        self.metrics = ("kl", "outside") if isinstance(self.value_loss, CategoricalLoss) else ("outside",)
+        if "kl" not in self.metrics:
+            self.panels = (("loss", "loss", None), *self.panels[1:])
+
+    def load_data(self) -> None:
+        """Read, and at first prepare, the boards. Only one of several processes does the work."""
+        data = self.config.data
+        self.boards = Boards.load(prepare(data.train, data.prepared_dir, data.check_moves))
+        if data.example == "action":
+            self.examples = ActionExamples(self.boards, data.orient)
+        else:
+            # Compiled code likes few shapes.
+            pad_multiple = 16 if self.config.training.compile else 1
+            self.examples = BoardExamples(self.boards, data.orient, pad_multiple)
+        self.held_out = Boards.from_parquet(data.validation, data.check_moves) if data.validation else None
+
+    @property
+    def can_evaluate(self) -> bool:
+        return self.held_out is not None
+
+    def describe_data(self) -> str:
+        return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
+
+    def warnings(self) -> list[str]:
+        return []
+
+    def start(self, accelerator: Accelerator) -> list:
+        """Return what checkpoints hold besides the model: nothing."""
+        self.device = accelerator.device
+        return []
+
+    def loss(
+        self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the mean loss of a micro-batch, the number of its action values, and means of metrics."""
+        weight = batch["action_ids"] >= 0
+        logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
+        loss = self.value_loss.loss(logits, batch["win_probs"], weight)
+        metrics = {}
+        if with_metrics:
+            with torch.no_grad():
+                metrics["outside"] = self.value_loss.share_outside(batch["win_probs"], weight)
+                if "kl" in self.metrics:
+                    metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
+        return loss, weight.sum(), metrics
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def evaluate(self) -> dict:
+        """Compare with the held-out labels, in the precision of training."""
+        evaluation = self.config.evaluation
+        limit = min(evaluation.boards or self.held_out.num_boards, self.held_out.num_boards)
+        return evaluate_actions(
+            self.model,
+            self.held_out,
+            orient=self.config.data.orient,
+            batch_size=evaluation.batch_size,
+            device=self.device,
+            indices=np.arange(limit),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write what belongs to the model besides its weights."""
+        ChessTokenizer(orient=self.config.data.orient).save_pretrained(folder)

@@ -1,0 +1,153 @@
+"""Wordle as a language agent: offline Q-learning over tokens, on games of suboptimal players.
+
+Sources: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 4.3; Snell et al., ILQL (arXiv
+2206.11871) for the game as text. The equations stand in models/token_q_learning.py.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from configs.schema import Config
+from data.wordle.games import read_games
+from data.wordle.token_games import TokenGames
+from data.wordle.word_trie import WordTrie
+from data.wordle.words import load_word_lists
+from eval.wordle.token_agent import TokenAgent
+from models.modeling_value_transformer import ValueTransformerForTokenValue
+from models.token_q_learning import TokenQLearning
+from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
+from training.optimization import TargetNetwork
+from training.transformer_config import transformer_config
+
+
+class WordleTask:
+    unit = "actions"
+    metrics = ("td", "cql", "target", "outside")
+    evaluation_columns = (
+        ("mean_return", "return", "data_return"),
+        ("success_rate", "success", "data_success_rate"),
+    )
+    panels = (
+        ("loss", "loss", None),
+        ("target", "mean target", None),
+        ("mean_return", "mean return", "data_return"),
+        ("success_rate", "success rate", "data_success_rate"),
+    )
+
+    def __init__(self, config: Config):
+        self.config, learning = config, config.q_learning
+        self.model = ValueTransformerForTokenValue(
+            transformer_config(
+                config,
+                action_embedding="table",
+                vocab_size=len(TOKENS),
+                max_position_embeddings=GAME_LENGTH,
+                position_period=TOKENS_PER_TURN,
+            )
+        )
+        self.objective = TokenQLearning(
+            self.model.value_loss,
+            target=learning.target,
+            discount=learning.discount,
+            alpha=learning.cql_alpha,
+            temperature=learning.cql_temperature,
+            double=learning.double,
+        )
+        self.target_network: TargetNetwork | None = None
+
+    def load_data(self) -> None:
+        """Read and check the games; say so if their returns do not fit the support."""
+        data = self.config.data
+        words = load_word_lists(data.words, data.guesses) if data.words else None
+        games, self.game = read_games(data.train, rule=data.rule, words=words)
+        self.trie = WordTrie(self.game.words.guess_letters)
+        legal_maximum = self.config.q_learning.legal_maximum
+        self.examples = TokenGames(
+            games.guesses,
+            games.patterns,
+            games.rewards(),
+            games.num_turns,
+            self.trie if legal_maximum else None,
+        )
+        self.data_return, self.data_success_rate = float(games.returns().mean()), float(games.won.mean())
+
+    can_evaluate = True
+
+    def warnings(self) -> list[str]:
+        """Say which share of the games' returns the support does not cover, if any."""
+        loss = self.model.value_loss
+        returns = self.examples.discounted_returns(self.config.q_learning.discount)
+        outside = float(((returns < loss.value_min) | (returns > loss.value_max)).mean())
+        if not outside:
+            return []
+        return [
+            f"{outside:.1%} of the returns lie outside [value_min, value_max] = [{loss.value_min:g}, "
+            f"{loss.value_max:g}]; they reach from {returns.min():.2f} to {returns.max():.2f}"
+        ]
+
+    def describe_data(self) -> str:
+        return (
+            f"{len(self.examples):,} games of {len(self.game.words.answers):,} words, {self.game.rule} rule, "
+            f"mean return {self.data_return:.3f}, success {self.data_success_rate:.1%}"
+        )
+
+    def start(self, accelerator: Accelerator) -> list:
+        """Make the target network where one is needed; return what checkpoints hold besides the model."""
+        self.accelerator = accelerator
+        if not self.objective.needs_target_network:
+            return []
+        learning = self.config.q_learning
+        every = learning.target_every if learning.target_network == "periodic" else None
+        self.target_network = TargetNetwork(self.model, learning.target_tau, every)
+        return [self.target_network]
+
+    def loss(
+        self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the mean loss of a micro-batch, the number of its actions, and means of metrics."""
+        inputs = {"input_ids": batch["input_ids"], "logits_to_keep": batch["positions"]}
+
+        def run_target_network():
+            with self.accelerator.autocast():
+                return self.target_network.model(**inputs)
+
+        losses = self.objective.loss(
+            wrapped(**inputs), batch["actions"], batch["rewards"], run_target_network, batch.get("legal")
+        )
+        metrics = {
+            "td": losses.temporal_difference,
+            "cql": losses.conservative,
+            "target": losses.target,
+            "outside": losses.share_outside,
+        }
+        return losses.total, (batch["actions"] >= 0).sum(), metrics
+
+    def after_step(self, step: int) -> None:
+        if self.target_network is not None:
+            self.target_network.update(step)
+
+    def evaluate(self) -> dict:
+        """Play games with secrets spread over the list, greedily among the allowed words."""
+        answers = self.game.words.answer_indices
+        some = np.linspace(0, len(answers) - 1, min(self.config.evaluation.games, len(answers)))
+        secrets = self.game.words.guess_letters[answers[some.round().astype(np.int64)]]
+        was_training = self.model.training
+        self.model.eval()
+        with self.accelerator.autocast():
+            played = TokenAgent(self.model, self.trie).play(secrets, self.game.rule)
+        self.model.train(was_training)
+        return {
+            "mean_return": float(played.returns().mean()),
+            "success_rate": float(played.is_won.mean()),
+            "data_return": self.data_return,
+            "data_success_rate": self.data_success_rate,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write what belongs to the model besides its weights: the tokenizer and the game it plays."""
+        make_wordle_tokenizer().save_pretrained(folder)
+        (folder / "wordle.json").write_text(json.dumps(self.game.to_json()) + "\n")
