@@ -20,13 +20,15 @@ from tqdm import tqdm
 
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import SCHEMA
-from data.command_line import InputError, first_line
+from data.command_line import InputError
+from data.parquet_files import list_files, open_file, read_batches
 from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
 
 
 ROWS_PER_CHUNK = 8192
 # Starting a process takes seconds (it imports torch), in which a running one checks this many boards.
 ROWS_PER_PROCESS = 50_000
+MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"
 _ACTIONS = pa.array(ACTIONS)
 
 
@@ -58,7 +60,7 @@ def read_chunks(
     Everything is checked; that moves are legal, only with `check_moves`. `processes` work on it, by default
     one per core. Raises InputError with file and row for the first fault found.
     """
-    files = [(path, _open(path)) for path in list_files(parquet)]
+    files = [(path, open_file(path, SCHEMA, MADE_BY)) for path in list_files(parquet)]
     num_rows = sum(file.metadata.num_rows for _, file in files)
     if num_rows == 0:
         raise InputError(f"{parquet}: holds no boards")
@@ -76,61 +78,13 @@ def read_chunks(
             progress.update(len(chunk.tokens))
 
 
-def list_files(parquet: str | Path) -> list[Path]:
-    """List the files of a source, a file or a folder of *.parquet. Raises InputError if there are none."""
-    parquet = Path(parquet)
-    if parquet.is_dir():
-        files = sorted(parquet.glob("*.parquet"))
-        if not files:
-            raise InputError(f"{parquet}: the folder has no *.parquet files")
-        return files
-    if not parquet.exists():
-        raise InputError(f"{parquet}: no such file or folder")
-    return [parquet]
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
-    for expected in SCHEMA:
-        index = file.schema_arrow.get_field_index(expected.name)
-        found = file.schema_arrow.field(index).type if index >= 0 else "missing"
-        if index < 0 or not _is_like(found, expected.type):
-            raise InputError(
-                f"{path}: column {expected.name!r} is {found}, must be {expected.type}; "
-                "python -m data.chess.annotate and python -m data.chess.chessbench write such files"
-            )
-    return file
-
-
-def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Tell whether a column can be read as `expected`: other widths of floats and offsets are fine."""
-    if pa.types.is_list(expected):
-        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-        return is_list and _is_like(found.value_type, expected.value_type)
-    if pa.types.is_floating(expected):
-        return pa.types.is_floating(found)
-    return pa.types.is_string(found) or pa.types.is_large_string(found)
-
-
 def _read_columns(path: Path, file: pq.ParquetFile) -> Iterator[tuple[str, int, _Columns]]:
     """Yield file name, number of the first row, and columns of consecutive rows."""
-    batches = file.iter_batches(ROWS_PER_CHUNK, columns=SCHEMA.names)
-    first_row = 0
-    while True:
-        try:
-            batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
-        if batch is None:
-            return
+    for first_row, batch in read_batches(path, file, SCHEMA.names, ROWS_PER_CHUNK):
         try:
             yield str(path), first_row, _check_columns(batch)
         except _RowFault as fault:
             raise _at_row(str(path), first_row, fault) from None
-        first_row += len(batch)
 
 
 def _at_row(path: str, first_row: int, fault: _RowFault) -> InputError:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from data.chess.checked_rows import list_files, read_chunks
+from data.chess.checked_rows import read_chunks
 from data.command_line import InputError, command
 from data.files import remove, written_whole
+from data.parquet_files import list_files
 from models.tokenization_chess import BOARD_LENGTH
 
 

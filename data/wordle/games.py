@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data.command_line import InputError, first_line
 from data.files import written_whole
+from data.parquet_files import list_files, open_file, read_batches
 from data.wordle.feedback_table import feedback_table
 from data.wordle.game_rows import SCHEMA, Games, RowFault, check_rows, table_of
 from data.wordle.rules import NUM_TURNS, check_rule
@@ -25,6 +25,7 @@ from data.wordle.words import WordLists
 
 
 ROWS_PER_GROUP = 65_536
+MADE_BY = "python -m data.wordle.generate"
 _METADATA_KEY = b"wordle"
 
 
@@ -197,7 +198,7 @@ def read_games(
     These come from the files' metadata; `rule` and `words` stand in where it is missing and must agree where
     it is not. Raises InputError with file and row for the first fault found.
     """
-    files = [(path, *_open(path, rule, words)) for path in _list_files(Path(source))]
+    files = [(path, *_open(path, rule, words)) for path in list_files(source)]
     first_path, _, first = files[0]
     for path, _, description in files:
         if description.rule != first.rule or description.words.digest != first.words.digest:
@@ -221,29 +222,9 @@ def read_games(
     return Games.concatenate(parts), GameDescription(first.words, first.rule, policies, seed)
 
 
-def _list_files(source: Path) -> list[Path]:
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder")
-    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
-    if not files:
-        raise InputError(f"{source}: the folder has no *.parquet files")
-    return files
-
-
 def _open(path: Path, rule: str | None, words: WordLists | None) -> tuple[pq.ParquetFile, GameDescription]:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
-    schema = file.schema_arrow
-    for expected in SCHEMA:
-        found = schema.field(expected.name).type if schema.names.count(expected.name) == 1 else "missing"
-        if found == "missing" or not _is_like(found, expected.type):
-            raise InputError(
-                f"{path}: column {expected.name!r} is {found}, must be {expected.type}; "
-                "python -m data.wordle.generate writes such files"
-            )
-    metadata = (schema.metadata or {}).get(_METADATA_KEY)
+    file = open_file(path, SCHEMA, MADE_BY)
+    metadata = (file.schema_arrow.metadata or {}).get(_METADATA_KEY)
     if metadata is None:
         if rule is None or words is None:
             raise InputError(f"{path}: does not say which game it holds: give the rule and the word lists")
@@ -266,30 +247,9 @@ def _open(path: Path, rule: str | None, words: WordLists | None) -> tuple[pq.Par
     return file, description
 
 
-def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Tell whether a column can be read as `expected`: other widths of numbers and offsets are fine."""
-    if pa.types.is_list(expected):
-        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-        return is_list and _is_like(found.value_type, expected.value_type)
-    if pa.types.is_floating(expected):
-        return pa.types.is_floating(found) or pa.types.is_integer(found)
-    if pa.types.is_boolean(expected):
-        return pa.types.is_boolean(found)
-    return pa.types.is_string(found) or pa.types.is_large_string(found)
-
-
 def _read(path: Path, file: pq.ParquetFile, description: GameDescription) -> Iterator[Games]:
-    batches = file.iter_batches(ROWS_PER_GROUP, columns=SCHEMA.names)
-    first_row = 0
-    while True:
-        try:
-            batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
-        if batch is None:
-            return
+    for first_row, batch in read_batches(path, file, SCHEMA.names, ROWS_PER_GROUP):
         try:
             yield check_rows(batch, description.words, description.rule)
         except RowFault as fault:
             raise InputError(f"{path} row {first_row + fault.row}: {fault.problem}") from None
-        first_row += len(batch)
