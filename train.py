@@ -60,10 +60,7 @@ def train(config: Config) -> None:
     output_dir = Path(config.output_dir)
     checkpoint = find_checkpoint(config, output_dir)
     set_seed(config.seed)
-    try:
-        task = TASKS[config.task](config)
-    except ValueError as error:
-        raise InputError(f"the model cannot be built: {error}") from None
+    task = make_task(config)
     # Before processes join: preparing data may take longer than they would wait.
     task.load_data()
     model = task.model
@@ -185,6 +182,17 @@ def train(config: Config) -> None:
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")
         print(f"model: {output_dir / 'model'}, curves: {output_dir / 'curves.png'}")
     accelerator.end_training()
+
+
+def make_task(config: Config) -> ChessTask | WordleTask:
+    """Make what is learnt, with a new model; raise InputError for settings that do not go together."""
+    try:
+        task = TASKS[config.task](config)
+    except ValueError as error:
+        raise InputError(f"these settings do not go together: {error}") from None
+    if config.model.activation_checkpointing:
+        task.model.activation_checkpointing_enable()
+    return task
 
 
 def make_accelerator(config: Config) -> Accelerator:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.schema import Config, differences
+from configs.schema import Config, differences, load_config
 from data.command_line import InputError
 from eval.run_log import format_seconds, read_metrics
 
@@ -61,7 +61,12 @@ class TrainingRun:
         """Raise InputError if the folder holds a run that was started with other settings than these."""
         if not self.is_finished and not any(self.folder.glob("checkpoints/step_*")):
             return
-        changed = differences(config, self.folder / "config.yaml")
+        saved = self.folder / "config.yaml"
+        changed = differences(config, saved)
+        # A run that goes on may find its data elsewhere, and checks what it holds; a finished one does not.
+        trained_on = load_config(str(saved), []).data.train
+        if self.is_finished and trained_on != config.data.train:
+            changed.append(f"data.train: {trained_on}, now {config.data.train}")
         if changed:
             raise InputError(
                 f"{self.folder} was trained with other settings: {'; '.join(changed)}: choose another place, "

@@ -201,6 +201,8 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         """
         if (use_cache or past_key_values is not None) and self.config.attention != "causal":
             raise ValueError(f"attention is {self.config.attention}: only causal can use a key-value cache")
+        if action_ids is not None and past_key_values is not None:
+            raise ValueError("actions are valued with the whole state, not after cached keys and values")
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         num_past = 0 if past_key_values is None else past_key_values.get_seq_length()

@@ -12,7 +12,11 @@ import pytest
 import torch
 
 from models.configuration_value_transformer import ATTENTIONS, ValueTransformerConfig
-from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerModel
+from models.modeling_value_transformer import (
+    ValueTransformerForActionValue,
+    ValueTransformerForTokenValue,
+    ValueTransformerModel,
+)
 from models.searchless_chess import convert
 from models.tokenization_chess import ACTIONS, ChessTokenizer
 
@@ -327,3 +331,50 @@ def test_reloading_gives_the_same_weights_and_settings(tmp_path):
         key: loaded.config.to_dict()[key] for key in ("_name_or_path",) if key in loaded.config.to_dict()
     }
     assert len(ACTIONS) == loaded.config.vocab_size
+
+
+def small_token_model(**settings) -> ValueTransformerForTokenValue:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
+    language = {"vocab_size": 35, "attention": "causal", "action_embedding": "table", "position_period": 12}
+    return ValueTransformerForTokenValue(ValueTransformerConfig(**sizes | language | settings)).eval()
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_reading_in_pieces_with_a_cache_gives_the_values_of_reading_at_once(kernel):
+    model = small_token_model()
+    model.set_attn_implementation(kernel)
+    tokens = torch.randint(35, (3, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(tokens)
+        cache, pieces = None, []
+        for start, end in ((0, 1), (1, 13), (13, 14), (14, 40)):
+            output = model(tokens[:, start:end], past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            pieces.append(output.logits)
+    assert cache.get_seq_length() == 40
+    torch.testing.assert_close(torch.cat(pieces, dim=1), expected.logits, rtol=0, atol=1e-5)
+
+
+def test_values_are_kept_where_they_are_wanted():
+    model = small_token_model()
+    tokens = torch.randint(35, (3, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        values = model(tokens).value
+        assert values.shape == (3, 20, 35)
+        torch.testing.assert_close(model(tokens, logits_to_keep=2).value, values[:, -2:])
+        places = torch.tensor([3, 0, 7])
+        torch.testing.assert_close(model(tokens, logits_to_keep=places).value, values[:, places])
+
+
+def test_what_a_cache_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="only causal"):
+        small_model(attention="prefix").model(torch.zeros(1, 3, dtype=torch.long), use_cache=True)
+    with pytest.raises(ValueError, match="need causal attention"):
+        small_token_model(attention="prefix")
+    model = small_token_model(max_position_embeddings=10)
+    with pytest.raises(ValueError, match="11 tokens, but the model has 10 positions"):
+        model(torch.zeros(1, 11, dtype=torch.long))
+    cache = model(torch.zeros(1, 4, dtype=torch.long), use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="not after cached keys"):
+        model.model(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), cache)

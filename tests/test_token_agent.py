@@ -85,17 +85,6 @@ def test_one_guess_from_a_partial_game_is_the_one_of_play(model):
         assert (words == played.guesses[rows, turn]).all() and allowed.all()
 
 
-class OneWord(torch.nn.Module):
-    """Stands for a model that writes one fixed word, or on some turns what is no word."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *arguments, **options):
-        return self.model(*arguments, **options)
-
-
 def test_without_a_mask_refused_guesses_cost_the_turn_and_leave_the_history_alone(model):
     """Hot sampling writes words now and then, so games have both kinds of turns, in every order."""
     words = np.array([[a, b, 2, 3, 4] for a in range(26) for b in range(26)], dtype=np.uint8)

@@ -85,6 +85,10 @@ def test_batches_of_short_games_are_short(games):
 def test_fingerprints_tell_games_apart(games):
     other = TokenGames(games.guesses[::-1], games.patterns[::-1], games.rewards, games.num_turns)
     assert games.fingerprint() == games.fingerprint() != other.fingerprint()
+    colours = TokenGames(games.guesses, games.patterns[:, ::-1], games.rewards, games.num_turns, games.trie)
+    words = WordTrie(letters_of([*WORDS, "trace"]))
+    lists = TokenGames(games.guesses, games.patterns, games.rewards, games.num_turns, words)
+    assert len({str(each.fingerprint()) for each in (games, other, colours, lists)}) == 4
 
 
 def test_a_trie_accepts_its_words_and_no_others():

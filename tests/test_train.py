@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from configs.schema import OptimizerConfig, TrainingConfig
+from configs.schema import OptimizerConfig, TrainingConfig, load_config
 from data.files import remove
 from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+from train import make_task
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
 
 
@@ -66,6 +67,13 @@ def test_the_average_follows_the_weights_and_is_applied_for_a_while():
         with average.applied():
             assert model.weight.item() == pytest.approx(expected)
         assert model.weight.item() == step
+
+
+@pytest.mark.parametrize("config", ["chess_tiny.yaml", "wordle_tiny.yaml"])
+@pytest.mark.parametrize("is_on", [True, False])
+def test_activations_are_recomputed_if_asked_for(config, is_on):
+    task = make_task(load_config(config, [f"model.activation_checkpointing={is_on}"]))
+    assert task.model.is_activation_checkpointing == is_on
 
 
 @pytest.fixture(scope="module")

@@ -95,9 +95,10 @@ def test_interrupting_has_the_runs_save_what_they_have(tmp_path, monkeypatch, nu
     script += "time.sleep(600)"
     run = run_of(tmp_path / "a", script)
     handlers = [signal.getsignal(other) for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    before = set(psutil.Process().children())
     with pytest.raises(KeyboardInterrupt):
         train_runs([run], processes=1, threads=1)
-    assert (run.folder / "saved").exists() and not psutil.Process().children()
+    assert (run.folder / "saved").exists() and set(psutil.Process().children()) <= before
     assert handlers == [signal.getsignal(other) for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert run.seconds() > 0
 
@@ -105,6 +106,7 @@ def test_interrupting_has_the_runs_save_what_they_have(tmp_path, monkeypatch, nu
 def test_a_second_interruption_does_not_wait(tmp_path):
     script = "import signal, os, time\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\n"
     script += f"while True: os.kill({os.getpid()}, 2); time.sleep(1)"
+    before = set(psutil.Process().children())
     with pytest.raises(KeyboardInterrupt):
         train_runs([run_of(tmp_path / "a", script)], processes=1, threads=1)
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= before

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from data.command_line import InputError
 from data.wordle.environment import NO_COLOUR, WordleEnv, WordleVectorEnv
-from data.wordle.rules import NO_LETTER, RULES, feedback, letters_of, pattern_text, words_of
+from data.wordle.rules import EMPTY_LETTER, RULES, feedback, letters_of, pattern_text, words_of
 from data.wordle.words import WordLists, load_word_lists
 
 
@@ -82,7 +82,7 @@ def test_a_game_costs_one_for_every_wrong_guess_and_shows_its_colours(rule):
         assert observation in env.observation_space
         assert observation["turn"] == turn + 1
         assert words_of(observation["guesses"][: turn + 1]) == guesses[: turn + 1]
-        assert (observation["guesses"][turn + 1 :] == NO_LETTER).all()
+        assert (observation["guesses"][turn + 1 :] == EMPTY_LETTER).all()
         assert (observation["colours"][turn + 1 :] == NO_COLOUR).all()
         for past in range(turn + 1):
             assert shown(observation, past) == feedback(secret, guesses[past], rule)
@@ -272,7 +272,7 @@ def test_what_was_returned_is_not_written_to_again():
     kept = [envs.reset()[0]]
     kept += [envs.step(np.full(4, action))[0] for action in (3, 5, WORDS.index("abler"), 7)]
     assert [observation["turn"].tolist() for observation in kept] == [[turn] * 4 for turn in (0, 1, 2, 0, 1)]
-    assert (kept[0]["guesses"] == NO_LETTER).all()
+    assert (kept[0]["guesses"] == EMPTY_LETTER).all()
     assert np.array_equal(kept[2]["guesses"][0, :2], letters_of([WORDS.guesses[3], WORDS.guesses[5]]))
     assert pattern_text(kept[4]["colours"][0, 0] @ 3 ** np.arange(5)) == feedback("abler", WORDS.guesses[7])
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -40,6 +41,8 @@ class WordleTask:
 
     def __init__(self, config: Config):
         self.config, learning = config, config.q_learning
+        if learning.legal_maximum and learning.target != "q_learning":
+            raise ValueError(f"legal_maximum is for q_learning; the target is {learning.target}")
         self.model = ValueTransformerForTokenValue(
             transformer_config(
                 config,
@@ -103,6 +106,10 @@ class WordleTask:
         learning = self.config.q_learning
         every = learning.target_every if learning.target_network == "periodic" else None
         self.target_network = TargetNetwork(self.model, learning.target_tau, every)
+        if self.config.training.compile:
+            # A copy does not keep what was compiled.
+            for block in self.target_network.model.model.blocks:
+                block.compile()
         return [self.target_network]
 
     def loss(
@@ -137,7 +144,9 @@ class WordleTask:
         secrets = self.game.words.guess_letters[answers[some.round().astype(np.int64)]]
         was_training = self.model.training
         self.model.eval()
-        with self.accelerator.autocast():
+        # With a cache that grows by a token each time, code would be compiled again and again, until compiling
+        # is given up, also for training.
+        with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):
             played = TokenAgent(self.model, self.trie).play(secrets, self.game.rule)
         self.model.train(was_training)
         return {

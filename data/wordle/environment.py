@@ -31,7 +31,7 @@ from gymnasium.vector.utils import batch_space
 
 from data.command_line import InputError
 from data.wordle.feedback_table import feedback_table
-from data.wordle.rules import ALL_GREEN, NO_LETTER, NUM_LETTERS, NUM_TURNS, PATTERN_DIGITS, Hints, words_of
+from data.wordle.rules import ALL_GREEN, EMPTY_LETTER, NUM_LETTERS, NUM_TURNS, PATTERN_DIGITS, Hints, words_of
 from data.wordle.words import WordLists, load_word_lists
 
 
@@ -47,7 +47,7 @@ def observation_space() -> spaces.Dict:
     board = (NUM_TURNS, NUM_LETTERS)
     return spaces.Dict(
         {
-            "guesses": spaces.Box(0, NO_LETTER, board, np.uint8),
+            "guesses": spaces.Box(0, EMPTY_LETTER, board, np.uint8),
             "colours": spaces.Box(0, NO_COLOUR, board, np.uint8),
             "turn": spaces.Discrete(NUM_TURNS + 1),
         }
@@ -145,7 +145,7 @@ class WordleEnv(gymnasium.Env):
         else:
             (secret,) = self._secrets.take(1, self.np_random)
         self._secret = int(secret)
-        self._guesses[:], self._colours[:] = NO_LETTER, NO_COLOUR
+        self._guesses[:], self._colours[:] = EMPTY_LETTER, NO_COLOUR
         self._turn, self._is_over = 0, False
         if self._hints:
             self._hints.forget(np.array([True]))
@@ -320,7 +320,7 @@ class WordleVectorEnv(VectorEnv):
         if len(secrets) != number:
             raise InputError(f"{len(secrets)} secrets were given for {number} games: give one for each")
         self._secrets[games] = secrets
-        self._guesses[games], self._colours[games] = NO_LETTER, NO_COLOUR
+        self._guesses[games], self._colours[games] = EMPTY_LETTER, NO_COLOUR
         self._turns[games], self._is_over[games] = 0, False
         if self._hints:
             self._hints.forget(games)

@@ -217,7 +217,7 @@ def read_games(
             for games in _read(path, file, description):
                 parts.append(games)
                 progress.update(len(games))
-    policies = ",".join(dict.fromkeys(description.policy for _, _, description in files))
+    policies = " and ".join(dict.fromkeys(description.policy for _, _, description in files))
     seed = first.seed if len(files) == 1 else None
     return Games.concatenate(parts), GameDescription(first.words, first.rule, policies, seed)
 

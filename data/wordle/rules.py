@@ -23,7 +23,7 @@ NUM_LETTERS = 5
 NUM_TURNS = 6
 RULES = ("official", "simplified")
 COLOURS = "byg"
-NO_LETTER = 26
+EMPTY_LETTER = 26
 NUM_PATTERNS = len(COLOURS) ** NUM_LETTERS
 ALL_GREEN = NUM_PATTERNS - 1
 
@@ -139,17 +139,17 @@ class Hints:
     def __init__(self, guess_letters: np.ndarray, rule: str, num_games: int) -> None:
         check_rule(rule)
         self._letters, self._rule = guess_letters, rule
-        is_letter = guess_letters[:, :, None] == np.arange(NO_LETTER, dtype=np.uint8)
+        is_letter = guess_letters[:, :, None] == np.arange(EMPTY_LETTER, dtype=np.uint8)
         self._letter_counts = is_letter.sum(1, dtype=np.uint8)  # (num_guesses, 26)
         # A column at a time is what `action_mask` reads.
         self._letter_columns = np.ascontiguousarray(guess_letters.T)
         self._count_columns = np.ascontiguousarray(self._letter_counts.T)
-        self._greens = np.full((num_games, NUM_LETTERS), NO_LETTER, dtype=np.uint8)
-        self._counts = np.zeros((num_games, NO_LETTER), dtype=np.uint8)
+        self._greens = np.full((num_games, NUM_LETTERS), EMPTY_LETTER, dtype=np.uint8)
+        self._counts = np.zeros((num_games, EMPTY_LETTER), dtype=np.uint8)
 
     def forget(self, games: np.ndarray) -> None:
         """Start new games in the places where `games` (num_games,) is true."""
-        self._greens[games] = NO_LETTER
+        self._greens[games] = EMPTY_LETTER
         self._counts[games] = 0
 
     def learn(self, letters: np.ndarray, colours: np.ndarray) -> None:
@@ -169,14 +169,14 @@ class Hints:
 
     def allow(self, guesses: np.ndarray) -> np.ndarray:
         """Tell which of the guesses, one for every game, use the hints: (num_games,) bool."""
-        stays = (self._greens == NO_LETTER) | (self._greens == self._letters[guesses])
+        stays = (self._greens == EMPTY_LETTER) | (self._greens == self._letters[guesses])
         return stays.all(1) & (self._letter_counts[guesses] >= self._counts).all(1)
 
     def action_mask(self, game: int) -> np.ndarray:
         """Tell which guesses use the hints of a game: (num_guesses,) int8 of 0 and 1."""
         greens, counts = self._greens[game], self._counts[game]
         mask = np.ones(len(self._letters), dtype=bool)
-        for i in np.flatnonzero(greens != NO_LETTER):
+        for i in np.flatnonzero(greens != EMPTY_LETTER):
             mask &= self._letter_columns[i] == greens[i]
         for letter in np.flatnonzero(counts):
             mask &= self._count_columns[letter] >= counts[letter]
@@ -186,7 +186,7 @@ class Hints:
         """Say what a guess lacks; None if it uses the hints."""
         (word,) = words_of(self._letters[guess, None])
         greens, counts = self._greens[game], self._counts[game]
-        for i in np.flatnonzero((greens != NO_LETTER) & (greens != self._letters[guess])):
+        for i in np.flatnonzero((greens != EMPTY_LETTER) & (greens != self._letters[guess])):
             return f"hard mode forbids {word!r}: letter {i + 1} is known to be {ascii_lowercase[greens[i]]!r}"
         for letter in np.flatnonzero(self._letter_counts[guess] < counts):
             times = f" {counts[letter]} times" if counts[letter] > 1 else ""

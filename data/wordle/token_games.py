@@ -117,5 +117,7 @@ class TokenGames:
             "num_games": len(self),
             "num_turns": int(self.num_turns.sum()),
             "guesses": zlib.crc32(self.guesses[some].tobytes()),
+            "patterns": zlib.crc32(self.patterns[some].tobytes()),
             "rewards": zlib.crc32(self.rewards[some].tobytes()),
+            "legal": 0 if self.trie is None else zlib.crc32(self.trie.legal.tobytes()),
         }

@@ -46,10 +46,10 @@ from eval.wordle.protocols import (
     one_turn,
     roll_out,
 )
+from eval.wordle.scores import BEHAVIOR
 from eval.wordle.tables import format_comparison, format_results
 
 
-BEHAVIOR = "mixture:0.33"
 NUM_GAMES = 4096
 POLICY_PREFIX = "policy:"
 
@@ -73,6 +73,8 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.temperature is not None and arguments.protocol == "official":
         parser.error("--temperature is not for official, which is played greedily")
     has_model = not all(name.startswith(POLICY_PREFIX) for name in arguments.agents)
+    if arguments.play and (arguments.policy or arguments.compare or arguments.json or names_games):
+        parser.error("--play takes a model and its settings alone")
     if (arguments.temperature is not None or arguments.no_mask or arguments.play) and not has_model:
         parser.error("--temperature, --no-mask and --play are for models")
     return arguments
@@ -113,7 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--behavior",
         metavar="PLAYER",
         help="who plays the games of one_turn; also several with their shares, such as "
-        f"mixture:0.33=0.8,greedy=0.2 (who played a model's data, else {BEHAVIOR})",
+        f"mixture:0.33=0.8,greedy=0.2 ({BEHAVIOR})",
     )
     add("--games", metavar="FILE", help="a Parquet file, or a folder, to take the games of one_turn from")
     add("--seed", type=non_negative_int, default=0, help="decides all that is drawn (0)")
@@ -161,7 +163,7 @@ def main() -> None:
             game,
             arguments.num_games,
             arguments.seed,
-            arguments.behavior or game.policy or BEHAVIOR,
+            arguments.behavior or BEHAVIOR,
             arguments.games,
         )
     num_answers, num_guesses = len(game.words.answers), len(game.words.guesses)
