@@ -144,8 +144,8 @@ class WordleTask:
         secrets = self.game.words.guess_letters[answers[some.round().astype(np.int64)]]
         was_training = self.model.training
         self.model.eval()
-        # With a cache that grows by a token each time, code would be compiled again and again, until compiling
-        # is given up, also for training.
+        # With a cache that grows by a token each time, code would be compiled again and again, until torch
+        # gives compiling up, also for training.
         with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):
             played = TokenAgent(self.model, self.trie).play(secrets, self.game.rule)
         self.model.train(was_training)
