@@ -25,6 +25,8 @@ from train import make_task
 from training.optimization import TargetNetwork
 
 
+pytestmark = pytest.mark.slow  # many runs of train.py
+
 ANY_NEXT = "q_learning.legal_maximum=false"
 
 
@@ -111,7 +113,6 @@ def test_micro_batches_change_nothing_but_rounding(settings, tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-@pytest.mark.slow
 def test_two_processes_learn_what_one_does(settings, tmp_path):
     changes = ["optimizer.name=adamw", "training.steps=8", "value_loss.name=c51"]
     one = run_command("train", *settings, *changes, f"output_dir={tmp_path}/one")

@@ -25,6 +25,8 @@ from eval.wordle.token_agent import TokenAgent
 from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
 
 
+pytestmark = pytest.mark.slow  # many runs of train.py
+
 CELLS = [f"{loss}-alpha0.3-seed{seed}" for seed in (0, 1) for loss in ("mse", "hl_gauss")]
 SIZES = (
     "model.hidden_size=16",
