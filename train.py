@@ -3,7 +3,6 @@
     accelerate launch train.py --config chess_tiny.yaml [key=value ...]
     python train.py --config chess_9m.yaml data.train=boards.parquet output_dir=runs/mine
     python train.py --config chess_9m.yaml resume=true
-
     accelerate launch train.py --config wordle_tiny.yaml
 
 Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). What is learnt, chess or Wordle, is a task

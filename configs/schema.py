@@ -159,6 +159,22 @@ FREE_ON_RESUME = (
 )
 
 
+# Settings that only one task reads; `data.` ones that both read are not among them.
+ONLY_FOR = {
+    "chess": (
+        "model.action_embedding",
+        "data.validation",
+        "data.prepared_dir",
+        "data.check_moves",
+        "data.example",
+        "data.orient",
+        "evaluation.boards",
+        "evaluation.batch_size",
+    ),
+    "wordle": ("q_learning.", "data.words", "data.guesses", "data.rule", "evaluation.games"),
+}
+
+
 def load_config(name: str, overrides: list[str]) -> Config:
     """Read configs/<name>, or the file at the path `name`, and apply `overrides`, each "key=value".
 
@@ -278,5 +294,12 @@ def _check(config: Config, source: str) -> None:
         for key, value in settings.items():
             if value is not None and not is_allowed(value):
                 raise InputError(f"{source}: {key} must be {expected}, not {value}")
+    given, defaults = (
+        _flatten(OmegaConf.to_container(OmegaConf.structured(each))) for each in (config, Config)
+    )
+    for task, keys in ONLY_FOR.items():
+        foreign = [key for key in given if key.startswith(keys) and given[key] != defaults[key]]
+        if task != config.task and foreign:
+            raise InputError(f"{source}: {foreign[0]} is for task {task}, not {config.task}: leave it out")
     if training.warmup_steps > training.steps:
         raise InputError(f"{source}: training.warmup_steps exceeds training.steps")

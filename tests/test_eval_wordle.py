@@ -14,10 +14,9 @@ from data.wordle.players import make_player, play_games
 from data.wordle.words import WordLists, load_word_lists
 from eval.loading import load_model, load_wordle_model
 from eval.wordle.__main__ import main
-from models.configuration_value_transformer import ValueTransformerConfig
-from models.modeling_value_transformer import ValueTransformerForTokenValue
-from models.tokenization_wordle import GAME_LENGTH, TOKENS, make_wordle_tokenizer
+from models.tokenization_wordle import make_wordle_tokenizer
 from tests.commands import assert_input_error, run_command
+from tests.wordle_models import tiny_token_model
 
 
 WORDS = WordLists(*(load_word_lists("american_446").answers[::step] for step in (8, 4)))
@@ -26,15 +25,8 @@ COMMON_KEYS = {"protocol", "success_rate", "low", "high", "mean_return", "mean_g
 
 def save_model(folder, game: GameDescription | None, seed: int = 0, **settings) -> None:
     """Save a tiny model with what belongs to it, as training does."""
-    torch.manual_seed(seed)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_bins": 11}
-    config = ValueTransformerConfig(
-        **({"vocab_size": len(TOKENS), "max_position_embeddings": GAME_LENGTH} | sizes | settings),
-        attention="causal",
-        action_embedding="table",
-        value_min=-7,
-    )
-    ValueTransformerForTokenValue(config).save_pretrained(folder)
+    settings = {"num_hidden_layers": 1} | settings
+    tiny_token_model(seed, **settings).save_pretrained(folder)
     make_wordle_tokenizer().save_pretrained(folder)
     if game is not None:
         (folder / "wordle.json").write_text(json.dumps(game.to_json()) + "\n")

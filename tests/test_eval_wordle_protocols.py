@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from data.command_line import InputError
 from data.wordle.games import GameDescription, write_games
@@ -29,9 +28,8 @@ from eval.wordle.protocols import (
 )
 from eval.wordle.scores import lmrl_scale, score
 from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
-from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForTokenValue
-from models.tokenization_wordle import GAME_LENGTH, TOKENS
+from tests.wordle_models import tiny_token_model
 
 
 ALL_WORDS = load_word_lists("american_446")
@@ -46,19 +44,7 @@ def game(request) -> GameDescription:
 
 @pytest.fixture(scope="module")
 def model() -> ValueTransformerForTokenValue:
-    torch.manual_seed(0)
-    config = ValueTransformerConfig(
-        vocab_size=len(TOKENS),
-        max_position_embeddings=GAME_LENGTH,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        attention="causal",
-        action_embedding="table",
-        value_min=-7,
-        num_bins=11,
-    )
-    return ValueTransformerForTokenValue(config).eval()
+    return tiny_token_model(hidden_size=32, num_attention_heads=4)
 
 
 def scripted(spec: str, game: GameDescription, seed: int = 0) -> ScriptedAgent:

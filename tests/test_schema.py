@@ -57,6 +57,20 @@ def test_bad_settings_are_named(overrides, parts):
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("chess_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning\.cql_alpha is for task wordle, not chess"),
+        ("chess_tiny.yaml", "data.rule=official", r"data\.rule is for task wordle, not chess"),
+        ("wordle_tiny.yaml", "data.validation=x.parquet", r"data\.validation is for task chess, not wordle"),
+        ("wordle_tiny.yaml", "evaluation.boards=9", r"evaluation\.boards is for task chess, not wordle"),
+    ],
+)
+def test_settings_of_the_other_task_are_refused(name, override, message):
+    with pytest.raises(InputError, match=message):
+        load_config(name, [override])
+
+
 def test_missing_files_and_keys_are_named():
     with pytest.raises(InputError, match=r"no configuration 'chess_tyny.yaml'.* chess_tiny.yaml"):
         load_config("chess_tyny.yaml", [])

@@ -1,5 +1,7 @@
 """The language agent: cached play equals replay without a cache, masks, temperature, refused guesses."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,9 @@ from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.wordle.token_agent import NO_PATTERN, TokenAgent
-from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForTokenValue
-from models.tokenization_wordle import END_OF_ACTION, GAME_LENGTH, TOKENS
+from models.tokenization_wordle import END_OF_ACTION, START, TOKENS
+from tests.wordle_models import tiny_token_model
 
 
 WORDS = load_word_lists("american_446")
@@ -22,19 +24,7 @@ SECRETS = LETTERS[np.arange(0, 446, 6)]
 
 @pytest.fixture(scope="module")
 def model() -> ValueTransformerForTokenValue:
-    torch.manual_seed(0)
-    config = ValueTransformerConfig(
-        vocab_size=len(TOKENS),
-        max_position_embeddings=GAME_LENGTH,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        attention="causal",
-        action_embedding="table",
-        value_min=-7,
-        num_bins=11,
-    )
-    return ValueTransformerForTokenValue(config).eval()
+    return tiny_token_model(hidden_size=32, num_attention_heads=4)
 
 
 def replayed_word(model, guesses: np.ndarray, patterns: np.ndarray, masked: bool) -> list[int]:
@@ -85,41 +75,54 @@ def test_one_guess_from_a_partial_game_is_the_one_of_play(model):
         assert (words == played.guesses[rows, turn]).all() and allowed.all()
 
 
-def test_without_a_mask_refused_guesses_cost_the_turn_and_leave_the_history_alone(model):
-    """Hot sampling writes words now and then, so games have both kinds of turns, in every order."""
-    words = np.array([[a, b, 2, 3, 4] for a in range(26) for b in range(26)], dtype=np.uint8)
-    trie = WordTrie(words)
-    seen: list[tuple[int, int]] = []
+class WatchedAgent(TokenAgent):
+    """Plays as ever, and notes for every group of games the values it saw and the tokens it chose."""
 
-    def choose(values, nodes):
-        """Half of all words allowed: the fourth and last tokens follow from the first two."""
-        step = len(seen) % 6
-        seen.append((step, len(values)))
-        if step < 2:
-            return torch.randint(26, (len(values),), generator=generator)
-        if step == 2:
-            return torch.where(torch.rand(len(values), generator=generator) < 0.6, 2, 30)
-        return torch.full((len(values),), (3, 4, END_OF_ACTION)[step - 3])
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.turns, self._seen = [], []
 
-    generator = torch.Generator().manual_seed(0)
-    agent = TokenAgent(model, trie, masked=False)
-    read = []
-    agent._choose_token = choose
-    original = agent._choose_word
+    def _choose_token(self, values, nodes):
+        tokens = super()._choose_token(values, nodes)
+        self._seen.append((values, tokens))
+        return tokens
 
-    def recording(unread, cache):
-        read.append((unread, cache.get_seq_length() if cache is not None else 0))
-        return original(unread, cache)
+    def _continued(self, group, words, codes, cache):
+        values, tokens = (torch.stack(parts, dim=1) for parts in zip(*self._seen[-6:], strict=True))
+        self.turns.append((group.games, values, tokens, words, codes))
+        return super()._continued(group, words, codes, cache)
 
-    agent._choose_word = recording
-    secrets = words[np.arange(0, 676, 10)]
+
+def test_without_a_mask_a_refused_guess_costs_the_turn_and_leaves_no_trace_in_what_is_read():
+    """Values seen in play equal those of full passes over the allowed turns alone, for every game."""
+    model = tiny_token_model()
+    letters = np.array(np.meshgrid(*[[0, 1]] * 5)).reshape(5, -1).T.astype(np.uint8)  # 32 words of a and b
+    with torch.no_grad():
+        # About one guess in 15 is then five of these letters and </a>.
+        bias = model.head.bias.view(len(TOKENS), -1)
+        bias[[0, 1], -1] += 12
+        bias[END_OF_ACTION, -1] += 11
+    agent = WatchedAgent(model, WordTrie(letters), masked=False, temperature=0.25)
+    secrets = letters[np.arange(400) % len(letters)]
     played = agent.play(secrets, "official")
+
+    histories = [[START] for _ in secrets]
+    num_compared = Counter()
+    for games, values, tokens, words, codes in agent.turns:
+        (length,) = {len(histories[game]) for game in games}
+        history = torch.tensor([histories[game] for game in games])
+        with torch.no_grad():
+            expected = model(torch.cat([history, tokens[:, :5]], dim=1)).value[:, length - 1 :]
+        torch.testing.assert_close(values, expected, rtol=0, atol=1e-5)
+        num_compared[length] += len(games)
+        for row in np.flatnonzero(codes != NO_PATTERN):
+            (turn,) = game_tokens(words[row, None, None], codes[row, None, None])
+            histories[games[row]] += turn[1:].tolist()
+    assert min(num_compared[length] for length in (1, 13, 25)) > 5
     refused = played.patterns == NO_PATTERN
     is_turn = np.arange(6) < played.num_turns[:, None]
-    assert 0.2 < refused[is_turn].mean() < 0.6
     assert (played.returns() == -(is_turn.sum(1) - played.is_won)).all()
-    # What was read before each word is a whole number of turns that were allowed: 12 tokens each, and <a>.
-    assert {(unread.shape[1] + before) % 12 for unread, before in read} == {1}
+    assert played.is_won.any() and 0.5 < refused[is_turn].mean() < 0.99
 
 
 def test_temperature_draws_with_the_seed(model):

@@ -8,30 +8,12 @@ from data.wordle.rules import letters_of, pattern_code
 from data.wordle.token_games import game_tokens
 from data.wordle.words import load_word_lists
 from eval.wordle.advice import WordAdvisor
-from models.configuration_value_transformer import ValueTransformerConfig
-from models.modeling_value_transformer import ValueTransformerForTokenValue
-from models.tokenization_wordle import END_OF_ACTION, GAME_LENGTH, LETTERS, TOKENS
+from models.tokenization_wordle import END_OF_ACTION, LETTERS
+from tests.wordle_models import tiny_token_model
 
 
 WORDS = load_word_lists("american_446")
 HISTORY = (["abler", "clang"], ["bbgyb", "bgbby"])
-
-
-def tiny_token_model(value_loss: str = "hl_gauss", seed: int = 0) -> ValueTransformerForTokenValue:
-    torch.manual_seed(seed)
-    config = ValueTransformerConfig(
-        vocab_size=len(TOKENS),
-        max_position_embeddings=GAME_LENGTH,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        attention="causal",
-        action_embedding="table",
-        value_loss=value_loss,
-        value_min=-7,
-        num_bins=11,
-    )
-    return ValueTransformerForTokenValue(config).eval()
 
 
 @torch.no_grad()
@@ -46,7 +28,7 @@ def full_passes(model, guesses: list[str], patterns: list[str], letters: np.ndar
 @pytest.mark.parametrize("value_loss", ["hl_gauss", "mse"])
 @pytest.mark.parametrize(("guesses", "patterns"), [([], []), HISTORY], ids=["start", "two guesses"])
 def test_top_words_are_those_of_full_passes_over_every_word(value_loss, guesses, patterns):
-    model = tiny_token_model(value_loss)
+    model = tiny_token_model(value_loss=value_loss)
     values, logits = full_passes(model, guesses, patterns, WORDS.guess_letters)
     best = np.argsort(-values[:, END_OF_ACTION])[:20]
     top = WordAdvisor(model, WORDS.guess_letters, batch_size=100).top_words(guesses, patterns, 20)

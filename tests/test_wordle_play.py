@@ -15,7 +15,8 @@ from eval.wordle.advice import WordAdvisor
 from eval.wordle.drawing import COLUMNS, draw_axis, draw_distribution, draw_guess, guess_width
 from eval.wordle.play import play_in_terminal
 from eval.wordle.token_agent import TokenAgent
-from tests.test_wordle_advice import WORDS, tiny_token_model
+from tests.test_wordle_advice import WORDS
+from tests.wordle_models import tiny_token_model
 
 
 class Terminal(io.StringIO):
@@ -26,7 +27,7 @@ class Terminal(io.StringIO):
 
 
 def agent(value_loss: str = "hl_gauss", masked: bool = True) -> TokenAgent:
-    return TokenAgent(tiny_token_model(value_loss), WordTrie(WORDS.guess_letters), masked)
+    return TokenAgent(tiny_token_model(value_loss=value_loss), WordTrie(WORDS.guess_letters), masked)
 
 
 def advisor() -> WordAdvisor:

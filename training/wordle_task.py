@@ -26,6 +26,7 @@ from training.transformer_config import transformer_config
 
 
 class WordleTask:
+    can_evaluate = True
     unit = "actions"
     metrics = ("td", "cql", "target", "outside")
     evaluation_columns = (
@@ -63,7 +64,7 @@ class WordleTask:
         self.target_network: TargetNetwork | None = None
 
     def load_data(self) -> None:
-        """Read and check the games; say so if their returns do not fit the support."""
+        """Read and check the games."""
         data = self.config.data
         words = load_word_lists(data.words, data.guesses) if data.words else None
         games, self.game = read_games(data.train, rule=data.rule, words=words)
@@ -77,8 +78,6 @@ class WordleTask:
             self.trie if legal_maximum else None,
         )
         self.data_return, self.data_success_rate = float(games.returns().mean()), float(games.won.mean())
-
-    can_evaluate = True
 
     def warnings(self) -> list[str]:
         """Say which share of the games' returns the support does not cover, if any."""

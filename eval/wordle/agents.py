@@ -38,22 +38,13 @@ class Agent(Protocol):
 
 
 class ModelAgent:
-    """A model that plays by its token values."""
+    """A model that plays by its token values; `settings` are those of a TokenAgent."""
 
-    def __init__(
-        self,
-        model: ValueTransformerForTokenValue,
-        game: GameDescription,
-        masked: bool = True,
-        temperature: float = 0.0,
-        seed: int = 0,
-        batch_size: int = 512,
-    ):
-        self.games_at_once = batch_size
+    def __init__(self, model: ValueTransformerForTokenValue, game: GameDescription, **settings):
         self._rule = game.rule
         self._answer_letters = game.words.guess_letters[game.words.answer_indices]
-        trie = WordTrie(game.words.guess_letters)
-        self.token_agent = TokenAgent(model, trie, masked, temperature, seed, batch_size)
+        self.token_agent = TokenAgent(model, WordTrie(game.words.guess_letters), **settings)
+        self.games_at_once = self.token_agent.batch_size
 
     def play(self, secrets: np.ndarray) -> PlayedGames:
         return self.token_agent.play(self._answer_letters[secrets], self._rule)
@@ -135,13 +126,11 @@ class Contestant:
     def is_model(self) -> bool:
         return not isinstance(self.plays, Player)
 
-    def agent(
-        self, game: GameDescription, seed: int, masked: bool, temperature: float, batch_size: int
-    ) -> Agent:
-        """Return the agent that plays a game; all but the seed is for models."""
+    def agent(self, game: GameDescription, seed: int, **settings) -> Agent:
+        """Return the agent that plays a game; `settings` are for models, those of a TokenAgent."""
         if isinstance(self.plays, Player):
             return ScriptedAgent(self.plays, game, seed)
-        return ModelAgent(self.plays, game, masked, temperature, seed, batch_size)
+        return ModelAgent(self.plays, game, seed=seed, **settings)
 
 
 def read_game(name: str) -> GameDescription | None:
