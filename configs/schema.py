@@ -218,6 +218,7 @@ def save_config(config: Config, path: Path) -> None:
 def differences(config: Config, path: Path) -> list[str]:
     """List the settings that differ from those saved at `path` and may not, as "key: saved, now".
 
+    Settings that the saved ones lack had their default, being newer than the run.
     Raises InputError if `path` is not what `save_config` wrote.
     """
     try:
@@ -227,10 +228,15 @@ def differences(config: Config, path: Path) -> list[str]:
         raise InputError(
             f"{path}: cannot read the settings that the run was started with ({reason})"
         ) from None
-    now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
+    saved, now = _settings(Config) | saved, _settings(config)
     keys = sorted(saved.keys() | now.keys())
     fixed = [key for key in keys if not key.startswith(FREE_ON_RESUME)]
     return [f"{key}: {saved.get(key)}, now {now.get(key)}" for key in fixed if saved.get(key) != now.get(key)]
+
+
+def _settings(config: Config | type[Config]) -> dict:
+    """Return every setting by its key, such as training.steps; of the class, the defaults."""
+    return _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:
@@ -294,9 +300,7 @@ def _check(config: Config, source: str) -> None:
         for key, value in settings.items():
             if value is not None and not is_allowed(value):
                 raise InputError(f"{source}: {key} must be {expected}, not {value}")
-    given, defaults = (
-        _flatten(OmegaConf.to_container(OmegaConf.structured(each))) for each in (config, Config)
-    )
+    given, defaults = _settings(config), _settings(Config)
     for task, keys in ONLY_FOR.items():
         foreign = [key for key in given if key.startswith(keys) and given[key] != defaults[key]]
         if task != config.task and foreign:

@@ -30,8 +30,8 @@ class RunLog:
         self.unit, self.evaluation_columns = unit, evaluation_columns
         self.path = output_dir / "metrics.jsonl"
         self.num_steps = num_steps
-        # The steps after the checkpoint will be run, and logged, again.
-        kept = [row for row in read_metrics(self.path) if row["step"] <= first_step]
+        # The steps after the checkpoint will be run, and logged, again; without one, everything is.
+        kept = [row for row in read_metrics(self.path) if row["step"] <= first_step and first_step > 0]
         with written_whole(self.path) as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self.board = (

@@ -9,23 +9,19 @@ all of them alike: trust the ratios more than the milliseconds.
 import argparse
 import random
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import chess
-import numpy as np
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
 from data.command_line import InputError, command
 from data.files import check_output
 from eval.engines import ValueEngine, ordered_legal_moves
 from eval.loading import choose_device, load_model
 from eval.options import DTYPES, add_json_option, non_negative_int, positive_int, write_json
+from eval.timing import Row, Timing, format_rows, take_turns
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ActionValueOutput, ValueTransformerForActionValue
 from models.tokenization_chess import BOARD_LENGTH, ChessTokenizer
@@ -43,34 +39,6 @@ PYTHON = "Python alone: rules, tokens, choice"
 PREFIX = "prefix attention: one pass for all moves"
 FULL = "full attention: a sequence for every move, in one batch"
 NAIVE = "full attention: one move after the other"
-
-
-class Timing(NamedTuple):
-    """Seconds of one piece of work: the median and the quartiles over boards and repetitions."""
-
-    median: float
-    low: float
-    high: float
-
-
-def measure(
-    ways: dict[str, Callable[[chess.Board], object]], boards: list[chess.Board], repeats: int
-) -> dict:
-    """Return a Timing of every way on each of the boards, by name; the ways take turns on every board."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for name in ways:
-        ways[name](boards[0])  # the first call also allocates, chooses kernels, compiles
-    for board in tqdm(boards * repeats, desc="one move", unit="board", disable=None, leave=False):
-        for name, work in ways.items():
-            started = time.perf_counter()
-            work(board)
-            seconds[name].append(time.perf_counter() - started)
-    return {name: _timing(taken) for name, taken in seconds.items()}
-
-
-def _timing(seconds: list[float]) -> Timing:
-    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
-    return Timing(median, low, high)
 
 
 def one_move_after_the_other(engine: ValueEngine, board: chess.Board) -> chess.Move:
@@ -135,16 +103,13 @@ def measure_all(
         compiled = engine(prefix_model, compile=True)
         ways[f"{PREFIX}, compiled"] = compiled.play
         batched[f"{PREFIX}, compiled"] = compiled
-    moves = measure(ways, boards, repeats)
-    seconds: dict[str, list[float]] = {name: [] for name in batched}
-    for _ in tqdm(range(repeats), desc="boards together", disable=None, leave=False):
-        for name, each in batched.items():
-            started = time.perf_counter()
-            each.analyse_many(boards)
-            seconds[name].append((time.perf_counter() - started) / len(boards))
+    seconds = take_turns(ways, boards * repeats, "one move", "board", warm_up=boards[0])
+    moves = {name: Timing.of(taken) for name, taken in seconds.items()}
+    together = {name: each.analyse_many for name, each in batched.items()}
+    seconds = take_turns(together, [boards] * repeats, "boards together")
     return {
         "milliseconds_per_move": {name: _scaled(timing, 1000) for name, timing in moves.items()},
-        "boards_per_second": {name: 1 / statistics.median(taken) for name, taken in seconds.items()}
+        "boards_per_second": {name: len(boards) / statistics.median(taken) for name, taken in seconds.items()}
         | {NAIVE: 1 / moves[NAIVE].median},
     }
 
@@ -157,15 +122,16 @@ def format_table(results: dict) -> str:
     """Lay out the results of `measure_all`, with how many times the time of `prefix` each way takes."""
     moves, boards = results["milliseconds_per_move"], results["boards_per_second"]
     width = max(map(len, moves))
-    lines = [f"{'one move':<{width}}{'ms':>10}{'quartiles':>19}{'times':>9}"]
-    for name, row in moves.items():
-        quartiles = f"{row['low']:.2f} – {row['high']:.2f}"
-        ratio = row["median"] / moves[PREFIX]["median"]
-        lines.append(f"{name:<{width}}{row['median']:>10.2f}{quartiles:>19}{ratio:>9.3g}")
-    lines.append(f"\n{'boards together':<{width}}{'boards/s':>10}{'':>19}{'times':>9}")
-    for name, rate in boards.items():
-        lines.append(f"{name:<{width}}{rate:>10.1f}{'':>19}{boards[PREFIX] / rate:>9.3g}")
-    return "\n".join(lines)
+    reference = moves[PREFIX]["median"]
+    one_move = [
+        Row(name, f"{row['median']:.2f}", f"{row['low']:.2f} – {row['high']:.2f}", row["median"] / reference)
+        for name, row in moves.items()
+    ]
+    together = [Row(name, f"{rate:.1f}", "", boards[PREFIX] / rate) for name, rate in boards.items()]
+    return (
+        f"{format_rows('one move', 'ms', one_move, width)}\n\n"
+        f"{format_rows('boards together', 'boards/s', together, width)}"
+    )
 
 
 def parse_arguments() -> argparse.Namespace:

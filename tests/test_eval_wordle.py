@@ -98,6 +98,7 @@ def test_protocols_give_the_same_alone_and_one_after_another(folder, run):
     for protocol in ("one_turn", "lmrl"):
         alone, _ = run(*arguments, "--protocol", protocol)
         assert alone.items() >= without_rates(together[protocol]).items()
+    assert [together[name]["temperature"] for name in ("one_turn", "lmrl", "official")] == [0.5, 0.5, 0]
     alone, _ = run("--model", folder / "model", "--protocol", "official")
     assert alone.items() >= without_rates(together["official"]).items()
 

@@ -102,3 +102,12 @@ def test_what_was_saved_differs_only_where_it_was_changed(tmp_path):
         "seed: 0, now 1",
         "value_loss.sigma: None, now 0.1",
     ]
+
+
+def test_settings_newer_than_a_run_do_not_keep_it_from_going_on(tmp_path):
+    save_config(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml")
+    lines = (tmp_path / "config.yaml").read_text().splitlines(keepends=True)
+    (tmp_path / "config.yaml").write_text("".join(line for line in lines if "ema_decay" not in line))
+    assert differences(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml") == []
+    other = load_config("chess_tiny.yaml", ["training.ema_decay=0.5"])
+    assert differences(other, tmp_path / "config.yaml") == ["training.ema_decay: 0.99, now 0.5"]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -234,7 +235,8 @@ def learn_table(toy: ToyGame, value_loss, objective: TokenQLearning) -> torch.Te
     actions[toy.actions < 0] = -100
     legal = toy.legal[..., tokens]
     table = torch.zeros(toy.num_states, len(tokens), value_loss.num_outputs)
-    num_targets, num_steps, peak = toy.actions.shape[1] + 1, 100, 0.5
+    num_targets = toy.actions.shape[1] + 1 if objective.needs_target_network else 1
+    num_steps, peak = 100, 0.5
     for _ in range(num_targets):
         target = outputs_of(table[toy.states], value_loss)
         table = torch.zeros_like(table, requires_grad=True)
@@ -251,12 +253,18 @@ def learn_table(toy: ToyGame, value_loss, objective: TokenQLearning) -> torch.Te
     return q.gather(2, actions.clamp(min=0)[..., None]).squeeze(-1)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_q_learning_converges_to_the_optimal_values_of_a_toy_game(toy, name):
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [(name, "q_learning") for name in LOSSES]
+    + [(name, "sarsa") for name in ("mse", "hl_gauss", "c51")]
+    + [("hl_gauss", "monte_carlo")],
+)
+def test_the_values_of_a_toy_game_are_found(toy, name, target):
+    """Those of optimal play by Q-learning, those of the uniform player of the data by the others."""
     value_loss = make_value_loss(name, value_min=-4, value_max=1, num_bins=21)
-    objective = TokenQLearning(value_loss, discount=DISCOUNT, alpha=0)
+    objective = TokenQLearning(value_loss, target=target, discount=DISCOUNT, alpha=0)
     learnt = learn_table(toy, value_loss, objective)
-    expected = toy.exact_values(max)
+    expected = toy.exact_values(max if target == "q_learning" else fmean)
     is_action = toy.actions >= 0
     error = (learnt - expected)[is_action].abs().max()
     assert error < 0.02, error

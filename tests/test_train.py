@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from configs.schema import OptimizerConfig, TrainingConfig, load_config
 from data.files import remove
 from eval.loading import load_model
+from eval.run_log import RunLog, read_metrics
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
@@ -287,6 +288,14 @@ def test_resuming_with_other_settings_is_refused_with_the_differences(settings, 
         "train", *settings, f"output_dir={finished_run}", "resume=true", "training.batch_size=16", "seed=1"
     )
     assert_input_error(result, "seed: 0, now 1", "training.batch_size: 8, now 16")
+
+
+def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
+    rows = [{"step": step, "kind": kind} for kind in ("eval", "train") for step in (0, 1, 2)]
+    for first_step, kept in ((1, [row for row in rows if row["step"] <= 1]), (0, [])):
+        (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        RunLog(tmp_path, first_step, 2, unit="games", evaluation_columns=[], tensorboard=False)
+        assert read_metrics(tmp_path / "metrics.jsonl") == kept
 
 
 def test_a_damaged_checkpoint_is_named(settings, finished_run, tmp_path):

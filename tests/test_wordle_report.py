@@ -1,5 +1,6 @@
 """The report that compares value losses at Wordle: interrupted and run again as by a user, and its sums."""
 
+import argparse
 import json
 import signal
 import sys
@@ -12,13 +13,15 @@ import pytest
 import scipy.stats
 
 from configs.schema import load_config
-from data.command_line import command
+from data.command_line import InputError, command
+from data.wordle.games import GameDescription
 from data.wordle.word_trie import WordTrie
+from data.wordle.words import load_word_lists
 from eval.intervals import paired_interval, t_quantile
 from eval.loading import load_wordle_model
 from eval.run_log import read_metrics
 from eval.wordle.agents import read_game
-from eval.wordle.report import main, summarise
+from eval.wordle.report import find_held_out_games, main, summarise
 from eval.wordle.report_plot import plot_report
 from eval.wordle.report_tables import format_report
 from eval.wordle.token_agent import TokenAgent
@@ -211,6 +214,18 @@ def test_bad_input_gives_one_line_and_trains_nothing(games, tmp_path, monkeypatc
     assert error.startswith("error: ") and error.count("\n") == 1
     assert all(part in error for part in parts)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "who"), [("uniform and repeat", "'uniform and repeat'"), ("", "players it does not name")]
+)
+def test_data_of_players_that_cannot_be_asked_again_needs_behavior_or_games(policy, who):
+    game = GameDescription(load_word_lists("american_446"), "official", policy)
+    options = argparse.Namespace(behavior=None, games=None, num_games=10, games_seed=0)
+    with pytest.raises(InputError, match=f"played by {who}.*--behavior.*--games"):
+        find_held_out_games(game, options)
+    options.behavior = "uniform"
+    assert len(find_held_out_games(game, options)[0]) == 10
 
 
 def rows_of(numbers: dict[tuple[str, float, int], float]) -> list[dict]:

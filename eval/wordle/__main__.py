@@ -16,12 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.command_line import InputError, command
+from data.command_line import command
 from data.files import check_output
 from data.wordle.games import GameDescription
 from data.wordle.players import PLAYERS
-from data.wordle.rules import RULES
-from data.wordle.words import WordLists, add_word_options, load_word_lists, read_words
+from data.wordle.words import add_word_options
 from eval.options import (
     add_device_options,
     add_json_option,
@@ -31,7 +30,7 @@ from eval.options import (
     write_json,
 )
 from eval.paired_comparison import compare_pairs
-from eval.wordle.agents import Agent, Contestant
+from eval.wordle.agents import Agent, Contestant, game_to_play
 from eval.wordle.play import play_in_terminal
 from eval.wordle.protocols import (
     FIRST_AGENT,
@@ -194,8 +193,9 @@ def main() -> None:
             "rule": game.rule,
             "seed": arguments.seed,
             "masked": not arguments.no_mask,
-            "temperature": arguments.temperature or 0.0,
         }
+        for protocol, results in measured.items():
+            results["temperature"] = _temperature(protocol, arguments)
         results = measured if arguments.protocol == "all" else measured[arguments.protocol]
         write_json(arguments.json, {**settings, **results})
 
@@ -211,52 +211,6 @@ def load_contestants(names: Sequence[str], device: str, dtype: str) -> list[Cont
     return [players.get(name) or Contestant.from_model(name, device, dtype) for name in names]
 
 
-def game_to_play(
-    contestants: Sequence[Contestant], words: str | None, guesses: str | None, rule: str | None
-) -> GameDescription:
-    """Return the game that the options give, what they leave out being the models' own.
-
-    Raises InputError if that is not known, or not the same for all models.
-    """
-    models = [contestant for contestant in contestants if contestant.is_model]
-    games = []
-    for model in models:
-        if model.game is None and not (words and rule):
-            raise InputError(
-                f"{model.name} does not say which game it plays (no wordle.json): give --words and --rule"
-            )
-        games.append(_with_options(model.game, words, guesses, rule))
-        if not _are_same(games[0], games[-1]):
-            raise InputError(
-                f"{models[0].name} and {model.name} were trained for different games: say which one to play "
-                "with --words, --guesses and --rule"
-            )
-    return games[0] if games else _with_options(None, words, guesses, rule)
-
-
-def _with_options(
-    game: GameDescription | None, words: str | None, guesses: str | None, rule: str | None
-) -> GameDescription:
-    if game is None:
-        return GameDescription(load_word_lists(words, guesses), rule or RULES[0])
-    if words:
-        lists = load_word_lists(words, guesses)
-    elif guesses:
-        lists = WordLists(game.words.answers, tuple(read_words(guesses)))
-    else:
-        lists = game.words
-    return GameDescription(lists, rule or game.rule, game.policy)
-
-
-def _are_same(first: GameDescription, second: GameDescription) -> bool:
-    """Tell whether two games are the same but for the order of their words."""
-    return (
-        first.rule == second.rule
-        and set(first.words.answers) == set(second.words.answers)
-        and set(first.words.guesses) == set(second.words.guesses)
-    )
-
-
 def make_agent(
     contestant: Contestant,
     game: GameDescription,
@@ -269,7 +223,7 @@ def make_agent(
         game,
         seed=derived_seed(arguments.seed, purpose),
         masked=not arguments.no_mask,
-        temperature=0.0 if protocol == "official" else arguments.temperature or 0.0,
+        temperature=_temperature(protocol, arguments),
         batch_size=arguments.batch_size,
     )
 
@@ -301,6 +255,11 @@ def play_and_compare(
         print(f"\n{format_comparison(*names, comparison)}")
         results |= {"compared_with": {"agent": names[1], **all_results[1]}, "comparison": comparison}
     return results
+
+
+def _temperature(protocol: str, arguments: argparse.Namespace) -> float:
+    """Return the temperature of a protocol; `official` is greedy."""
+    return 0.0 if protocol == "official" else arguments.temperature or 0.0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Who is measured at Wordle: a trained model or a scripted player, behind one small interface."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -11,9 +12,9 @@ from transformers.utils import cached_file
 from data.command_line import InputError, first_line
 from data.wordle.games import GameBatch, GameDescription
 from data.wordle.players import GAMES_PER_BATCH, Player, make_player, play_games
-from data.wordle.rules import NUM_LETTERS
+from data.wordle.rules import NUM_LETTERS, RULES
 from data.wordle.word_trie import WordTrie
-from data.wordle.words import WordLists
+from data.wordle.words import WordLists, load_word_lists, read_words
 from eval.loading import check_finite, load_wordle_model
 from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
@@ -149,3 +150,49 @@ def read_game(name: str) -> GameDescription | None:
         raise InputError(
             f"{name}: its wordle.json does not say which game it plays ({first_line(error)}): save it again"
         ) from None
+
+
+def game_to_play(
+    contestants: Sequence[Contestant], words: str | None, guesses: str | None, rule: str | None
+) -> GameDescription:
+    """Return the game that the options give, what they leave out being the models' own.
+
+    Raises InputError if that is not known, or not the same for all models.
+    """
+    models = [contestant for contestant in contestants if contestant.is_model]
+    games = []
+    for model in models:
+        if model.game is None and not (words and rule):
+            raise InputError(
+                f"{model.name} does not say which game it plays (no wordle.json): give --words and --rule"
+            )
+        games.append(_with_options(model.game, words, guesses, rule))
+        if not _are_same(games[0], games[-1]):
+            raise InputError(
+                f"{models[0].name} and {model.name} were trained for different games: say which one to play "
+                "with --words, --guesses and --rule"
+            )
+    return games[0] if games else _with_options(None, words, guesses, rule)
+
+
+def _with_options(
+    game: GameDescription | None, words: str | None, guesses: str | None, rule: str | None
+) -> GameDescription:
+    if game is None:
+        return GameDescription(load_word_lists(words, guesses), rule or RULES[0])
+    if words:
+        lists = load_word_lists(words, guesses)
+    elif guesses:
+        lists = WordLists(game.words.answers, tuple(read_words(guesses)))
+    else:
+        lists = game.words
+    return GameDescription(lists, rule or game.rule, game.policy)
+
+
+def _are_same(first: GameDescription, second: GameDescription) -> bool:
+    """Tell whether two games are the same but for the order of their words."""
+    return (
+        first.rule == second.rule
+        and set(first.words.answers) == set(second.words.answers)
+        and set(first.words.guesses) == set(second.words.guesses)
+    )

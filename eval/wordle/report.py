@@ -30,6 +30,7 @@ from data.command_line import InputError, command
 from data.files import check_output, written_whole
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
+from data.wordle.generate import read_policy
 from data.wordle.words import load_word_lists
 from eval.intervals import mean_and_standard_error, paired_interval
 from eval.loading import choose_device
@@ -197,11 +198,15 @@ def _numbers(option: str, texts: Iterable, kind: type) -> list:
 def find_held_out_games(game: GameDescription, arguments: argparse.Namespace) -> tuple[Games, str]:
     """Return the games of one_turn and who played them; unless told otherwise, who played the data."""
     behavior = arguments.behavior or game.policy
-    if not behavior and not arguments.games:
-        raise InputError(
-            "the data does not say who played it: give a player for the games of one_turn with --behavior, "
-            "or games with --games"
-        )
+    if not arguments.behavior and not arguments.games:
+        try:
+            read_policy(behavior)
+        except InputError:
+            who = f"by {behavior!r}, which no player plays" if behavior else "by players it does not name"
+            raise InputError(
+                f"the data was played {who}: say with --behavior who plays the games of one_turn, or give "
+                "games with --games"
+            ) from None
     return held_out_games(game, arguments.num_games, arguments.games_seed, behavior, arguments.games)
 
 
