@@ -16,7 +16,14 @@ per action token, Q̄ is the target network, and the sequence ends after a_{n−
     loss = L(Q(s_i, a_i), y_i) + α [log Σ_a exp(Q(s_i, a) / T) − Q(s_i, a_i) / T]
 
 L is the value loss. For c51 the target is the distribution behind Q̄ at the same action, projected. The last
-term is CQL's: the cross-entropy of softmax(Q / T) from the data's action. Alone it is behaviour cloning.
+term is CQL's: the cross-entropy of π = softmax(Q / T) from the data's action. Alone it is behaviour cloning.
+
+How far CQL gets depends on L. Where both terms balance, for an action with a share μ(a|s) in the data,
+
+    Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s)),   V = 1/2 for mse, else the variance of what is predicted,
+
+so that a narrow prediction holds Q where it is, and π cannot tell actions apart: choose σ of hl_gauss, or bins
+of the other losses, such that α σ² / T² is some units.
 """
 
 from collections.abc import Callable
