@@ -22,8 +22,8 @@ How far CQL gets depends on L. Where both terms balance, for an action with a sh
 
     Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s)),   V = 1/2 for mse, else the variance of what is predicted,
 
-so that a narrow prediction holds Q where it is, and π cannot tell actions apart: choose σ of hl_gauss, or bins
-of the other losses, such that α σ² / T² is some units.
+so that a narrow prediction holds Q where it is, and π cannot tell actions apart: choose σ of hl_gauss, or the
+width of other losses' bins, such that α σ² / T² is some units.
 """
 
 from collections.abc import Callable
