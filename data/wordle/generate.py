@@ -18,11 +18,8 @@ from data.command_line import InputError, command
 from data.files import check_output
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, write_games
-from data.wordle.players import GAMES_PER_BATCH, PLAYERS, Player, make_player, play_games
+from data.wordle.players import GAMES_PER_BATCH, LMRL_BEHAVIOR, PLAYERS, Player, make_player, play_games
 from data.wordle.words import WordLists, add_word_options, load_word_lists
-
-
-POLICY = "mixture:0.33"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,9 +35,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", required=True, type=Path, help="the Parquet file to write")
     add(
         "--policy",
-        default=POLICY,
+        default=LMRL_BEHAVIOR,
         help="who plays, see below; or several with their shares, such as mixture:0.33=0.8,greedy=0.2 "
-        f"({POLICY})",
+        f"({LMRL_BEHAVIOR})",
     )
     add_word_options(parser)
     add("--seed", type=int, default=0, help="decides secrets and guesses (0)")

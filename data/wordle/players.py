@@ -20,10 +20,11 @@ from data.wordle.rules import ALL_GREEN, NUM_PATTERNS, NUM_TURNS
 from data.wordle.words import WordLists
 
 
+LMRL_BEHAVIOR = "mixture:0.33"  # who played LMRL-Gym's data
 PLAYERS = {
     "uniform": "any allowed guess",
     "consistent": "any secret word that is consistent",
-    "mixture:P": "consistent with probability P, else uniform; LMRL-Gym's data is of mixture:0.33",
+    "mixture:P": f"consistent with probability P, else uniform; LMRL-Gym's data is of {LMRL_BEHAVIOR}",
     "greedy": "the consistent word whose feedback has the highest entropy",
     "wrong": "any allowed guess that is known not to be the secret",
     "repeat": "a word guessed before in the game, the first of them any",

@@ -19,7 +19,7 @@ import numpy as np
 from data.command_line import command
 from data.files import check_output
 from data.wordle.games import GameDescription
-from data.wordle.players import PLAYERS
+from data.wordle.players import LMRL_BEHAVIOR, PLAYERS
 from data.wordle.words import add_word_options
 from eval.options import (
     add_device_options,
@@ -45,7 +45,6 @@ from eval.wordle.protocols import (
     one_turn,
     roll_out,
 )
-from eval.wordle.scores import BEHAVIOR
 from eval.wordle.tables import format_comparison, format_results
 
 
@@ -114,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--behavior",
         metavar="PLAYER",
         help="who plays the games of one_turn; also several with their shares, such as "
-        f"mixture:0.33=0.8,greedy=0.2 ({BEHAVIOR})",
+        f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
     )
     add("--games", metavar="FILE", help="a Parquet file, or a folder, to take the games of one_turn from")
     add("--seed", type=non_negative_int, default=0, help="decides all that is drawn (0)")
@@ -162,7 +161,7 @@ def main() -> None:
             game,
             arguments.num_games,
             arguments.seed,
-            arguments.behavior or BEHAVIOR,
+            arguments.behavior or LMRL_BEHAVIOR,
             arguments.games,
         )
     num_answers, num_guesses = len(game.words.answers), len(game.words.guesses)

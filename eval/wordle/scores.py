@@ -1,7 +1,7 @@
 """LMRL-Gym's score of a mean return: 0 for the worst, 50 for the data, 100 for a good player.
 
 Source: Abdulhai et al., "LMRL Gym" (arXiv 2311.18232). The score is linear from −6 to the mean return of the
-data, which `mixture:0.33` played, and linear on from there. On its own list of words the paper's numbers
+data, which LMRL_BEHAVIOR played, and linear on from there. On its own list of words the paper's numbers
 hold; on others they are measured.
 """
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.wordle.players import make_player, play_games
+from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import NUM_TURNS
 from data.wordle.words import WordLists
 
 
-BEHAVIOR, GOOD_PLAYER = "mixture:0.33", "greedy"
+GOOD_PLAYER = "greedy"
 LMRL_RULE = "simplified"
 LMRL_DIGEST = "5b92e533ff1fbe60"  # of LMRL-Gym's 431 words, sorted
 # Whole rounds of the list with about so many games; the seed stays, so that the scale does.
@@ -40,10 +40,10 @@ def lmrl_scale(words: WordLists, rule: str) -> Scale:
     num_answers = len(words.answers)
     secrets = np.arange(-(-NUM_MEASURED // num_answers) * num_answers) % num_answers
     returns = []
-    for player in map(make_player, (BEHAVIOR, GOOD_PLAYER)):
+    for player in map(make_player, (LMRL_BEHAVIOR, GOOD_PLAYER)):
         games = play_games(player, words, rule, secrets, np.random.default_rng(MEASURED_SEED))
         returns.append(float(games.returns().mean(dtype=np.float64)))
-    return Scale(*returns, f"{BEHAVIOR} and {GOOD_PLAYER} on this list, {len(secrets):,} games each")
+    return Scale(*returns, f"{LMRL_BEHAVIOR} and {GOOD_PLAYER} on this list, {len(secrets):,} games each")
 
 
 def score(mean_return: float, behavior_return: float, best_return: float) -> float | None:
