@@ -272,6 +272,23 @@ def value_loss_of(config: ValueTransformerConfig) -> ValueLoss:
     )
 
 
+class ValueHead(nn.Linear):
+    """The last layer, `num_values` times the outputs of a value loss.
+
+    An output that is itself a value, as for mse, is float32: autocast would round it to three digits.
+    """
+
+    def __init__(self, hidden_size: int, value_loss: ValueLoss, num_values: int = 1):
+        super().__init__(hidden_size, num_values * value_loss.num_outputs)
+        self.outputs_are_values = value_loss.num_outputs == 1
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if not self.outputs_are_values:
+            return super().forward(hidden)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return nn.functional.linear(hidden.float(), self.weight.float(), self.bias.float())
+
+
 class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
     """Q(s, a) for actions that are tokens: one call values any number of actions in each state."""
 
@@ -279,7 +296,7 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         super().__init__(config)
         self.model = ValueTransformerModel(config)
         self.value_loss = value_loss_of(config)
-        self.head = nn.Linear(config.hidden_size, self.value_loss.num_outputs)
+        self.head = ValueHead(config.hidden_size, self.value_loss)
         self.post_init()
 
     def forward(
@@ -322,7 +339,7 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
             raise ValueError(f"values of the next token need causal attention, not {config.attention}")
         self.model = ValueTransformerModel(config)
         self.value_loss = value_loss_of(config)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size * self.value_loss.num_outputs)
+        self.head = ValueHead(config.hidden_size, self.value_loss, config.vocab_size)
         self.post_init()
 
     def forward(

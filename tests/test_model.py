@@ -265,6 +265,17 @@ def test_bfloat16_weights_still_decode_in_float32():
     torch.testing.assert_close(output.value, model.value_loss.value(output.logits.float()))
 
 
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_autocast_does_not_round_values_that_are_the_outputs_themselves(attention):
+    model = small_model(attention=attention, value_loss="mse")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        values = [model(*random_inputs()).value, model(*random_inputs(num_actions=1)).value]
+        if attention == "causal":
+            values.append(small_token_model(value_loss="mse")(torch.arange(30)[None]).value)
+    for value in values:
+        assert (value != value.bfloat16()).float().mean() > 0.9
+
+
 def test_full_attention_refuses_several_actions_in_one_sequence():
     backbone: ValueTransformerModel = small_model(attention="full").model
     with pytest.raises(ValueError, match="one action per sequence"):
