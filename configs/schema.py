@@ -275,7 +275,6 @@ def _check(config: Config, source: str) -> None:
         "q_learning.cql_temperature": config.q_learning.cql_temperature,
     }
     not_negative = {
-        "seed": config.seed,
         "optimizer.weight_decay": optimizer.weight_decay,
         "training.warmup_steps": training.warmup_steps,
         "q_learning.cql_alpha": config.q_learning.cql_alpha,
@@ -292,6 +291,7 @@ def _check(config: Config, source: str) -> None:
     }
     for settings, is_allowed, expected in (
         (at_least_one, lambda value: value >= 1, "at least 1"),
+        ({"seed": config.seed}, lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
         (positive, lambda value: 0 < value < math.inf, "positive"),
         (not_negative, lambda value: 0 <= value < math.inf, "at least 0"),
         (below_one, lambda value: 0 <= value < 1, "in [0, 1)"),
@@ -305,5 +305,7 @@ def _check(config: Config, source: str) -> None:
         foreign = [key for key in given if key.startswith(keys) and given[key] != defaults[key]]
         if task != config.task and foreign:
             raise InputError(f"{source}: {foreign[0]} is for task {task}, not {config.task}: leave it out")
+    if config.data.guesses and not config.data.words:
+        raise InputError(f"{source}: data.guesses without data.words: give the secret words too")
     if training.warmup_steps > training.steps:
         raise InputError(f"{source}: training.warmup_steps exceeds training.steps")

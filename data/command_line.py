@@ -4,6 +4,7 @@ if __name__ == "__main__":
     command(main)
 """
 
+import errno
 import os
 import select
 import signal
@@ -38,7 +39,7 @@ def end_imports_on_interrupt() -> None:
 
 
 def command(main: Callable[[], None]) -> None:
-    """Run `main`; exit with status 2 on an InputError and 130 on Ctrl-C, each with one line on stderr.
+    """Run `main`; exit with status 2 on an InputError or a full disk and 130 on Ctrl-C, each with one line.
 
     A `KeyboardInterrupt` raised with a message, such as how to continue, has that message printed. If whoever
     reads stdout, such as `head`, has read enough, the status is 141, as of other programs, without a line.
@@ -61,6 +62,12 @@ def command(main: Callable[[], None]) -> None:
         if not _is_reader_gone():
             raise
         sys.exit(READER_GONE_STATUS)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: no space is left to write to{where}: free some, and call again", file=sys.stderr)
+        sys.exit(INPUT_ERROR_STATUS)
     finally:
         if _is_reader_gone():
             # Python flushes once more when it ends, and would complain.

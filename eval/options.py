@@ -30,6 +30,13 @@ def non_negative_int(text: str) -> int:
     return int(text)
 
 
+def seed_number(text: str) -> int:
+    """Read a seed, a whole number that every generator takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
+    return int(text)
+
+
 def non_negative_number(text: str) -> float:
     """Read an option's value that must be a number of at least zero; inf is one."""
     try:

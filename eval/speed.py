@@ -20,7 +20,7 @@ from data.command_line import InputError, command
 from data.files import check_output
 from eval.engines import ValueEngine, ordered_legal_moves
 from eval.loading import choose_device, load_model
-from eval.options import DTYPES, add_json_option, non_negative_int, positive_int, write_json
+from eval.options import DTYPES, add_json_option, positive_int, seed_number, write_json
 from eval.timing import Row, Timing, format_rows, take_turns
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ActionValueOutput, ValueTransformerForActionValue
@@ -153,7 +153,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="measure the model under torch.compile too")
     parser.add_argument("--boards", type=positive_int, default=16, metavar="N", help="boards (16)")
     parser.add_argument("--repeats", type=positive_int, default=3, metavar="N", help="rounds over them (3)")
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="draws boards and weights (0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="draws boards and weights (0)")
     add_json_option(parser)
     return parser.parse_args()
 

@@ -58,7 +58,9 @@ class TrainingRun:
         return [sys.executable, str(TRAIN), "--config", self.config, *settings]
 
     def check(self, config: Config) -> None:
-        """Raise InputError if the folder holds a run that was started with other settings than these."""
+        """Raise InputError if the folder holds a run started with other settings than these, or is none."""
+        if not self.folder.is_dir() and (self.folder.exists() or self.folder.is_symlink()):
+            raise InputError(f"{self.folder} is not a folder, which a run needs: remove it")
         if not self.is_finished and not any(self.folder.glob("checkpoints/step_*")):
             return
         saved = self.folder / "config.yaml"

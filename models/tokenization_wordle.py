@@ -46,4 +46,5 @@ def make_wordle_tokenizer() -> PreTrainedTokenizerFast:
         bos_token="<a>",
         eos_token="</eod>",
         clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids"],
     )

@@ -116,9 +116,9 @@ def test_scripted_players_run_through_the_same_protocols(folder, run):
 
 def test_comparison_gives_both_the_same_secrets(folder, run):
     model = ("--model", folder / "model")
-    for protocol in ("lmrl", "official"):
-        alone, _ = run(*model, "--protocol", protocol, "--num-games", 50)
-        results, shown = run(*model, "--protocol", protocol, "--num-games", 50, "--compare", "policy:greedy")
+    for options in (("--protocol", "lmrl", "--num-games", 50), ("--protocol", "official")):
+        alone, _ = run(*model, *options)
+        results, shown = run(*model, *options, "--compare", "policy:greedy")
         assert results.items() >= without_rates(alone).items()
         other, comparison = results["compared_with"], results["comparison"]
         assert other["agent"] == "greedy" and other["success_rate"] == 1
@@ -134,9 +134,11 @@ def test_comparison_gives_both_the_same_secrets(folder, run):
 
 def test_options_say_what_is_played_before_the_model_does(folder, run):
     words = ("--words", folder / "guesses.txt")
+    (folder / "some.txt").write_text("\n".join(WORDS.answers[:2]))
     for arguments, rule, num_answers, num_guesses in (
         (("--rule", "official"), "official", len(WORDS.answers), len(WORDS.guesses)),
         (words, "simplified", len(WORDS.guesses), len(WORDS.guesses)),
+        (("--words", folder / "some.txt"), "simplified", 2, len(WORDS.guesses)),
         (("--guesses", "american_446"), "simplified", len(WORDS.answers), 446),
     ):
         results, _ = run("--model", folder / "model", "--protocol", "official", *arguments)
@@ -199,11 +201,14 @@ def test_bad_input_is_named_in_one_line(fault, folder, run):
     ("arguments", "message"),
     [
         ("--protocol official", "one of the arguments --model --policy is required"),
-        ("--policy uniform --seed -1", "'-1' is not a whole number of at least zero"),
+        ("--policy uniform --seed -1", "'-1' is not a whole number from 0 to"),
         ("--policy uniform --num-games 0", "above zero"),
         ("--policy uniform --compare policy:greedy", "--compare needs --protocol lmrl or official"),
         ("--policy uniform --no-mask", "for models"),
         ("--policy uniform --temperature 1", "for models"),
+        ("--policy uniform --protocol official --num-games 7", "--num-games is not for official"),
+        ("--model x --play --num-games 7", "--play takes a model and its settings alone"),
+        ("--model x --play --protocol lmrl", "--play takes a model and its settings alone"),
         ("--model x --temperature 1 --protocol official", "--temperature is not for official"),
         ("--policy uniform --behavior greedy --protocol lmrl", "are for one_turn"),
         ("--policy uniform --behavior greedy --games x", "exclude each other"),
@@ -231,7 +236,7 @@ def test_a_wordle_model_is_none_of_chess(folder):
 def test_a_model_that_predicts_no_numbers_is_refused(folder, tmp_path, run):
     shutil.copytree(folder / "model", tmp_path / "model")
     model = load_wordle_model(tmp_path / "model", "cpu")
-    torch.nn.init.constant_(model.head.bias, torch.nan)
+    model.model.position_embedding.weight.data[40] = torch.nan
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(InputError, match="not finite"):
         run("--model", tmp_path / "model")

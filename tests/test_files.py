@@ -193,6 +193,17 @@ def test_bad_input_ends_a_command_with_status_2_and_one_line(capsys):
     assert capsys.readouterr().err == "error: games.pgn game 3: broken; remove it\n"
 
 
+def test_a_full_disk_ends_a_command_with_status_2_and_one_line(capsys):
+    def main():
+        with open("/dev/full", "w") as file:
+            file.write("too much")
+
+    with pytest.raises(SystemExit) as end:
+        command(main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: no space is left to write to: free some, and call again\n"
+
+
 def test_an_interrupt_ends_a_command_with_status_130_and_one_line(capsys):
     def main():
         raise KeyboardInterrupt("the same command continues")

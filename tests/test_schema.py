@@ -40,7 +40,8 @@ def test_names_are_those_of_the_models():
         (["training=3"], ["command line", "3"]),
         (["training.batch_size=0"], ["training.batch_size must be at least 1"]),
         (["training.ema_decay=1"], ["training.ema_decay must be in [0, 1)"]),
-        (["seed=-1"], ["seed must be at least 0"]),
+        (["seed=-1"], ["seed must be from 0 to 2**32 - 1"]),
+        (["seed=4294967296"], ["seed must be from 0 to 2**32 - 1", "4294967296"]),
         (["optimizer.learning_rate=0"], ["optimizer.learning_rate must be positive"]),
         (["evaluation.boards=0"], ["evaluation.boards must be at least 1"]),
         (["training.final_learning_rate=-1"], ["must be in [0, 1]"]),
@@ -63,10 +64,11 @@ def test_bad_settings_are_named(overrides, parts):
         ("chess_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning\.cql_alpha is for task wordle, not chess"),
         ("chess_tiny.yaml", "data.rule=official", r"data\.rule is for task wordle, not chess"),
         ("wordle_tiny.yaml", "data.validation=x.parquet", r"data\.validation is for task chess, not wordle"),
+        ("wordle_tiny.yaml", "data.guesses=words.txt", r"data\.guesses without data\.words"),
         ("wordle_tiny.yaml", "evaluation.boards=9", r"evaluation\.boards is for task chess, not wordle"),
     ],
 )
-def test_settings_of_the_other_task_are_refused(name, override, message):
+def test_settings_that_would_be_ignored_are_refused(name, override, message):
     with pytest.raises(InputError, match=message):
         load_config(name, [override])
 

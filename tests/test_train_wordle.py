@@ -169,7 +169,13 @@ def test_other_targets_and_losses_train_too(settings, tmp_path, changes):
 
 
 def test_a_support_that_does_not_cover_the_returns_is_warned_of(settings, games, tmp_path):
-    arguments = [*settings, "value_loss.value_min=-3", f"output_dir={tmp_path}/run", "training.steps=2"]
+    arguments = [
+        *settings,
+        "value_loss.value_min=-3",
+        "value_loss.value_max=1",
+        f"output_dir={tmp_path}/run",
+        "training.steps=2",
+    ]
     result = run_command("train", *arguments, "q_learning.discount=1")
     assert result.returncode == 0, result.stderr
     played, _ = read_games(games)

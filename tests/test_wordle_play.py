@@ -1,21 +1,25 @@
 """Wordle at the terminal: what can be said, what is shown, and how it ends."""
 
 import io
+import re
 import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from data.command_line import InputError
 from data.wordle.games import GameDescription
 from data.wordle.rules import feedback, letters_of, words_of
 from data.wordle.word_trie import WordTrie
+from data.wordle.words import WordLists
 from eval.wordle.advice import WordAdvisor
 from eval.wordle.drawing import COLUMNS, draw_axis, draw_distribution, draw_guess, guess_width
 from eval.wordle.play import play_in_terminal
-from eval.wordle.token_agent import TokenAgent
-from tests.test_wordle_advice import WORDS
+from eval.wordle.token_agent import NO_PATTERN, TokenAgent
+from models.tokenization_wordle import END_OF_ACTION
+from tests.test_wordle_advice import TRIE, WORDS
 from tests.wordle_models import tiny_token_model
 
 
@@ -27,25 +31,31 @@ class Terminal(io.StringIO):
 
 
 def agent(value_loss: str = "hl_gauss", masked: bool = True) -> TokenAgent:
-    return TokenAgent(tiny_token_model(value_loss=value_loss), WordTrie(WORDS.guess_letters), masked)
+    return TokenAgent(tiny_token_model(value_loss=value_loss), TRIE, masked)
 
 
 def advisor() -> WordAdvisor:
-    return WordAdvisor(tiny_token_model(), WORDS.guess_letters)
+    return WordAdvisor(tiny_token_model(), TRIE)
 
 
 def listed(shown: str) -> list[str]:
-    """The lines of advice in what was shown: a mark, a word, its value, and the distribution."""
-    return [line for line in shown.splitlines() if line[:2] == "  " and line[9:17].strip()[:1] in ("-", "+")]
+    """The lines of advice in what was shown: two marks, a word, its advantage, value and distribution."""
+    return [line for line in shown.splitlines() if re.match(r"[> ] [* ] [a-z]{5} +(-|0\.)[\d.]+ +[-+]", line)]
 
 
 @pytest.fixture
 def play(monkeypatch, capsys) -> Callable[..., str]:
     """Say lines at the terminal, after which it is closed; return what was shown."""
 
-    def run(*lines: str, agent: TokenAgent | None = None, rule: str = "official", seed: int = 0) -> str:
+    def run(
+        *lines: str,
+        agent: TokenAgent | None = None,
+        words: WordLists = WORDS,
+        rule: str = "official",
+        seed: int = 0,
+    ) -> str:
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-        play_in_terminal(agent or globals()["agent"](), GameDescription(WORDS, rule), seed)
+        play_in_terminal(agent or globals()["agent"](), GameDescription(words, rule), seed)
         return capsys.readouterr().out
 
     return run
@@ -62,12 +72,17 @@ def rows(shown: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("rule", ["official", "simplified"])
-def test_a_watched_game_is_the_one_that_the_agent_plays(play, rule):
-    shown = play("watch abler", rule=rule)
-    played = agent().play(letters_of(["abler"]), rule)
+@pytest.mark.parametrize("is_won", [True, False], ids=["won", "lost"])
+def test_a_watched_game_is_the_one_that_the_agent_plays(play, rule, is_won):
+    every_game = agent().play(WORDS.guess_letters, rule)
+    secret = WORDS.guesses[np.flatnonzero(every_game.is_won == is_won)[0]]
+    shown = play(f"watch {secret}", rule=rule)
+    played = agent().play(letters_of([secret]), rule)
+    assert played.is_won[0] == is_won
     words = words_of(played.guesses[0, : played.num_turns[0]])
-    assert rows(shown) == [(word, feedback("abler", word, rule)) for word in words]
-    assert "not found: the word was abler" in shown or f"found in {len(words)}" in shown
+    assert rows(shown) == [(word, feedback(secret, word, rule)) for word in words]
+    assert (f"\nfound in {len(words)}\n" in shown) == is_won
+    assert (f"\nnot found: the word was {secret}\n" in shown) == (not is_won)
 
 
 def test_watched_guesses_have_their_values_and_the_words_left(play):
@@ -90,6 +105,30 @@ def test_a_guess_that_is_no_word_is_shown_as_a_lost_turn(play):
     assert "not found: the word was abler" in shown
 
 
+def test_refused_turns_count_among_those_that_a_word_took(play):
+    model = tiny_token_model(value_loss="mse")
+    with torch.no_grad():
+        # Of two tokens, the letter is likelier: about a third of what is drawn is the only word.
+        model.head.weight.zero_()
+        model.head.bias.fill_(-100)
+        model.head.bias[0], model.head.bias[END_OF_ACTION] = 0, -0.5
+    words = WordLists(("aaaaa",), ("aaaaa",))
+
+    def drawing(seed: int) -> TokenAgent:
+        trie = WordTrie(words.guess_letters)
+        return TokenAgent(model, trie, masked=False, temperature=0.5, seed=seed)
+
+    for seed in range(100):
+        played = drawing(seed).play(words.guess_letters, "official")
+        num_turns = played.num_turns[0]
+        if played.is_won[0] and num_turns > 2:
+            break
+    assert (played.patterns[0, : num_turns - 1] == NO_PATTERN).all()
+    shown = play("watch aaaaa", agent=drawing(seed), words=words)
+    assert shown.count("the turn is lost") == num_turns - 1
+    assert f"\n{num_turns}  aaaaa ggggg" in shown and f"\nfound in {num_turns}\n" in shown
+
+
 def test_a_person_who_plays_sees_colours_and_advice_before_every_guess(play):
     shown = play("play ABLER", "Clang", "zzzzz", "abler")
     assert rows(shown) == [("clang", "byybb"), ("clang", "byybb"), ("abler", "ggggg")]
@@ -99,7 +138,7 @@ def test_a_person_who_plays_sees_colours_and_advice_before_every_guess(play):
     assert "found in 2" in shown and "not found" not in shown
 
 
-def test_advice_is_the_words_of_the_highest_value_and_says_which_may_be_the_secret(play):
+def test_advice_is_the_words_of_the_highest_advantage_and_says_which_may_be_the_secret(play):
     shown = play("play abler", "clang", "more")
     top = advisor().top_words(["clang"], ["byybb"], 20)
     support = tiny_token_model().value_loss.support().numpy()
@@ -107,14 +146,35 @@ def test_advice_is_the_words_of_the_highest_value_and_says_which_may_be_the_secr
     assert len(lines) == 5 + 5 + 20
     for line, advice in zip(lines[5:], [*top[:5], *top], strict=True):
         assert line[4:9] == advice.word
-        assert float(line[9:17]) == pytest.approx(advice.value, abs=0.005)
+        assert float(line[9:20]) == pytest.approx(advice.advantage, abs=0.005)
+        assert float(line[20:28]) == pytest.approx(advice.value, abs=0.005)
         assert (line[2] == "*") == (feedback(advice.word, "clang") == "byybb")
-        assert line[19:] == draw_distribution(advice.probabilities, support)
+        assert line[30:] == draw_distribution(advice.probabilities, support)
+    assert "advantage   value  -7" in shown and "-0.00 " not in shown
+
+
+@pytest.mark.parametrize("value_loss", ["hl_gauss", "mse"])
+def test_the_models_choice_is_the_word_that_the_agent_plays_next(play, value_loss):
+    played = agent(value_loss).play(letters_of(["abler"]), "official")
+    guesses = words_of(played.guesses[0, :3])
+    shown = play("play abler", *guesses[:2], agent=agent(value_loss))
+    lines = listed(shown)
+    assert [line[4:9] for line in lines[::5]] == guesses
+    assert [line[0] for line in lines] == [">", " ", " ", " ", " "] * 3
+    assert shown.count(" left; > the model's choice, * for words") == 3
+
+
+@pytest.mark.parametrize("settings", [{"masked": False}, {"temperature": 1.0}], ids=["no mask", "drawn"])
+def test_an_agent_that_plays_no_word_of_the_list_or_draws_has_no_choice_among_the_words(play, settings):
+    other = TokenAgent(tiny_token_model(), TRIE, **settings)
+    shown = play("play abler", agent=other)
+    assert listed(shown) == [line.replace(">", " ") for line in listed(play("play abler"))]
+    assert "446 words left; * for words" in shown and ">" not in "".join(listed(shown))
 
 
 def test_a_model_of_mse_has_values_and_no_distributions(play):
     shown = play("play abler", "clang", "leave", "watch abler", agent=agent("mse"))
-    assert len(listed(shown)) == 10 and all(len(line) == 17 for line in listed(shown))
+    assert len(listed(shown)) == 10 and all(len(line) == 28 for line in listed(shown))
     assert not set("▁▂▃▄▅▆▇█") & set(shown)
 
 
@@ -164,6 +224,19 @@ def test_after_six_guesses_elsewhere_the_words_left_are_named(play):
     left = [word for word in WORDS.answers if feedback(word, "clang") == feedback("abler", "clang")]
     assert f"not found; it may be {', '.join(left)}\n" in shown and 1 < len(left) < 20
     assert "7>" not in shown
+
+
+def test_after_six_guesses_elsewhere_the_only_word_left_is_named(play):
+    told = f"below {feedback('abler', 'below')}"
+    shown = play("advise", *[told] * 6)
+    assert "\n1 word left; " in shown and "7>" not in shown
+    assert "\nnot found: the only word left is abler\n" in shown
+
+
+def test_a_word_that_is_found_with_the_sixth_guess_is_not_called_lost(play):
+    told = [f"clang {feedback('abler', 'clang')}"] * 5
+    shown = play("advise", *told, "abler ggggg")
+    assert "found in 6" in shown and "not found" not in shown
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,19 @@ import numpy as np
 import psutil
 import pytest
 import scipy.stats
+from matplotlib import pyplot
+from matplotlib.container import ErrorbarContainer
 
-from configs.schema import load_config
+from configs.schema import load_config, save_config
 from data.command_line import InputError, command
-from data.wordle.games import GameDescription
+from data.wordle.games import GameDescription, read_games
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.intervals import paired_interval, t_quantile
 from eval.loading import load_wordle_model
 from eval.run_log import read_metrics
 from eval.wordle.agents import read_game
-from eval.wordle.report import find_held_out_games, main, summarise
+from eval.wordle.report import find_held_out_games, main, make_cells, summarise
 from eval.wordle.report_plot import plot_report
 from eval.wordle.report_tables import format_report
 from eval.wordle.token_agent import TokenAgent
@@ -177,10 +179,10 @@ def test_other_settings_in_the_same_place_are_refused(games, report):
 
 
 def test_a_failed_cell_is_named_with_its_last_line(games, tmp_path):
-    changes = ["--losses", "c51", "--seeds", "4", "training.gradient_accumulation_steps=3"]
+    changes = ["--losses", "c51", "--seeds", "4", "optimizer.name=adamw", "optimizer.learning_rate=1e30"]
     result = run_command("eval.wordle.report", *arguments(games, tmp_path / "out"), *changes)
-    assert_input_error(result, "1 of 1 cells failed: c51-alpha0.3-seed4: training.batch_size: ", "of 3")
-    assert "c51-alpha0.3-seed4 failed: training.batch_size" in result.stdout
+    assert_input_error(result, "1 of 1 cells failed: c51-alpha0.3-seed4: the loss is nan at step ")
+    assert "c51-alpha0.3-seed4 failed: the loss is nan at step " in result.stdout
     assert not (tmp_path / "out/results.json").exists()
 
 
@@ -197,6 +199,9 @@ def test_a_failed_cell_is_named_with_its_last_line(games, tmp_path):
         (["--config", "nowhere.yaml"], ["no configuration 'nowhere.yaml'"]),
         (["data.train=nowhere.parquet"], ["nowhere.parquet", "no such file"]),
         (["training.stps=3"], ["training.stps", "Did you mean: 'steps'?"]),
+        (["value_loss.sigma=0.5"], ["mse-alpha0.3-seed0: ", "sigma", "options of hl_gauss, not of mse"]),
+        (["model.attention=prefix"], ["mse-alpha0.3-seed0: ", "need causal attention, not prefix"]),
+        (["training.gradient_accumulation_steps=3"], ["training.batch_size: a batch of 16", "of 3"]),
         (["--behavior", "nobody"], ["there is no player 'nobody'"]),
         (["--games", "nowhere.parquet"], ["nowhere.parquet", "no such file"]),
         (["--output", "README.md"], ["README.md is a file, not a folder"]),
@@ -205,15 +210,65 @@ def test_a_failed_cell_is_named_with_its_last_line(games, tmp_path):
     ids=" ".join,
 )
 def test_bad_input_gives_one_line_and_trains_nothing(games, tmp_path, monkeypatch, capsys, changes, parts):
+    assert_refused([*arguments(games, tmp_path / "out"), *changes], parts, monkeypatch, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def assert_refused(line: list[object], parts: list[str], monkeypatch, capsys) -> None:
+    """Assert that the command, run in this process, ends with status 2 and one line that holds all parts."""
     monkeypatch.chdir(REPOSITORY)
-    line = ["wordle_report", *arguments(games, tmp_path / "out"), *changes]
-    monkeypatch.setattr(sys, "argv", [str(argument) for argument in line])
+    monkeypatch.setattr(sys, "argv", ["wordle_report", *map(str, line)])
     with pytest.raises(SystemExit, match="2"):
         command(main)
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert all(part in error for part in parts)
-    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"seed": 1}, ["seed: 1, now 0"]),
+        ({"policy": "uniform"}, ["policy: 'uniform', now 'mixture:0.33'"]),
+        ({"rule": "simplified", "seed": None}, ["rule: simplified, now official; seed: None, now 0"]),
+        ({"answers": ["abaci"]}, ["words: 1 secret and 446 allowed (", "now 446 secret and 446 allowed ("]),
+        (None, ["no model/wordle.json"]),
+    ],
+    ids=str,
+)
+def test_a_model_of_other_games_is_refused_before_anything_is_trained(
+    games, tmp_path, monkeypatch, capsys, changes, parts
+):
+    line, cell = arguments(games, tmp_path), tmp_path / CELLS[2]
+    (cell / "model").mkdir(parents=True)
+    settings = ["value_loss.name=mse", "q_learning.cql_alpha=0.3", "seed=1", f"data.train={games}", *SIZES]
+    save_config(load_config("wordle_tiny.yaml", settings), cell / "config.yaml")
+    if changes is not None:
+        game = read_games(games)[1].to_json() | changes
+        (cell / "model/wordle.json").write_text(json.dumps(game))
+    assert_refused(line, [f"{cell} ", "another --output, or remove", *parts], monkeypatch, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == [cell.name]
+
+
+def test_a_file_in_the_place_of_a_cell_is_refused(games, tmp_path, monkeypatch, capsys):
+    (tmp_path / CELLS[3]).write_text("")
+    parts = [f"{tmp_path / CELLS[3]} is not a folder"]
+    assert_refused(arguments(games, tmp_path), parts, monkeypatch, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == [CELLS[3]]
+
+
+def test_every_weight_has_a_folder_of_its_own(tmp_path):
+    options = argparse.Namespace(
+        config="wordle_tiny.yaml",
+        output=tmp_path,
+        losses=["mse"],
+        alphas=["0.1", "0.10000001", "1e-7", "1", "1.0", "30"],
+        seeds=["0"],
+        settings=[],
+    )
+    cells, _ = make_cells(options)
+    weights = ["0.1", "0.10000001", "1e-07", "1", "30"]
+    assert [cell.run.folder.name for cell in cells] == [f"mse-alpha{weight}-seed0" for weight in weights]
 
 
 @pytest.mark.parametrize(
@@ -285,15 +340,19 @@ def test_means_and_paired_differences_over_seeds():
     assert results["one_turn"]["bayes_ceiling"] == 0.6
 
 
-def test_the_tables_are_aligned_and_complete(tmp_path):
-    results = {
-        **summarise(rows_of(NUMBERS)),
+def results_of(numbers: dict[tuple[str, float, int], float]) -> dict:
+    return {
+        **summarise(rows_of(numbers)),
         "failed": {"hl_gauss-alpha1-seed0": "the loss is nan"},
         "data": {"num_answers": 446, "rule": "official", "success_rate": 0.555, "mean_return": -4.2},
         "command": "python -m eval.wordle.report",
         "hardware": {"device": "abacus", "cores": 2, "torch": "2"},
         "processes": 2,
     }
+
+
+def test_the_tables_are_aligned_and_complete(tmp_path):
+    results = results_of(NUMBERS)
     text = format_report(results)
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
     assert [len(table) for table in tables] == [2 + 5 + 2, 2 + 2]
@@ -312,6 +371,37 @@ def test_the_tables_are_aligned_and_complete(tmp_path):
     assert "hl_gauss-alpha1-seed0 failed: the loss is nan" in text and "9.0 min of training" in text
     plot_report(results, tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("numbers", "num_error_bars", "caption"),
+    [
+        (NUMBERS, 2, "mean and standard error of 1 to 3 seeds"),
+        ({key: value for key, value in NUMBERS.items() if key[2] == 0}, 0, "1 seed"),
+    ],
+    ids=["several", "one"],
+)
+def test_errors_are_shown_of_several_seeds_alone(tmp_path, monkeypatch, numbers, num_error_bars, caption):
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
+    results = results_of(numbers)
+    plot_report(results, tmp_path / "report.png")
+    monkeypatch.undo()
+    assert figures[0].get_suptitle() == caption
+    for axis in figures[0].axes:
+        drawn = [
+            segment
+            for bars in axis.containers
+            if isinstance(bars, ErrorbarContainer)
+            for segment in bars.lines[2][0].get_segments()
+            if len(segment)  # of NaN nothing is left
+        ]
+        assert len(drawn) == num_error_bars
+    pyplot.close(figures[0])
+    text = format_report(results)
+    words = ("means over seeds ± standard errors", "95% interval")
+    assert ["±" in text, *(part in text for part in words)] == [num_error_bars > 0] * 3
+    assert "Difference to mse with the same seed" in text
 
 
 def test_intervals_of_paired_differences_are_those_of_students_t():

@@ -183,13 +183,19 @@ def test_a_large_table_is_kept_on_disk_for_the_next_time(cache):
     assert np.array_equal(feedback_table(words, "official"), tables["simplified"])
 
 
-@pytest.mark.parametrize("content", [b"", b"no array"])
-def test_a_damaged_table_is_computed_anew(cache, content):
+@pytest.mark.parametrize("damage", ["empty", "no array", "a block of zeros", "cut off"])
+def test_a_damaged_table_is_computed_anew(cache, damage):
     words = load_word_lists()
     table = feedback_table(words)
     (path,) = cache.iterdir()
     whole = path.read_bytes()
-    path.write_bytes(content)
+    content = {
+        "empty": b"",
+        "no array": b"no array",
+        "a block of zeros": whole[:8192] + bytes(4096) + whole[12288:],
+        "cut off": whole[:-1],
+    }
+    path.write_bytes(content[damage])
     feedback_table.cache_clear()
     assert np.array_equal(feedback_table(words), table)
     assert path.read_bytes() == whole

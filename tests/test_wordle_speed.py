@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from configs.schema import load_config
 from data.command_line import InputError, command
 from data.wordle.environment import WordleEnv, WordleVectorEnv
 from data.wordle.games import GameDescription
@@ -16,6 +17,7 @@ from eval.wordle.token_agent import TokenAgent
 from models.tokenization_wordle import make_wordle_tokenizer
 from tests.commands import assert_input_error, run_command
 from tests.wordle_models import tiny_token_model
+from training.wordle_task import WordleTask
 
 
 WORDS = WordLists(*[load_word_lists("american_446").answers[::4]] * 2)
@@ -105,7 +107,9 @@ def test_table_and_json_hold_the_same_numbers_of_every_way(run):
     }
     per_round = [rate["per_round"] for rates in results["per_second"].values() for rate in rates.values()]
     assert per_round == [56, 14, 4096, 3, 4096, 3, 4, 2, 4]
-    assert "wordle_tiny.yaml with random weights, 1.3M parameters" in shown
+    model = WordleTask(load_config("wordle_tiny.yaml", [])).model
+    size = f"{model.num_parameters() / 1e6:.1f}M parameters"
+    assert f"wordle_tiny.yaml with random weights, {size}" in shown
 
 
 def test_a_trained_model_plays_its_own_game(run, tmp_path):

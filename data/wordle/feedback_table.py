@@ -6,6 +6,7 @@ are kept in $XDG_CACHE_HOME/stop-regressing/wordle (by default under ~/.cache), 
 
 import contextlib
 import os
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from data.wordle.words import WordLists
 SMALLEST_CACHED = 1_000_000
 # As many patterns as the caches of a processor hold with all that is needed to compute them.
 PATTERNS_AT_A_TIME = 65_536
+CHECKSUM_BYTES = 4  # behind the table
 
 
 @lru_cache(maxsize=4)
@@ -36,8 +38,9 @@ def feedback_table(words: WordLists, rule: str = "official") -> np.ndarray:
     table = _read(path, shape)
     if table is None:
         table = _compute(words, rule)
-        with contextlib.suppress(OSError), written_whole(path) as unfinished:
-            np.save(unfinished, table)
+        with contextlib.suppress(OSError), written_whole(path) as unfinished, unfinished.open("wb") as file:
+            np.save(file, table)
+            file.write(_checksum(table))
     return table
 
 
@@ -60,10 +63,18 @@ def _compute(words: WordLists, rule: str) -> np.ndarray:
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Map a table; None if there is none of that shape."""
+    """Map a table; None if there is none of that shape, or if it is damaged."""
     try:
         # As a plain array: the memmap class slows small gathers down.
         table = np.asarray(np.load(path, mmap_mode="r"))
+        with path.open("rb") as file:
+            file.seek(-CHECKSUM_BYTES, os.SEEK_END)
+            checksum = file.read()
     except (OSError, ValueError, EOFError):
         return None
-    return table if table.shape == shape and table.dtype == np.uint8 else None
+    is_whole = table.shape == shape and table.dtype == np.uint8 and _checksum(table) == checksum
+    return table if is_whole else None
+
+
+def _checksum(table: np.ndarray) -> bytes:
+    return zlib.crc32(table).to_bytes(CHECKSUM_BYTES, "little")

@@ -19,6 +19,7 @@ from data.wordle.rules import (
     PATTERN_DIGITS,
     feedback_codes,
     pattern_text,
+    word_numbers,
     words_of,
 )
 from data.wordle.words import WordLists
@@ -181,16 +182,12 @@ def _read_words(kind: str, column: pa.Array, rows: np.ndarray, allowed: np.ndarr
     letters = _read_characters(kind, column, rows) - _FIRST_LETTER
     for i in _first((letters >= 26).any(axis=1)):
         raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} is not of lower-case letters a to z")
-    allowed_numbers, numbers = np.sort(_word_numbers(allowed)), _word_numbers(letters)
+    allowed_numbers, numbers = np.sort(word_numbers(allowed)), word_numbers(letters)
     places = np.searchsorted(allowed_numbers, numbers).clip(max=len(allowed) - 1)
     for i in _first(allowed_numbers[places] != numbers):
         words = "secret words" if kind == "secret" else "allowed guesses"
         raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} is not among the {len(allowed)} {words}")
     return letters
-
-
-def _word_numbers(letters: np.ndarray) -> np.ndarray:
-    return letters @ 26 ** np.arange(NUM_LETTERS)
 
 
 def _read_feedback(column: pa.Array, rows: np.ndarray) -> np.ndarray:

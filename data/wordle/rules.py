@@ -129,6 +129,11 @@ def words_of(letters: np.ndarray) -> list[str]:
     return codes.view(f"S{NUM_LETTERS}").reshape(-1).astype(str).tolist()
 
 
+def word_numbers(letters: np.ndarray) -> np.ndarray:
+    """Return a number for every word (..., 5), letters from 0 to 25, that no other word has: (...) int64."""
+    return letters @ 26 ** np.arange(NUM_LETTERS)
+
+
 class Hints:
     """What was revealed in many games at once, which hard mode has the next guess use.
 

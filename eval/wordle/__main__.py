@@ -20,17 +20,16 @@ from data.command_line import command
 from data.files import check_output
 from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, PLAYERS
-from data.wordle.words import add_word_options
 from eval.options import (
     add_device_options,
     add_json_option,
-    non_negative_int,
     positive_int,
     positive_number,
+    seed_number,
     write_json,
 )
 from eval.paired_comparison import compare_pairs
-from eval.wordle.agents import Agent, Contestant, game_to_play
+from eval.wordle.agents import Agent, Contestant, add_game_options, game_to_play
 from eval.wordle.play import play_in_terminal
 from eval.wordle.protocols import (
     FIRST_AGENT,
@@ -68,10 +67,13 @@ def parse_arguments() -> argparse.Namespace:
     names_games = arguments.games is not None or arguments.behavior is not None
     if names_games and arguments.protocol not in ("one_turn", "all"):
         parser.error("--games and --behavior are for one_turn")
+    if arguments.num_games is not None and arguments.protocol == "official":
+        parser.error("--num-games is not for official, which plays every secret once")
     if arguments.temperature is not None and arguments.protocol == "official":
         parser.error("--temperature is not for official, which is played greedily")
     has_model = not all(name.startswith(POLICY_PREFIX) for name in arguments.agents)
-    if arguments.play and (arguments.policy or arguments.compare or arguments.json or names_games):
+    measures = arguments.compare or arguments.json or arguments.num_games or arguments.protocol != "all"
+    if arguments.play and (arguments.policy or measures or names_games):
         parser.error("--play takes a model and its settings alone")
     if (arguments.temperature is not None or arguments.no_mask or arguments.play) and not has_model:
         parser.error("--temperature, --no-mask and --play are for models")
@@ -105,7 +107,6 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--num-games",
         type=positive_int,
-        default=NUM_GAMES,
         metavar="N",
         help=f"how many games lmrl plays, and how many one_turn takes its states from ({NUM_GAMES})",
     )
@@ -116,11 +117,9 @@ def make_parser() -> argparse.ArgumentParser:
         f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
     )
     add("--games", metavar="FILE", help="a Parquet file, or a folder, to take the games of one_turn from")
-    add("--seed", type=non_negative_int, default=0, help="decides all that is drawn (0)")
+    add("--seed", type=seed_number, default=0, help="decides all that is drawn (0)")
     add_json_option(parser)
-    add_word_options(parser.add_argument_group("the game; a model's own is played unless these are given"))
-    # What is not given comes from the model.
-    parser.set_defaults(rule=None)
+    add_game_options(parser)
     models = parser.add_argument_group("models")
     models.add_argument(
         "--no-mask",
@@ -159,7 +158,7 @@ def main() -> None:
     if "one_turn" in protocols:
         games, behavior = held_out_games(
             game,
-            arguments.num_games,
+            arguments.num_games or NUM_GAMES,
             arguments.seed,
             arguments.behavior or LMRL_BEHAVIOR,
             arguments.games,
@@ -180,7 +179,7 @@ def main() -> None:
         else:
             secrets = np.arange(num_answers)
             if protocol == "lmrl":
-                secrets = lmrl_secrets(game, arguments.num_games, arguments.seed)
+                secrets = lmrl_secrets(game, arguments.num_games or NUM_GAMES, arguments.seed)
             measured[protocol] = play_and_compare(
                 contestants, agents, game, protocol, secrets, arguments.seed
             )

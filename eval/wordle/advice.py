@@ -1,13 +1,24 @@
-"""What a model thinks of the words that could be guessed next: their values, and the returns it predicts.
+"""What a model would guess next: its words in order of preference, their values, and the returns it predicts.
 
-    advisor = WordAdvisor(model, words)
+    advisor = WordAdvisor(model, trie)
     advisor.top_words(["crane"], ["bbgyb"], count=5)
 
+Words are ranked as the masked agent chooses them, letter by letter. A word of the letters a_0 … a_4 has the
+sum of their advantages,
+
+    Σ_i A(s_i, a_i),   A(s, a) = Q(s, a) − max_b Q(s, b),
+
+where b are the letters that go on to an allowed word; `</a>`, then the only token allowed, adds 0. The greedy
+agent's word has 0, the highest. Equal words come in alphabetical order, as its argmax takes them.
+
 The value of a word is Q(s, </a>) with its five letters at the end of s: the discounted return that the model
-expects when the word is submitted.
+expects when the word is submitted. It ranks nothing: where the data never guessed a word it was not trained,
+and the highest of such values are over-estimates.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -23,61 +34,62 @@ from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.tokenization_wordle import END_OF_ACTION, LETTERS
 
 
-# The shipped list of 3,568 words takes some seconds with a small model on a CPU, and the search a fraction.
-LARGEST_SCORED = 4096
-BEAM_WIDTH = 256
-
-
 class Advice(NamedTuple):
-    """A word, its value, and the probabilities (bins,) of the returns; None of a model that has none."""
+    """A word, its value, and the probabilities (bins,) of the returns; None of a model that has none.
+
+    `advantage` is the sum over the word's letters, at most 0; None of words that were not ranked.
+    """
 
     word: str
     value: float
     probabilities: np.ndarray | None
+    advantage: float | None = None
+
+
+class _Prefix(NamedTuple):
+    """The first letters of words, their node, and their advantages' sum with its sign turned.
+
+    Sorted, the best come first, and of equal ones the first in the alphabet.
+    """
+
+    regret: float
+    letters: bytes
+    node: int
 
 
 class WordAdvisor:
-    """Values words with a model; `words` (n, 5) are letters from 0 to 25.
+    """Ranks and values words with a model; `trie` holds those that may be guessed.
 
-    Up to `largest_scored` words are all valued, at most `batch_size` at a time. Of more, those that a beam
-    search over their letters finds, with the model's values of letters: the best words, if these are right.
-    Methods raise InputError if the model's values are not finite.
+    `batch_size` prefixes or words are read at a time. Methods raise InputError if the model's values are not
+    finite.
     """
 
-    def __init__(
-        self,
-        model: ValueTransformerForTokenValue,
-        words: np.ndarray,
-        batch_size: int = 512,
-        largest_scored: int = LARGEST_SCORED,
-        beam_width: int = BEAM_WIDTH,
-    ):
-        self.model, self.words, self.trie = model.eval(), words, WordTrie(words)
-        self.batch_size, self.largest_scored, self.beam_width = batch_size, largest_scored, beam_width
+    def __init__(self, model: ValueTransformerForTokenValue, trie: WordTrie, batch_size: int = 64):
+        self.model, self.trie, self.batch_size = model.eval(), trie, batch_size
         self.device = next(model.parameters()).device
 
     def top_words(self, guesses: Sequence[str], patterns: Sequence[str], count: int) -> list[Advice]:
-        """Return the words of the highest values after some guesses and their colours, best first."""
-        history = self._read(guesses, patterns)
-        words = self.words if len(self.words) <= self.largest_scored else self._find_words(history)
-        values, outputs = self._submitted(history, words)
-        best = np.argsort(-values, kind="stable")[:count]
-        return self._advice(words[best], values[best], outputs[best])
+        """Return the words of the highest advantages after some guesses and their colours, best first."""
+        history, values = self._read(guesses, patterns)
+        found = self._find_words(history, values, count)
+        letters = np.array([list(word.letters) for word in found], dtype=np.uint8)
+        return self._advice(history, letters, [0.0 - word.regret for word in found])
 
     def score(self, guesses: Sequence[str], patterns: Sequence[str], words: Sequence[str]) -> list[Advice]:
         """Value given words, of the list or not, in their order."""
-        letters = letters_of(words)
-        return self._advice(letters, *self._submitted(self._read(guesses, patterns), letters))
+        history, _ = self._read(guesses, patterns)
+        return self._advice(history, letters_of(words), [None] * len(words))
 
     @torch.inference_mode()
-    def _read(self, guesses: Sequence[str], patterns: Sequence[str]) -> DynamicCache:
-        """Return the cache of one game's history."""
+    def _read(self, guesses: Sequence[str], patterns: Sequence[str]) -> tuple[DynamicCache, np.ndarray]:
+        """Return the cache of one game's history, and the values of what comes next (1, vocab)."""
         codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
         tokens = torch.from_numpy(game_tokens(letters_of(guesses)[None], codes)).to(self.device)
-        return self.model(tokens, use_cache=True, logits_to_keep=1).past_key_values
+        output = self.model(tokens, use_cache=True, logits_to_keep=1)
+        return output.past_key_values, _finite(output.value[:, 0])
 
     @torch.inference_mode()
-    def _next_values(self, history: DynamicCache, letters: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _next_values(self, history: DynamicCache, letters: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Read letters (n, 1 or more) after the history.
 
         Gives the values of what comes next (n, vocab), and the outputs behind that of </a> (n, outputs).
@@ -91,37 +103,63 @@ class WordAdvisor:
             ]
             cache = DynamicCache(repeated)
             output = self.model(part.to(self.device), past_key_values=cache, logits_to_keep=1)
-            values.append(output.value[:, 0])
+            values.append(_finite(output.value[:, 0]))
             outputs.append(output.logits[:, 0, END_OF_ACTION])
-        return torch.cat(values), torch.cat(outputs)
+        return np.concatenate(values), torch.cat(outputs)
 
-    def _submitted(self, history: DynamicCache, words: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Return the values (n,) of submitting words (n, 5), and the outputs (n, outputs) behind them."""
-        values, outputs = self._next_values(history, words)
-        submitted = values[:, END_OF_ACTION].cpu().numpy()
-        check_finite(submitted)
-        return submitted, outputs
+    def _find_words(self, history: DynamicCache, values: np.ndarray, count: int) -> list[_Prefix]:
+        """Find the best `count` words by uniform-cost search; `values` (1, vocab) are those of first letters.
 
-    def _find_words(self, history: DynamicCache) -> np.ndarray:
-        """Return the words (n, 5) that a beam search finds, n at most its width."""
-        first_letters = np.flatnonzero(self.trie.legal[0, : len(LETTERS)])
-        prefixes = first_letters[:, None].astype(np.uint8)
-        nodes = self.trie.children[0, first_letters]
-        for _ in range(1, NUM_LETTERS):
-            values = self._next_values(history, prefixes)[0][:, : len(LETTERS)].cpu().numpy()
-            rows, letters = np.nonzero(self.trie.legal[nodes, : len(LETTERS)])
-            best = np.argsort(-values[rows, letters], kind="stable")[: self.beam_width]
-            rows, letters = rows[best], letters[best]
-            prefixes = np.concatenate([prefixes[rows], letters[:, None].astype(np.uint8)], axis=1)
-            nodes = self.trie.children[nodes[rows], letters]
-        return prefixes
+        Letters never lower the regret, so that a word which is the first of all prefixes is the best.
+        """
+        prefixes = list(self._extended([_Prefix(0.0, b"", 0)], values))
+        heapq.heapify(prefixes)
+        words = []
+        while prefixes and len(words) < count:
+            if len(prefixes[0].letters) == NUM_LETTERS:
+                words.append(heapq.heappop(prefixes))
+                continue
+            # One prefix at a time would do; to read several costs little more, and most are needed soon.
+            batch = []
+            while prefixes and len(prefixes[0].letters) < NUM_LETTERS and len(batch) < self.batch_size:
+                batch.append(heapq.heappop(prefixes))
+            batch.sort(key=lambda prefix: len(prefix.letters))
+            for _, group in groupby(batch, key=lambda prefix: len(prefix.letters)):
+                group = list(group)
+                letters = np.array([list(prefix.letters) for prefix in group], dtype=np.uint8)
+                values, _ = self._next_values(history, letters)
+                for prefix in self._extended(group, values):
+                    heapq.heappush(prefixes, prefix)
+        return words
 
-    def _advice(self, words: np.ndarray, values: np.ndarray, outputs: Tensor) -> list[Advice]:
+    def _extended(self, prefixes: list[_Prefix], values: np.ndarray) -> Iterator[_Prefix]:
+        """Extend prefixes by the letters that go on to a word; `values` (n, vocab) are what comes after."""
+        nodes = [prefix.node for prefix in prefixes]
+        legal = self.trie.legal[nodes, : len(LETTERS)]
+        letter_values = np.where(legal, values[:, : len(LETTERS)], -np.inf)
+        regrets = letter_values.max(axis=1, keepdims=True) - letter_values  # (n, 26)
+        for row, letter in np.argwhere(legal):
+            prefix = prefixes[row]
+            yield _Prefix(
+                prefix.regret + float(regrets[row, letter]),
+                prefix.letters + bytes([letter]),
+                int(self.trie.children[prefix.node, letter]),
+            )
+
+    def _advice(
+        self, history: DynamicCache, letters: np.ndarray, advantages: Sequence[float | None]
+    ) -> list[Advice]:
+        """Value words, `letters` (n, 5), as submitted after the history."""
+        values, outputs = self._next_values(history, letters)
         if outputs.shape[-1] == 1:
-            probabilities = [None] * len(words)
+            probabilities = [None] * len(letters)
         else:
             probabilities = list(torch.softmax(outputs.float(), dim=-1).cpu().numpy())
-        return [
-            Advice(word, float(value), probs)
-            for word, value, probs in zip(words_of(words), values, probabilities, strict=True)
-        ]
+        columns = (words_of(letters), values[:, END_OF_ACTION].tolist(), probabilities, advantages)
+        return [Advice(*row) for row in zip(*columns, strict=True)]
+
+
+def _finite(values: Tensor) -> np.ndarray:
+    values = values.cpu().numpy()
+    check_finite(values)
+    return values

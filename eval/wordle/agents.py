@@ -1,5 +1,6 @@
 """Who is measured at Wordle: a trained model or a scripted player, behind one small interface."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from transformers.utils import cached_file
 from data.command_line import InputError, first_line
 from data.wordle.games import GameBatch, GameDescription
 from data.wordle.players import GAMES_PER_BATCH, Player, make_player, play_games
-from data.wordle.rules import NUM_LETTERS, RULES
+from data.wordle.rules import RULES, word_numbers
 from data.wordle.word_trie import WordTrie
-from data.wordle.words import WordLists, load_word_lists, read_words
+from data.wordle.words import WordLists, add_word_options, load_word_lists, read_words
 from eval.loading import check_finite, load_wordle_model
 from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
-from models.tokenization_wordle import START
+from models.tokenization_wordle import GAME_LENGTH, TOKENS
 
 
 class Agent(Protocol):
@@ -96,10 +97,9 @@ def batch_after(words: WordLists, rule: str, guesses: np.ndarray, patterns: np.n
 
 def places_of(letters: np.ndarray, words: WordLists) -> np.ndarray:
     """Return the places of words (..., 5), which must be there, among the allowed guesses: (...) int64."""
-    powers = 26 ** np.arange(NUM_LETTERS)
-    numbers = words.guess_letters @ powers
+    numbers = word_numbers(words.guess_letters)
     order = np.argsort(numbers)
-    return order[np.searchsorted(numbers, letters @ powers, sorter=order)]
+    return order[np.searchsorted(numbers, word_numbers(letters), sorter=order)]
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ class Contestant:
     def from_model(cls, name: str, device: str, dtype: str) -> Self:
         """Raises InputError if there is no such model, or if it is not one that plays Wordle."""
         model = load_wordle_model(name, device, dtype)
+        # Every token and every place.
+        tokens = torch.arange(GAME_LENGTH, device=model.device) % len(TOKENS)
         with torch.no_grad():
-            values = model(torch.tensor([[START]], device=model.device)).value
-        check_finite(values.cpu().numpy())
+            check_finite(model(tokens[None]).value.cpu().numpy())
         return cls(name, model, read_game(name))
 
     @property
@@ -150,6 +151,14 @@ def read_game(name: str) -> GameDescription | None:
         raise InputError(
             f"{name}: its wordle.json does not say which game it plays ({first_line(error)}): save it again"
         ) from None
+
+
+def add_game_options(parser: argparse.ArgumentParser) -> None:
+    """Add --words, --guesses and --rule, for `game_to_play`."""
+    title = "the game; a model's own is played unless these are given"
+    about = "--words alone leaves a model its allowed guesses, if the words are among them"
+    add_word_options(parser.add_argument_group(title, about))
+    parser.set_defaults(rule=None)
 
 
 def game_to_play(
@@ -182,6 +191,8 @@ def _with_options(
         return GameDescription(load_word_lists(words, guesses), rule or RULES[0])
     if words:
         lists = load_word_lists(words, guesses)
+        if not guesses and set(lists.answers) <= set(game.words.guesses):
+            lists = WordLists(lists.answers, game.words.guesses)
     elif guesses:
         lists = WordLists(game.words.answers, tuple(read_words(guesses)))
     else:

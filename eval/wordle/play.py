@@ -63,7 +63,7 @@ class WordleTerminal:
 
     def __init__(self, agent: TokenAgent, game: GameDescription, seed: int = 0):
         self.agent, self.words, self.rule = agent, game.words, game.rule
-        self.advisor = WordAdvisor(agent.model, game.words.guess_letters, agent.batch_size)
+        self.advisor = WordAdvisor(agent.model, agent.trie)
         self.answers = game.words.guess_letters[game.words.answer_indices]  # (num_answers, 5)
         value_loss = agent.model.value_loss
         # A model of mse predicts no distribution.
@@ -73,6 +73,8 @@ class WordleTerminal:
     def run(self) -> None:
         print(f"Wordle with {len(self.answers):,} secret words, {self.rule} rule.")
         print("Values are the returns that the model expects: -1 for every wrong guess, 0 for the right one.")
+        print("Advice is ranked by advantage, how far a word's letters are valued below the best allowed:")
+        print("the greedy choice has 0. The value of a word that was rarely guessed may be far too high.")
         print(f"Say\n{CHOICES}")
         while True:
             try:
@@ -113,7 +115,7 @@ class WordleTerminal:
             line = f"{turn + 1}  {draw_guess(word, patterns[-1])}{self._draw_value(advice)}"
             left = "" if code == ALL_GREEN else f"  {_words_left(self._is_possible(guesses, patterns))}"
             print(f"{line}{left}")
-        print(f"found in {len(guesses)}" if played.is_won[0] else f"not found: the word was {secret}")
+        print(f"found in {played.num_turns[0]}" if played.is_won[0] else f"not found: the word was {secret}")
 
     def play(self, secret: str) -> None:
         """Let the person find a secret, with advice before every guess."""
@@ -130,9 +132,13 @@ class WordleTerminal:
     def advise(self) -> None:
         """Advise a person whose game is elsewhere, and who tells the colours of every guess."""
         print(f"Colours by the {self.rule} rule. Say {GUESS_AND_COLOURS}; or {OTHER_ANSWERS}.")
-        possible = self._is_possible(*self._ask_for_guesses(self._read_feedback))
-        words = words_of(self.answers[possible])
-        if len(words) > 1:
+        guesses, patterns = self._ask_for_guesses(self._read_feedback)
+        if pattern_code(patterns[-1]) == ALL_GREEN:
+            return
+        words = words_of(self.answers[self._is_possible(guesses, patterns)])
+        if len(words) == 1:
+            print(f"not found: the only word left is {words[0]}")
+        else:
             print(f"not found; it may be {', '.join(words[:MANY])}{', …' if words[MANY:] else ''}")
 
     def _ask_for_guesses(
@@ -212,11 +218,21 @@ class WordleTerminal:
     def _print_advice(self, guesses: list[str], patterns: list[str], count: int) -> None:
         possible = self._is_possible(guesses, patterns)
         words_left = set(words_of(self.answers[possible]))
-        print(f"\n{_words_left(possible)}; the model's choice, * for words that are among them")
-        print(f"         {self._value_heading()}")
+        choice = self._models_choice(guesses, patterns)
+        choice_mark = "" if choice is None else "> the model's choice, "
+        print(f"\n{_words_left(possible)}; {choice_mark}* for words that are among them")
+        print(f"{'':9}  advantage{self._value_heading()}")
         for advice in self.advisor.top_words(guesses, patterns, count):
-            mark = "*" if advice.word in words_left else " "
-            print(f"  {mark} {advice.word}{self._draw_value(advice)}")
+            marks = f"{'>' if advice.word == choice else ' '} {'*' if advice.word in words_left else ' '}"
+            print(f"{marks} {advice.word}{advice.advantage:z11.2f}{self._draw_value(advice)}")
+
+    def _models_choice(self, guesses: list[str], patterns: list[str]) -> str | None:
+        """Return the word that the agent plays next; None if it draws words, or writes no allowed one."""
+        if self.agent.temperature:
+            return None
+        codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
+        letters, allowed = self.agent.guess(letters_of(guesses)[None], codes)
+        return words_of(letters)[0] if allowed[0] else None
 
     def _value_heading(self) -> str:
         return "   value" + ("" if self.support is None else f"  {draw_axis(self.support)}")

@@ -2,7 +2,8 @@
 
 - one_turn (Farebrother et al., "Stop Regressing", arXiv 2403.03950, section 4.3): how often the next guess is
   the secret, in every state of held-out games that has an earlier guess and is not the end. No agent can
-  expect more than the Bayes ceiling, the mean of 1 / the number of answers that fit all feedback.
+  expect more than the Bayes ceiling, the mean of 1 / the number of answers that fit all feedback, when
+  secrets are drawn evenly, as the players here are given them.
 - lmrl (LMRL-Gym, arXiv 2311.18232): mean return of games with secrets drawn from a seed. The benchmark itself
   is the one on its own 431 words under the simplified rule.
 - official: every secret once.

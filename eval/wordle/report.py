@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from configs.schema import Config, load_config
+from data.batch_order import shard
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
 from data.wordle.game_rows import Games
@@ -36,10 +37,11 @@ from eval.intervals import mean_and_standard_error, paired_interval
 from eval.loading import choose_device
 from eval.options import non_negative_int, positive_int, write_json
 from eval.train_runs import TrainingRun, train_runs
-from eval.wordle.agents import Contestant
+from eval.wordle.agents import Contestant, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
 from eval.wordle.report_plot import plot_report
-from eval.wordle.report_tables import BASELINE, MEASURES, format_report
+from eval.wordle.report_tables import BASELINE, MEASURES, format_alpha, format_report
+from train import make_task
 
 
 LOSSES = ("mse", "mse_softmax", "two_hot", "hl_gauss", "c51")
@@ -108,6 +110,7 @@ def main() -> None:
     data = config.data
     words = load_word_lists(data.words, data.guesses) if data.words else None
     data_games, game = read_games(data.train, rule=data.rule, words=words)
+    check_games(cells, game, data.train)
     games, behavior = find_held_out_games(game, arguments)
 
     num_finished = sum(cell.run.is_finished for cell in cells)
@@ -164,6 +167,10 @@ def make_cells(arguments: argparse.Namespace) -> tuple[list[Cell], Config]:
     for option, listed in values.items():
         if not listed:
             raise InputError(f"{option} lists nothing: leave it out, or give a value")
+    # Before the cells' own settings, which another task has not.
+    task = load_config(arguments.config, [*arguments.settings, f"output_dir={arguments.output}"]).task
+    if task != "wordle":
+        raise InputError(f"{arguments.config} trains {task}, not wordle: give another")
     losses, alphas, seeds = (list(dict.fromkeys(listed)) for listed in values.values())
     # Those with a seed side by side, so that a report of part of them has pairs.
     cells, configs = [], []
@@ -176,10 +183,9 @@ def make_cells(arguments: argparse.Namespace) -> tuple[list[Cell], Config]:
                     f"q_learning.cql_alpha={alpha!r}",
                     f"seed={seed}",
                 )
-                folder = arguments.output / f"{loss}-alpha{alpha:g}-seed{seed}"
+                folder = arguments.output / f"{loss}-alpha{format_alpha(alpha)}-seed{seed}"
                 config = load_config(arguments.config, [*settings, f"output_dir={folder}"])
-                if config.task != "wordle":
-                    raise InputError(f"{arguments.config} trains {config.task}, not wordle: give another")
+                check_settings(config, folder.name)
                 run = TrainingRun(folder, arguments.config, settings, config.training.steps)
                 run.check(config)
                 cells.append(Cell(loss, alpha, seed, run))
@@ -193,6 +199,56 @@ def _numbers(option: str, texts: Iterable, kind: type) -> list:
         return [kind(text) for text in texts]
     except ValueError as error:
         raise InputError(f"{option}: {error}") from None
+
+
+def check_settings(config: Config, cell: str) -> None:
+    """Raise InputError if a cell would fail as soon as it is trained, in one process, by its settings."""
+    training = config.training
+    try:
+        with torch.device("meta"):
+            make_task(config)
+    except InputError as error:
+        raise InputError(f"{cell}: {error}") from None
+    try:
+        shard(
+            np.arange(training.batch_size),
+            np.ones(training.batch_size),
+            num_processes=1,
+            process_index=0,
+            num_micro_batches=training.gradient_accumulation_steps,
+        )
+    except ValueError as error:
+        raise InputError(f"training.batch_size: {error}") from None
+
+
+def check_games(cells: Iterable[Cell], game: GameDescription, source: str) -> None:
+    """Raise InputError if a finished model was not trained on the games of `source`, by their description."""
+    now = _identity(game)
+    for cell in cells:
+        if not cell.run.is_finished:
+            continue
+        folder = cell.run.folder
+        trained_on = read_game(str(folder / "model"))
+        remedy = f"choose another --output, or remove {folder}"
+        if trained_on is None:
+            raise InputError(f"{folder} does not say what it was trained on (no model/wordle.json): {remedy}")
+        before = _identity(trained_on)
+        changed = [f"{key}: {before[key]}, now {now[key]}" for key in now if before[key] != now[key]]
+        if changed:
+            raise InputError(
+                f"{folder} was trained on other games than {source} holds: {'; '.join(changed)}: {remedy}"
+            )
+
+
+def _identity(game: GameDescription) -> dict[str, str]:
+    """Return what tells games from others."""
+    words = game.words
+    return {
+        "words": f"{len(words.answers)} secret and {len(words.guesses)} allowed ({words.digest})",
+        "rule": game.rule,
+        "policy": repr(game.policy),
+        "seed": str(game.seed),
+    }
 
 
 def find_held_out_games(game: GameDescription, arguments: argparse.Namespace) -> tuple[Games, str]:

@@ -9,6 +9,11 @@ MEASURES = {"success_rate": ".1%", "mean_return": ".3f", "one_turn_success_rate"
 HEADER = ["loss", "α", "success", "return", "one turn", "seeds"]
 
 
+def format_alpha(alpha: float) -> str:
+    """Write a weight of CQL's term with all its digits, and whole ones as 1."""
+    return f"{alpha!r}".removesuffix(".0")
+
+
 def format_report(results: dict) -> str:
     """Lay out the results."""
     data, turn, hardware = results["data"], results["one_turn"], results["hardware"]
@@ -27,10 +32,11 @@ def format_report(results: dict) -> str:
         ]
     )
     rows.append(["Bayes ceiling", "", "", "", f"{turn['bayes_ceiling']:.1%}", ""])
+    are_means = any(group["num_seeds"] > 1 for group in results["groups"])
     parts = [
         f"Greedy games with each of {data['num_answers']:,} secret words, {data['rule']} rule, and the next "
-        f"guess (one turn) in {turn['num_states']:,} states of held-out games by {turn['behavior']}; means "
-        "over seeds ± standard errors.",
+        f"guess (one turn) in {turn['num_states']:,} states of held-out games by {turn['behavior']}"
+        + ("; means over seeds ± standard errors." if are_means else "."),
         _table(HEADER, rows),
     ]
     if results["differences_to_mse"]:
@@ -38,9 +44,9 @@ def format_report(results: dict) -> str:
             _row(row, {key: _interval(row[key], "+z" + spec) for key, spec in MEASURES.items()})
             for row in results["differences_to_mse"]
         ]
-        parts.append(
-            f"Difference to {BASELINE} with the same seed, and its 95% interval (Student's t over seeds)."
-        )
+        has_intervals = any(row["num_seeds"] > 1 for row in results["differences_to_mse"])
+        interval = ", and its 95% interval (Student's t over seeds)" if has_intervals else ""
+        parts.append(f"Difference to {BASELINE} with the same seed{interval}.")
         parts.append(_table(HEADER, rows))
     if results["failed"]:
         parts.append("\n".join(f"{name} failed: {line}" for name, line in results["failed"].items()))
@@ -53,7 +59,7 @@ def format_report(results: dict) -> str:
 
 
 def _row(group: dict, written: dict[str, str]) -> list[str]:
-    return [group["loss"], f"{group['alpha']:g}", *written.values(), str(group["num_seeds"])]
+    return [group["loss"], format_alpha(group["alpha"]), *written.values(), str(group["num_seeds"])]
 
 
 def _plus_minus(measure: dict, spec: str) -> str:

@@ -22,11 +22,10 @@ from data.wordle.players import GAMES_PER_BATCH, make_player, play_games
 from data.wordle.rules import ALL_GREEN, NUM_LETTERS, NUM_TURNS, feedback_codes
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
-from data.wordle.words import add_word_options
 from eval.loading import choose_device
-from eval.options import add_json_option, non_negative_int, positive_int, write_json
+from eval.options import add_json_option, positive_int, seed_number, write_json
 from eval.timing import Row, Timing, format_rows, take_turns
-from eval.wordle.agents import Contestant, game_to_play
+from eval.wordle.agents import Contestant, add_game_options, game_to_play
 from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from training.wordle_task import WordleTask
@@ -215,9 +214,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="DIR",
         help=f"a trained model; the one of {CONFIG} with random weights unless given",
     )
-    add_word_options(parser.add_argument_group("the game; a model's own is played unless these are given"))
-    # What is not given comes from the model.
-    parser.set_defaults(rule=None)
+    add_game_options(parser)
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... for the model (the GPU if there is one)")
     add("--threads", type=positive_int, metavar="N", help="threads of torch (as many as it takes by itself)")
     add("--repeats", type=positive_int, default=5, metavar="N", help="rounds, in which all take turns (5)")
@@ -227,7 +224,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"games that the model plays at once, each with another secret ({DEFAULT_GAMES}, or all)",
     )
-    add("--seed", type=non_negative_int, default=0, help="draws weights, secrets and guesses (0)")
+    add("--seed", type=seed_number, default=0, help="draws weights, secrets and guesses (0)")
     add_json_option(parser)
     return parser.parse_args()
 

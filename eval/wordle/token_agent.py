@@ -170,7 +170,9 @@ class TokenAgent:
             values = values.masked_fill(~self._legal[nodes], -torch.inf)
         if not self.temperature:
             return values.argmax(dim=-1)
-        probs = torch.softmax(values / self.temperature, dim=-1)
+        # Relative to the best, so that no temperature overflows.
+        scaled = (values - values.amax(-1, keepdim=True)) / self.temperature
+        probs = torch.softmax(scaled.masked_fill(values == -torch.inf, -torch.inf), dim=-1)
         return torch.multinomial(probs, 1, generator=self._generator).squeeze(-1)
 
 
