@@ -24,7 +24,6 @@ PAD = TOKEN_IDS["<|pad|>"]
 END_OF_ACTION = TOKEN_IDS["</a>"]
 END_OF_STATE = TOKEN_IDS["</s>"]
 START = TOKEN_IDS["<a>"]
-END_OF_GAME = TOKEN_IDS["</eod>"]
 COLOUR_TOKENS = np.array([TOKEN_IDS["<b>"], TOKEN_IDS["<y>"], TOKEN_IDS["<g>"]], dtype=np.uint8)
 
 NUM_LETTERS = 5

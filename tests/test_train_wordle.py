@@ -72,9 +72,11 @@ def finished_run(settings, tmp_path_factory) -> Path:
 
 def test_a_run_leaves_a_model_that_loads_and_knows_its_game(finished_run, games):
     model = AutoModel.from_pretrained(finished_run / "model", trust_remote_code=True)
-    tokenizer = AutoTokenizer.from_pretrained(finished_run / "model")
-    inputs = tokenizer("<a>", return_tensors="pt")
-    assert model(input_ids=inputs.input_ids).value.shape == (1, 1, len(TOKENS))
+    tokenizer = AutoTokenizer.from_pretrained(finished_run / "model", trust_remote_code=True)
+    inputs = tokenizer(["<a>slate</a><b><b><g><y><b></s><a>", "<a>"], return_tensors="pt", padding=True)
+    value = model(**inputs).value
+    assert value.shape == (2, 14, len(TOKENS))
+    torch.testing.assert_close(value[1, :1], model(tokenizer("<a>", return_tensors="pt").input_ids).value[0])
     game = GameDescription.from_json(json.loads((finished_run / "model/wordle.json").read_text()))
     assert (game.rule, len(game.words.answers), game.policy) == ("simplified", 446, "mixture:0.33")
     rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
