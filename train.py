@@ -89,6 +89,8 @@ def train(config: Config) -> None:
         load_checkpoint(accelerator, checkpoint)
         first_step = step_of(checkpoint)
     if is_main:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        save_config(config, output_dir / "config.yaml")
         log = RunLog(
             output_dir,
             first_step,
@@ -97,7 +99,6 @@ def train(config: Config) -> None:
             evaluation_columns=task.evaluation_columns,
             tensorboard=config.tensorboard,
         )
-        save_config(config, output_dir / "config.yaml")
         print(f"model   {num_parameters / 1e6:.1f}M parameters, {config.model.attention} attention")
         print(f"data    {task.describe_data()}")
         for warning in task.warnings():
@@ -154,7 +155,7 @@ def train(config: Config) -> None:
             loss, *metrics = accelerator.reduce(totals, reduction="sum").tolist()
             if not math.isfinite(loss):
                 raise SystemExit(
-                    f"the loss is {loss} at step {step}: lower optimizer.learning_rate and start anew"
+                    f"the loss is {loss} at step {step}: lower optimizer.learning_rate, in another output_dir"
                 )
             if is_main:
                 rate = config.optimizer.learning_rate * learning_rate

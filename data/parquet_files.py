@@ -10,11 +10,14 @@ from data.command_line import InputError, first_line
 
 
 def list_files(source: str | Path) -> list[Path]:
-    """List the files of a source, a file or a folder of *.parquet. Raises InputError if there are none."""
+    """List the files of a source, a file or a folder of *.parquet. Raises InputError if there are none.
+
+    In a folder, hidden files are left out: they are what is being written there.
+    """
     source = Path(source)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
+    files = sorted(source.glob("[!.]*.parquet")) if source.is_dir() else [source]
     if not files:
         raise InputError(f"{source}: the folder has no *.parquet files")
     return files

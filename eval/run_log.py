@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from data.command_line import InputError
 from data.files import written_whole
 
 
@@ -95,11 +96,18 @@ class RunLog:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Read the rows of a metrics.jsonl, if there is one; a last line that was cut off is left out."""
+    """Read the rows of a metrics.jsonl, if there is one; a last line that was cut off is left out.
+
+    Raises InputError if another line is damaged.
+    """
     rows = []
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
-        if line.endswith("\n"):
-            rows.append(json.loads(line))
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if line.endswith(b"\n"):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                raise InputError(f"{path} line {number} is damaged: delete that line") from None
     return rows
 
 

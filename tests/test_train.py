@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from configs.schema import OptimizerConfig, TrainingConfig, load_config
+from configs.schema import OptimizerConfig, TrainingConfig, load_config, save_config
+from data.command_line import InputError
 from data.files import remove
 from eval.loading import load_model
 from eval.run_log import RunLog, read_metrics
@@ -21,6 +22,7 @@ from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
 from train import make_task
+from training.checkpoints import find_checkpoint
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
 
 
@@ -288,6 +290,33 @@ def test_resuming_with_other_settings_is_refused_with_the_differences(settings, 
         "train", *settings, f"output_dir={finished_run}", "resume=true", "training.batch_size=16", "seed=1"
     )
     assert_input_error(result, "seed: 0, now 1", "training.batch_size: 8, now 16")
+
+
+def test_what_a_folder_holds_is_not_lost(tmp_path):
+    def config(name: str, *changes: str):
+        overrides = [f"output_dir={tmp_path / name}", "resume=true", *changes]
+        return load_config("chess_tiny.yaml", overrides)
+
+    (tmp_path / "trained/model").mkdir(parents=True)
+    for changes in ([], ["resume=false"]):
+        with pytest.raises(InputError, match="already holds a model, and no checkpoint"):
+            find_checkpoint(config("trained", *changes), tmp_path / "trained")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/metrics.jsonl").write_text("")
+    save_config(config("begun"), tmp_path / "begun/config.yaml")
+    assert find_checkpoint(config("begun"), tmp_path / "begun") is None
+    with pytest.raises(InputError, match="started with other settings: seed: 0, now 1"):
+        find_checkpoint(config("begun", "seed=1"), tmp_path / "begun")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        find_checkpoint(config("file/x"), tmp_path / "file/x")
+    assert find_checkpoint(config("new"), tmp_path / "new") is None and not (tmp_path / "new").exists()
+
+
+def test_a_damaged_line_of_the_log_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st\xff\n{"step": 2}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl line 2 is damaged"):
+        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):

@@ -57,6 +57,11 @@ def test_the_environment_passes_gymnasiums_own_check(settings):
     assert isinstance(env.unwrapped, WordleEnv)
 
 
+def test_words_may_be_given_by_the_name_of_their_list():
+    env = gymnasium.make("data.wordle.environment:Wordle-v0", words="american_446")
+    assert len(env.unwrapped.words.answers) == WordleVectorEnv(2, "american_446").single_action_space.n == 446
+
+
 def test_gymnasium_makes_vector_environments_by_name():
     envs = gymnasium.make_vec(
         "data.wordle.environment:Wordle-v0",

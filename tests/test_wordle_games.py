@@ -145,8 +145,17 @@ def test_a_file_that_does_not_say_its_game_needs_to_be_told(words, tmp_path):
     games, description = read_games(tmp_path / "games.parquet", rule="official", words=words)
     assert games.won.tolist() == [True]
     assert description.words == words
-    with pytest.raises(InputError, match=r"games\.parquet: does not say which game it holds"):
+    with pytest.raises(InputError, match=r"games\.parquet: does not say which game .*: give the word lists"):
         read_games(tmp_path / "games.parquet", rule="official")
+    with pytest.raises(InputError, match="give the rule and the word lists"):
+        read_games(tmp_path / "games.parquet")
+
+
+def test_files_that_are_being_written_are_left_out(words, tmp_path):
+    write_rows(tmp_path / "games.parquet", [good_row()])
+    (tmp_path / ".more.unfinished-7.parquet").write_bytes(b"PAR1")
+    games, _ = read_games(tmp_path, rule="official", words=words)
+    assert len(games) == 1
 
 
 def test_a_file_of_another_game_than_asked_for_is_an_error(file):

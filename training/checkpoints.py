@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from configs.schema import Config, differences
 from data.command_line import InputError, first_line
-from data.files import remove
+from data.files import check_output, remove
 
 
 def find_checkpoint(config: Config, output_dir: Path) -> Path | None:
@@ -23,18 +23,24 @@ def find_checkpoint(config: Config, output_dir: Path) -> Path | None:
     """
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"output_dir {output_dir} is a file: name a folder")
+    check_output(output_dir / "metrics.jsonl", overwrite=True)
     checkpoints = list_checkpoints(output_dir)
-    if not config.resume:
-        if (output_dir / "metrics.jsonl").exists() or checkpoints:
-            remedy = "resume=true continues it, output_dir=FOLDER starts another"
-            raise InputError(f"{output_dir} already holds a run: {remedy}")
-        return None
-    if not checkpoints:
+    if (output_dir / "model").exists() and not checkpoints:
+        raise InputError(
+            f"{output_dir} already holds a model, and no checkpoint to continue from: output_dir=FOLDER "
+            "starts another run"
+        )
+    is_run = (output_dir / "metrics.jsonl").exists() or bool(checkpoints)
+    if is_run and not config.resume:
+        remedy = "resume=true continues it, output_dir=FOLDER starts another"
+        raise InputError(f"{output_dir} already holds a run: {remedy}")
+    if not is_run:
         return None
     changed = differences(config, output_dir / "config.yaml")
     if changed:
         raise InputError(f"{output_dir} was started with other settings: {'; '.join(changed)}")
-    return checkpoints[-1]
+    # A run that was ended before its first checkpoint begins again.
+    return checkpoints[-1] if checkpoints else None
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:

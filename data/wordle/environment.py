@@ -102,6 +102,7 @@ def _check_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict
 class WordleEnv(gymnasium.Env):
     """One game of Wordle at a time.
 
+    An action is the place of a word among `words.guesses`; `words` are lists, or the name or path of one.
     `secrets` are taken in their order, over and over, from the first after a reset with a seed; without them
     a secret word is drawn. `reset(options={"secret": word})` sets that of one game. Raises InputError, which
     is a ValueError, for secrets, actions and options that do not exist.
@@ -111,7 +112,7 @@ class WordleEnv(gymnasium.Env):
 
     def __init__(
         self,
-        words: WordLists | None = None,
+        words: WordLists | str | None = None,
         rule: str = "official",
         secrets: Sequence[str] | None = None,
         hard_mode: bool = False,
@@ -119,7 +120,7 @@ class WordleEnv(gymnasium.Env):
         render_mode: str | None = None,
     ) -> None:
         _check_invalid_guess(invalid_guess)
-        self.words = load_word_lists() if words is None else words
+        self.words = words if isinstance(words, WordLists) else load_word_lists(words)
         self.rule, self.hard_mode, self.invalid_guess = rule, hard_mode, invalid_guess
         self.render_mode = render_mode
         self.observation_space = observation_space()
@@ -210,7 +211,7 @@ class WordleVectorEnv(VectorEnv):
     def __init__(
         self,
         num_envs: int,
-        words: WordLists | None = None,
+        words: WordLists | str | None = None,
         rule: str = "official",
         secrets: Sequence[str] | None = None,
         hard_mode: bool = False,
@@ -221,7 +222,7 @@ class WordleVectorEnv(VectorEnv):
         if num_envs < 1:
             raise InputError(f"num_envs must be at least 1, not {num_envs}")
         self.num_envs = num_envs
-        self.words = load_word_lists() if words is None else words
+        self.words = words if isinstance(words, WordLists) else load_word_lists(words)
         self.rule, self.hard_mode, self.invalid_guess = rule, hard_mode, invalid_guess
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode}

@@ -227,7 +227,12 @@ def _open(path: Path, rule: str | None, words: WordLists | None) -> tuple[pq.Par
     metadata = (file.schema_arrow.metadata or {}).get(_METADATA_KEY)
     if metadata is None:
         if rule is None or words is None:
-            raise InputError(f"{path}: does not say which game it holds: give the rule and the word lists")
+            missing = " and ".join(
+                name for name, given in (("the rule", rule), ("the word lists", words)) if given is None
+            )
+            raise InputError(
+                f"{path}: does not say which game it holds: give {missing} (data.rule, data.words)"
+            )
         check_rule(rule)
         return file, GameDescription(words, rule)
     try:

@@ -88,6 +88,8 @@ def parse_arguments() -> argparse.Namespace:
     add("settings", nargs="*", metavar="key=value", help="settings of all runs, such as training.steps=1000")
     arguments = parser.parse_intermixed_args()
     arguments.settings += arguments.settings_taken
+    if arguments.games is not None and arguments.behavior is not None:
+        parser.error("--games and --behavior exclude each other")
     return arguments
 
 
