@@ -22,8 +22,8 @@ from eval.options import (
     add_batch_size_option,
     add_json_option,
     add_model_options,
-    non_negative_int,
     positive_int,
+    seed_number,
     write_json,
 )
 from models.modeling_value_transformer import ValueTransformerForActionValue
@@ -181,7 +181,7 @@ def parse_arguments() -> argparse.Namespace:
         "--limit", type=positive_int, metavar="N", help="measure N boards drawn at random (default: all)"
     )
     parser.add_argument(
-        "--seed", type=non_negative_int, default=0, help="decides which boards --limit draws (default: 0)"
+        "--seed", type=seed_number, default=0, help="decides which boards --limit draws (default: 0)"
     )
     parser.add_argument("--plot", metavar="FILE.png", help="also draw a reliability diagram")
     add_json_option(parser)

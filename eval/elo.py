@@ -21,9 +21,9 @@ from eval.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
-    non_negative_int,
     positive_int,
     positive_number,
+    seed_number,
     write_json,
 )
 from eval.players import ModelPlayer, SearchLimit
@@ -135,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output", default="elo", metavar="DIR", help="folder for games.pgn and elo.png (elo)"
     )
     parser.add_argument(
-        "--seed", type=non_negative_int, default=0, help="draws the openings, and moves at a temperature (0)"
+        "--seed", type=seed_number, default=0, help="draws the openings, and moves at a temperature (0)"
     )
     add_limit_options(parser, "opponents other than Stockfish")
     add_json_option(parser)

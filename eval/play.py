@@ -24,8 +24,8 @@ from eval.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
-    non_negative_int,
     positive_int,
+    seed_number,
     write_json,
 )
 from eval.players import KINDS, ModelPlayer, SearchLimit, parse_player
@@ -144,7 +144,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pgn", metavar="FILE", help="write the games, with evaluations, to this file")
     parser.add_argument("--overwrite", action="store_true", help="replace the PGN file if it exists")
     parser.add_argument(
-        "--seed", type=non_negative_int, default=0, help="draws the openings, and moves at a temperature (0)"
+        "--seed", type=seed_number, default=0, help="draws the openings, and moves at a temperature (0)"
     )
     add_limit_options(parser, "the opponent")
     add_json_option(parser)

@@ -65,4 +65,4 @@ def test_more_boards_than_there_are_is_refused():
 def test_a_negative_seed_is_refused(module):
     result = run_command(module, "--seed", -1)
     assert result.returncode == 2
-    assert "argument --seed: '-1' is not a whole number of at least zero" in result.stderr
+    assert "argument --seed: '-1' is not a whole number from 0 to 2**32 - 1" in result.stderr

@@ -35,7 +35,7 @@ from data.wordle.generate import read_policy
 from data.wordle.words import load_word_lists
 from eval.intervals import mean_and_standard_error, paired_interval
 from eval.loading import choose_device
-from eval.options import non_negative_int, positive_int, write_json
+from eval.options import positive_int, seed_number, write_json
 from eval.train_runs import TrainingRun, train_runs
 from eval.wordle.agents import Contestant, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
@@ -83,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     held_out.add_argument("--behavior", metavar="PLAYER", help="who plays them (who played the data)")
     held_out.add_argument("--games", metavar="FILE", help="a file of games to take them from")
-    held_out.add_argument("--games-seed", type=non_negative_int, default=0, help="draws them (0)")
+    held_out.add_argument("--games-seed", type=seed_number, default=0, help="draws them (0)")
     add("--device", default="auto", help="where models are measured: cpu, cuda, ...; auto takes the GPU")
     add("settings", nargs="*", metavar="key=value", help="settings of all runs, such as training.steps=1000")
     arguments = parser.parse_intermixed_args()
