@@ -12,8 +12,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from configs.schema import Config
-from data.wordle.games import read_games
+from configs.schema import Config, DataConfig
+from data.wordle.game_rows import Games
+from data.wordle.games import GameDescription, read_games
 from data.wordle.token_games import TokenGames
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
@@ -23,6 +24,12 @@ from models.token_q_learning import TokenQLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
 from training.optimization import TargetNetwork
 from training.transformer_config import transformer_config
+
+
+def read_training_games(data: DataConfig) -> tuple[Games, GameDescription]:
+    """Return the games to learn from, and which game it is. Raises InputError for games that are bad."""
+    words = load_word_lists(data.words, data.guesses) if data.words else None
+    return read_games(data.train, rule=data.rule, words=words)
 
 
 class WordleTask:
@@ -65,9 +72,7 @@ class WordleTask:
 
     def load_data(self) -> None:
         """Read and check the games."""
-        data = self.config.data
-        words = load_word_lists(data.words, data.guesses) if data.words else None
-        games, self.game = read_games(data.train, rule=data.rule, words=words)
+        games, self.game = read_training_games(self.config.data)
         self.trie = WordTrie(self.game.words.guess_letters)
         legal_maximum = self.config.q_learning.legal_maximum
         self.examples = TokenGames(

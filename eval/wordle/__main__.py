@@ -77,6 +77,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--play takes a model and its settings alone")
     if (arguments.temperature is not None or arguments.no_mask or arguments.play) and not has_model:
         parser.error("--temperature, --no-mask and --play are for models")
+    arguments.num_games = arguments.num_games or NUM_GAMES
     return arguments
 
 
@@ -158,7 +159,7 @@ def main() -> None:
     if "one_turn" in protocols:
         games, behavior = held_out_games(
             game,
-            arguments.num_games or NUM_GAMES,
+            arguments.num_games,
             arguments.seed,
             arguments.behavior or LMRL_BEHAVIOR,
             arguments.games,
@@ -179,7 +180,7 @@ def main() -> None:
         else:
             secrets = np.arange(num_answers)
             if protocol == "lmrl":
-                secrets = lmrl_secrets(game, arguments.num_games or NUM_GAMES, arguments.seed)
+                secrets = lmrl_secrets(game, arguments.num_games, arguments.seed)
             measured[protocol] = play_and_compare(
                 contestants, agents, game, protocol, secrets, arguments.seed
             )

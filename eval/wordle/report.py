@@ -30,9 +30,8 @@ from data.batch_order import shard
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
 from data.wordle.game_rows import Games
-from data.wordle.games import GameDescription, read_games
+from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
-from data.wordle.words import load_word_lists
 from eval.intervals import mean_and_standard_error, paired_interval
 from eval.loading import choose_device
 from eval.options import positive_int, seed_number, write_json
@@ -42,6 +41,7 @@ from eval.wordle.protocols import held_out_games, one_turn, roll_out
 from eval.wordle.report_plot import plot_report
 from eval.wordle.report_tables import BASELINE, MEASURES, format_alpha, format_report
 from train import make_task
+from training.wordle_task import read_training_games
 
 
 LOSSES = ("mse", "mse_softmax", "two_hot", "hl_gauss", "c51")
@@ -109,10 +109,8 @@ def main() -> None:
         check_output(output / name, overwrite=True)
     device = choose_device(arguments.device)
     cells, config = make_cells(arguments)
-    data = config.data
-    words = load_word_lists(data.words, data.guesses) if data.words else None
-    data_games, game = read_games(data.train, rule=data.rule, words=words)
-    check_games(cells, game, data.train)
+    data_games, game = read_training_games(config.data)
+    check_games(cells, game, config.data.train)
     games, behavior = find_held_out_games(game, arguments)
 
     num_finished = sum(cell.run.is_finished for cell in cells)
@@ -133,7 +131,7 @@ def main() -> None:
         results = {
             **summarise(rows),
             "failed": failures,
-            "data": describe_data(data.train, data_games, game),
+            "data": describe_data(config.data.train, data_games, game),
             "command": shlex.join(["python", "-m", "eval.wordle.report", *sys.argv[1:]]),
             "config": arguments.config,
             "settings": arguments.settings,

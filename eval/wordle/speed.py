@@ -18,7 +18,7 @@ from data.command_line import InputError, command
 from data.files import check_output
 from data.wordle.environment import Observation, WordleEnv, WordleVectorEnv
 from data.wordle.games import GameDescription
-from data.wordle.players import GAMES_PER_BATCH, make_player, play_games
+from data.wordle.players import GAMES_PER_BATCH, LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import ALL_GREEN, NUM_LETTERS, NUM_TURNS, feedback_codes
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
@@ -32,7 +32,7 @@ from training.wordle_task import WordleTask
 
 
 CONFIG = "wordle_tiny.yaml"
-PLAYERS = ("consistent", "mixture:0.33")
+PLAYERS = ("consistent", LMRL_BEHAVIOR)
 NUM_ENVS = 4096
 DEFAULT_GAMES = 128
 # How much of its work a way does in a round. A game that nobody wins takes six guesses and a reset.
