@@ -125,6 +125,16 @@ def test_without_a_mask_a_refused_guess_costs_the_turn_and_leaves_no_trace_in_wh
     assert played.is_won.any() and 0.5 < refused[is_turn].mean() < 0.99
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_no_temperature_is_too_low_or_too_high(model, masked):
+    trie = WordTrie(LETTERS)
+    coldest = TokenAgent(model, trie, masked, temperature=1e-45).play(SECRETS, "official")
+    greedy = TokenAgent(model, trie, masked).play(SECRETS, "official")
+    assert (coldest.guesses == greedy.guesses).all()
+    hottest = TokenAgent(model, trie, masked, temperature=1e300).play(SECRETS, "official")
+    assert len(np.unique(hottest.guesses[:, 0], axis=0)) > (50 if masked else 0)
+
+
 def test_temperature_draws_with_the_seed(model):
     draws = [
         TokenAgent(model, TRIE, temperature=1.0, seed=seed).play(SECRETS, "official") for seed in (1, 1, 2)
