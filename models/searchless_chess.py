@@ -1,8 +1,12 @@
 """Convert google-deepmind/searchless_chess weights to a ValueTransformerForActionValue.
 
 Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494) and its code.
-Parameters come by their Haiku names: module path, "/" and parameter.
+Parameters come by their Haiku names: module path, "/" and parameter. `data.chess.searchless_chess` reads them
+from the released files and saves the model.
 """
+
+import re
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,27 +16,31 @@ from .modeling_value_transformer import ValueTransformerForActionValue
 
 
 def convert(
-    params: dict[str, np.ndarray], num_attention_heads: int = 8, **config
+    params: Mapping[str, np.ndarray], num_attention_heads: int = 8, **config
 ) -> ValueTransformerForActionValue:
-    """Return the model with the weights of `params`, names such as "linear_1//w" or "linear_1/w".
+    """Return the model with the weights of `params`, by names such as "linear_1//w" or "linear_1.w".
 
-    Sizes follow from the arrays; the number of heads does not, and is 8 in all released models. `config`
-    holds further settings of ValueTransformerConfig, such as the value loss if it is not HL-Gauss on [0, 1].
-    Raises ValueError for names that are missing, or left over.
+    Every array is asked for once, so that a mapping that reads them then need not hold them all. Sizes follow
+    from the arrays; the number of heads does not, and is 8 in all released models. `config` holds further
+    settings of ValueTransformerConfig, such as the value loss if it is not HL-Gauss on [0, 1]. Raises
+    ValueError for parameters that are missing, left over or of the wrong shape, and for a number of heads
+    that does not divide the width.
     """
-    params = {name.replace("//", "/"): np.asarray(array, dtype=np.float32) for name, array in params.items()}
+    names = {re.sub(r"//|\.", "/", name): name for name in params}
     state = {}
 
     def take(target: str, source: str, transpose: bool = False) -> None:
-        if source not in params:
+        if source not in names:
             raise ValueError(f"not a searchless_chess checkpoint: parameter {source!r} is missing")
-        array = params.pop(source)
+        array = np.asarray(params[names.pop(source)], dtype=np.float32)
         state[target] = torch.from_numpy(np.ascontiguousarray(array.T if transpose else array))
 
     def numbered(name: str, number: int) -> str:
         return f"{name}_{number}" if number else name
 
-    num_layers = sum(name.startswith("multi_head_dot_product_attention") for name in params) // 4
+    num_layers = sum(name.startswith("multi_head_dot_product_attention") for name in names) // 4
+    if not num_layers:
+        raise ValueError("not a searchless_chess checkpoint: it has no layers")
     take("model.token_embedding.weight", "embed/embeddings")
     take("model.position_embedding.weight", "embed_1/embeddings")
     for layer in range(num_layers):
@@ -51,8 +59,8 @@ def convert(
     take("model.norm.bias", f"{numbered('layer_norm', 2 * num_layers)}/offset")
     take("head.weight", f"{numbered('linear', 3 * num_layers)}/w", transpose=True)
     take("head.bias", f"{numbered('linear', 3 * num_layers)}/b")
-    if params:
-        unexpected = ", ".join(sorted(params))
+    if names:
+        unexpected = ", ".join(sorted(names))
         raise ValueError(f"not a searchless_chess checkpoint: unexpected parameters {unexpected}")
 
     vocab_size, hidden_size = state["model.token_embedding.weight"].shape
@@ -67,6 +75,13 @@ def convert(
         "action_embedding": "table",
         "num_bins": len(state["head.bias"]),
     }
-    model = ValueTransformerForActionValue(ValueTransformerConfig(**settings | config))
-    model.load_state_dict(state)
+    # Without memory of its own the model takes the arrays as they are.
+    with torch.device("meta"):
+        model = ValueTransformerForActionValue(ValueTransformerConfig(**settings | config))
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        # torch lists what does not fit below a first line that says only that something does not.
+        mismatch = str(error).splitlines()[1].strip()
+        raise ValueError(f"not a searchless_chess checkpoint: {mismatch}") from error
     return model.eval()
