@@ -79,7 +79,10 @@ class TrainingSet:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Check that a checkpoint was made with these examples; raise InputError if not."""
         if state != self.state_dict():
-            raise InputError("data.train does not hold the examples that this run was started with")
+            raise InputError(
+                "data.train does not hold the examples that this run was started with: "
+                "config.yaml in its output_dir names those"
+            )
 
 
 def some_of(num_items: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from data.chess.boards import Boards
 from data.command_line import command
 from data.files import check_output
+from data.hub_data import local_files
 from eval.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
 from eval.calibration import Calibration, plot_reliability
 from eval.intervals import Z_95, mean_and_standard_error
@@ -175,7 +176,8 @@ def parse_arguments() -> argparse.Namespace:
         "--data",
         required=True,
         metavar="FILE",
-        help="Parquet, or a folder of it, with one board per row as data.chess.annotate writes it",
+        help="Parquet, or a folder of it, with one board per row as data.chess.annotate writes it; or a "
+        "dataset on the hub: user/name, of which validation is taken, or else test, or user/name:SPLIT",
     )
     parser.add_argument(
         "--limit", type=positive_int, metavar="N", help="measure N boards drawn at random (default: all)"
@@ -192,7 +194,7 @@ def main() -> None:
     arguments = parse_arguments()
     for path in filter(None, (arguments.json, arguments.plot)):
         check_output(path, overwrite=True)
-    boards = Boards.from_parquet(arguments.data)
+    boards = Boards.from_parquet(local_files(arguments.data, "validation"))
     model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
     indices = np.arange(boards.num_boards)
     if arguments.limit is not None and arguments.limit < boards.num_boards:

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from configs.schema import Config, differences, load_config
 from data.command_line import InputError
+from data.hub_data import pin
+from eval.run_folder import list_checkpoints
 from eval.run_log import format_seconds, read_metrics
 
 
@@ -61,14 +63,14 @@ class TrainingRun:
         """Raise InputError if the folder holds a run started with other settings than these, or is none."""
         if not self.folder.is_dir() and (self.folder.exists() or self.folder.is_symlink()):
             raise InputError(f"{self.folder} is not a folder, which a run needs: remove it")
-        if not self.is_finished and not any(self.folder.glob("checkpoints/step_*")):
+        if not self.is_finished and not list_checkpoints(self.folder):
             return
         saved = self.folder / "config.yaml"
         changed = differences(config, saved)
         # A run that goes on may find its data elsewhere, and checks what it holds; a finished one does not.
         trained_on = load_config(str(saved), []).data.train
-        if self.is_finished and trained_on != config.data.train:
-            changed.append(f"data.train: {trained_on}, now {config.data.train}")
+        if self.is_finished and trained_on != pin(config.data.train):
+            changed.append(f"data.train: {trained_on}, now {pin(config.data.train)}")
         if changed:
             raise InputError(
                 f"{self.folder} was trained with other settings: {'; '.join(changed)}: choose another place, "

@@ -15,6 +15,7 @@ from filelock import FileLock
 from data.chess.checked_rows import read_chunks
 from data.command_line import InputError, command
 from data.files import remove, written_whole
+from data.hub_data import local_files
 from data.parquet_files import list_files
 from models.tokenization_chess import BOARD_LENGTH
 
@@ -152,7 +153,9 @@ def main() -> None:
         description="Check a file of chess boards and turn it into arrays that training reads from disk. "
         "Training does this by itself; run it beforehand to choose the place or to find faults early."
     )
-    parser.add_argument("parquet", type=Path, help="Parquet file, or a folder of *.parquet")
+    parser.add_argument(
+        "parquet", help="Parquet file, a folder of *.parquet, or a dataset on the hub such as user/name"
+    )
     parser.add_argument("--folder", type=Path, help="where the arrays go (default: PARQUET.prepared)")
     parser.add_argument(
         "--check-moves",
@@ -162,7 +165,8 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, help="worker processes (default: one per core)")
     arguments = parser.parse_args()
-    folder = prepare(arguments.parquet, arguments.folder, arguments.check_moves, arguments.processes)
+    parquet = local_files(arguments.parquet, "train")
+    folder = prepare(parquet, arguments.folder, arguments.check_moves, arguments.processes)
     meta = read_meta(folder)
     checked = "moves checked" if meta["moves_checked"] else "moves not checked"
     print(f"{folder}: {meta['num_boards']:,} boards, {meta['num_action_values']:,} action values, {checked}")

@@ -117,7 +117,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="who plays the games of one_turn; also several with their shares, such as "
         f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
     )
-    add("--games", metavar="FILE", help="a Parquet file, or a folder, to take the games of one_turn from")
+    add(
+        "--games",
+        metavar="FILE",
+        help="a Parquet file, a folder, or a dataset on the hub such as user/name, to take the games of "
+        "one_turn from",
+    )
     add("--seed", type=seed_number, default=0, help="decides all that is drawn (0)")
     add_json_option(parser)
     add_game_options(parser)

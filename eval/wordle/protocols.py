@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.command_line import InputError
+from data.hub_data import local_files
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
 from data.wordle.generate import generate, read_policy
@@ -55,7 +56,7 @@ def held_out_games(
         players, shares = read_policy(behavior)
         parts = list(generate(players, shares, game.words, game.rule, num_games, seed))
         return Games.concatenate(parts), behavior
-    games, description = read_games(source, game.rule, game.words)
+    games, description = read_games(local_files(source, "validation"), game.rule, game.words)
     if len(games) > num_games:
         games = games[np.sort(np.random.default_rng(seed).choice(len(games), num_games, replace=False))]
     return games, description.policy or "unknown"
