@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
@@ -49,9 +51,13 @@ class ValueLossConfig:
 
 @dataclass
 class DataConfig:
-    train: str = MISSING  # Parquet file of labelled boards, or of Wordle games; or a folder of them
+    # Parquet file of labelled boards, or of Wordle games; a folder of them; or a dataset on the hub, such as
+    # user/name, user/name@REVISION or user/name:SPLIT.
+    train: str = MISSING
     # Chess only, from here on:
-    validation: str | None = None  # held-out boards for the periodic evaluation; none without
+    # Held-out boards for the periodic evaluation, likewise; of the hub's datasets, the split validation or
+    # else test.
+    validation: str | None = None  # none without
     prepared_dir: str | None = None  # where memory-mapped arrays go; beside the Parquet file unless given
     check_moves: bool = True  # check once, when preparing, that every move is legal
     # What a batch counts: boards with all their labelled moves, or single (board, move) pairs as in
@@ -119,6 +125,7 @@ class EvaluationConfig:
 class CheckpointConfig:
     every: int = 1000  # steps
     keep: int = 2  # the newest so many are kept
+    keep_every: int | None = None  # those of every so many steps are kept for ever; none unless given
 
 
 @dataclass
@@ -131,6 +138,8 @@ class Config:
     resume: bool = False  # continue from the newest checkpoint in output_dir, if there is one
     log_every: int = 10  # steps
     tensorboard: bool = True  # also log to <output_dir>/tensorboard
+    push_to_hub: str | None = None  # publish the trained model on the hub under this id, such as user/name
+    push_checkpoints: bool = False  # also the checkpoints that were kept, each as a branch step_N
     model: ModelConfig = field(default_factory=ModelConfig)
     value_loss: ValueLossConfig = field(default_factory=ValueLossConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -148,6 +157,8 @@ FREE_ON_RESUME = (
     "output_dir",
     "log_every",
     "tensorboard",
+    "push_to_hub",
+    "push_checkpoints",
     "evaluation",
     "checkpoint",
     "data.train",
@@ -210,6 +221,15 @@ def load_config(name: str, overrides: list[str]) -> Config:
     return config
 
 
+def is_hub_id(name: str) -> bool:
+    """Tell whether the hub could have something under this name, such as user/name."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration, which `load_config` reads back."""
     OmegaConf.save(OmegaConf.structured(config), path)
@@ -265,6 +285,7 @@ def _check(config: Config, source: str) -> None:
         "q_learning.target_every": config.q_learning.target_every,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
+        "checkpoint.keep_every": config.checkpoint.keep_every,
     }
     positive = {
         "model.position_initializer_range": config.model.position_initializer_range,
@@ -309,3 +330,7 @@ def _check(config: Config, source: str) -> None:
         raise InputError(f"{source}: data.guesses without data.words: give the secret words too")
     if training.warmup_steps > training.steps:
         raise InputError(f"{source}: training.warmup_steps exceeds training.steps")
+    if config.push_to_hub is not None and not is_hub_id(config.push_to_hub):
+        raise InputError(f"{source}: push_to_hub={config.push_to_hub} is no hub id: give one like user/name")
+    if config.push_checkpoints and config.push_to_hub is None:
+        raise InputError(f"{source}: push_checkpoints without push_to_hub: say where, push_to_hub=user/name")

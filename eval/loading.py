@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file, extract_commit_hash, logging
 
 from data.command_line import InputError, first_line
 from eval.model_folder import check_model_folder
@@ -120,10 +120,11 @@ def identify_model(name: str | Path) -> str:
     Of a model on the hub that is its commit, of a folder a digest of its configuration and weights. Raises
     InputError if it is not a model that values chess moves.
     """
-    config = _check_is_model(name, ValueTransformerForActionValue)
+    _check_is_model(name, ValueTransformerForActionValue)
     folder = Path(name)
     if not folder.is_dir():
-        return f"{name}#{config['_commit_hash'][:8]}"
+        commit = extract_commit_hash(cached_file(name, "config.json"), None)
+        return f"{name}#{commit[:8]}"
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
         with path.open("rb") as file:
