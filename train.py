@@ -9,34 +9,46 @@ Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). What is learnt
 of training/; all settings stand in configs/schema.py.
 
 The order of the data and the learning rate are pure functions of the step, so a run resumed from a checkpoint
-continues to the same losses, bit for bit, and the number of processes does not change what is learnt.
+continues to the same losses, bit for bit; the number of processes and the backend, DDP, DeepSpeed's ZeRO or
+FSDP2, do not change what is learnt, and any of them continues what another began.
 """
 
 import argparse
 import math
-import os
 import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
-from accelerate.utils import GradientAccumulationPlugin, set_seed
+from accelerate.utils import set_seed
 
 from configs.schema import Config, load_config, save_config
 from data.command_line import InputError, command
 from data.files import written_whole
 from data.training_set import TrainingSet
+from eval.model_card import write_model_card
+from eval.publish import publish_after_training, publishing_warnings
+from eval.run_folder import step_of
 from eval.run_log import RunLog, plot_curves
 from training.checkpoints import (
+    CheckpointReader,
     Interruption,
+    check_output_dir,
     find_checkpoint,
-    is_launched,
-    load_checkpoint,
+    read_state,
     save_checkpoint,
-    step_of,
 )
 from training.chess_task import ChessTask
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
+from training.optimizer_state import load_states, named_states
+from training.sharding import Weights
+from training.topology import (
+    autocast_forward,
+    check_agreement,
+    check_replicas,
+    describe_topology,
+    make_accelerator,
+    zero_stage_of,
+)
 from training.wordle_task import WordleTask
 
 
@@ -57,7 +69,7 @@ def main() -> None:
 
 def train(config: Config) -> None:
     output_dir = Path(config.output_dir)
-    checkpoint = find_checkpoint(config, output_dir)
+    check_output_dir(config, output_dir)
     set_seed(config.seed)
     task = make_task(config)
     # Before processes join: preparing data may take longer than they would wait.
@@ -74,20 +86,33 @@ def train(config: Config) -> None:
         process_index=accelerator.process_index,
         num_micro_batches=config.training.gradient_accumulation_steps,
     )
+    checkpoint = find_checkpoint(accelerator, output_dir)
+    first_step = 0
+    if checkpoint is not None:
+        first_step = step_of(checkpoint)
+        training_set.load_state_dict(read_state(checkpoint)["examples"])
+        CheckpointReader(checkpoint, "model").load_into(model)
+    facts = {"settings": config, "training data": training_set.state_dict(), "first step": first_step}
+    check_agreement(accelerator, facts)
 
+    if config.training.precision == "bf16":
+        autocast_forward(model, accelerator.device)
+    # What checkpoints hold besides; a task copies the model here, as long as it is whole.
+    followers = task.start(accelerator)
     optimizers = make_optimizers(model, config.optimizer)
     num_parameters = sum(p.numel() for p in model.parameters())
     if config.training.compile:
         for block in model.model.blocks:
             block.compile()
     wrapped, *optimizers = accelerator.prepare(model, *optimizers)
-    average = WeightAverage(model, config.training.ema_decay)
-    accelerator.register_for_checkpointing(average, training_set, *task.start(accelerator))
-
-    first_step = 0
+    weights = Weights(model, wrapped, zero_stage_of(accelerator))
+    average = WeightAverage(weights, config.training.ema_decay)
+    if config.training.ema_decay:
+        followers["average"] = average
     if checkpoint is not None:
-        load_checkpoint(accelerator, checkpoint)
-        first_step = step_of(checkpoint)
+        load_states(optimizers, weights, CheckpointReader(checkpoint, "optimizer"))
+        for name, follower in followers.items():
+            follower.load(CheckpointReader(checkpoint, name))
     if is_main:
         output_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, output_dir / "config.yaml")
@@ -101,9 +126,9 @@ def train(config: Config) -> None:
         )
         print(f"model   {num_parameters / 1e6:.1f}M parameters, {config.model.attention} attention")
         print(f"data    {task.describe_data()}")
-        for warning in task.warnings():
+        for warning in [*task.warnings(), *publishing_warnings(config)]:
             print(f"warning: {warning}")
-        print(f"device  {accelerator.num_processes} × {accelerator.device.type}")
+        print(f"device  {describe_topology(accelerator)}")
         print(
             f"output  {output_dir}" + (f", continuing after step {first_step}" if checkpoint else ""),
             flush=True,
@@ -147,7 +172,7 @@ def train(config: Config) -> None:
             if is_logged:
                 totals[1:] += torch.stack([metrics[name] for name in task.metrics]) * share
         average.update(step)
-        task.after_step(step)
+        task.after_step(step, weights)
 
         if is_main:
             log.count(num_values)
@@ -165,7 +190,11 @@ def train(config: Config) -> None:
             evaluate(step)
         stop = 0 if is_last else interruption.anywhere(accelerator)
         if is_saved or stop:
-            save_checkpoint(accelerator, output_dir, step, config.checkpoint.keep)
+            check_replicas(accelerator, weights)
+            files = {"model": weights.named_tensors(), "optimizer": named_states(optimizers, weights)}
+            files |= {name: follower.named_tensors() for name, follower in followers.items()}
+            state = {"step": step, "examples": training_set.state_dict()}
+            save_checkpoint(accelerator, output_dir, config.checkpoint, step, files, state)
             if is_main:
                 log.restart_clock()
         if stop:
@@ -175,13 +204,19 @@ def train(config: Config) -> None:
             sys.exit(128 + stop)  # what a shell expects of a program that a signal ended
 
     interruption.forget()
+    with average.applied():
+        final_weights = weights.gather_state(is_main)
     if is_main:
-        with average.applied(), written_whole(output_dir / "model") as folder:
-            model.save_pretrained(folder)
+        with written_whole(output_dir / "model") as folder:
+            model.save_pretrained(folder, state_dict=final_weights)
             task.save(folder)
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")
-        print(f"model: {output_dir / 'model'}, curves: {output_dir / 'curves.png'}")
+        write_model_card(output_dir)
+        print(f"model: {output_dir / 'model'}, curves: {output_dir / 'curves.png'}", flush=True)
     accelerator.end_training()
+    # After that, since processes that wait for an upload would give up.
+    if is_main and config.push_to_hub:
+        publish_after_training(config)
 
 
 def make_task(config: Config) -> ChessTask | WordleTask:
@@ -193,32 +228,6 @@ def make_task(config: Config) -> ChessTask | WordleTask:
     if config.model.activation_checkpointing:
         task.model.activation_checkpointing_enable()
     return task
-
-
-def make_accelerator(config: Config) -> Accelerator:
-    """Set up devices, processes, precision and accumulation, the one place that does."""
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    needs_gloo = several and not torch.cuda.is_available()
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.training.precision == "bf16" else "no",
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=config.training.gradient_accumulation_steps, sync_with_dataloader=False
-        ),
-        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if needs_gloo else [],
-        step_scheduler_with_optimizer=False,
-    )
-    if several and accelerator.distributed_type == DistributedType.NO:
-        raise InputError(
-            "several processes were launched, but this accelerate setting does not synchronise them"
-        )
-    known = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
-    if accelerator.distributed_type not in known:
-        kind = accelerator.distributed_type.value
-        raise InputError(f"averaged weights are not made for {kind}: launch with --multi_gpu, or one process")
-    if accelerator.device.type == "cpu" and is_launched() and os.environ.get("OMP_NUM_THREADS") == "1":
-        # What accelerate's launcher sets unless it is told a number: one core works and the others are idle.
-        torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-    return accelerator
 
 
 if __name__ == "__main__":

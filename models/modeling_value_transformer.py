@@ -144,6 +144,7 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["ValueTransformerBlock"]
+    _input_embed_layer = "token_embedding"
     _supports_sdpa = True
 
     @torch.no_grad()

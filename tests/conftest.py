@@ -1,9 +1,12 @@
 """What the tests of several files share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.training_runs import tiny_settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,6 +15,19 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_signals() -> None:
+    """Take signals as at a terminal: what a shell starts in the background, or nohup, is deaf to some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory) -> list[str]:
+    """Arguments of train.py for a run of seconds."""
+    return tiny_settings(tmp_path_factory.mktemp("prepared") / "boards")
 
 
 @pytest.fixture(scope="session")

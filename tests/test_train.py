@@ -20,13 +20,14 @@ from eval.loading import load_model
 from eval.run_log import RunLog, read_metrics
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
-from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+from tests.commands import REPOSITORY, assert_input_error, run_command
+from tests.training_runs import SAMPLE, read_losses, run_until
 from train import make_task
-from training.checkpoints import find_checkpoint
+from training.checkpoints import check_output_dir
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
+from training.sharding import Weights
 
 
-SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
 ATTENTION = ("query", "key", "value", "output")
 MATRICES = [f"attention.{name}" for name in ATTENTION] + [f"feed_forward.{n}" for n in ("gate", "up", "down")]
 
@@ -60,7 +61,7 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest(name):
 def test_the_average_follows_the_weights_and_is_applied_for_a_while():
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
-    average = WeightAverage(model, decay=0.5)
+    average = WeightAverage(Weights(model), decay=0.5)
     expected = 0.0
     for step in range(1, 30):
         torch.nn.init.constant_(model.weight, step)
@@ -77,51 +78,6 @@ def test_the_average_follows_the_weights_and_is_applied_for_a_while():
 def test_activations_are_recomputed_if_asked_for(config, is_on):
     task = make_task(load_config(config, [f"model.activation_checkpointing={is_on}"]))
     assert task.model.is_activation_checkpointing == is_on
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory) -> list[str]:
-    """A run of seconds: a tiny model in float32, on 500 boards prepared once."""
-    prepared = tmp_path_factory.mktemp("prepared") / "boards"
-    return [
-        "--config=chess_tiny.yaml",
-        f"data.train={SAMPLE}",
-        f"data.validation={SAMPLE}",
-        f"data.prepared_dir={prepared}",
-        "model.hidden_size=16",
-        "model.num_hidden_layers=1",
-        "model.num_attention_heads=2",
-        "value_loss.num_bins=16",
-        "training.steps=40",
-        "training.batch_size=8",
-        "training.gradient_accumulation_steps=1",
-        "training.warmup_steps=2",
-        "training.precision=fp32",
-        "evaluation.every=10",
-        "checkpoint.every=4",
-        "log_every=1",
-        "tensorboard=false",
-    ]
-
-
-def read_losses(output_dir: Path) -> dict[int, float]:
-    rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
-    steps = [row for row in rows if row["kind"] == "train"]
-    assert len({row["step"] for row in steps}) == len(steps)
-    return {row["step"]: row["loss"] for row in steps}
-
-
-def run_until(arguments: list[object], line: str, number: signal.Signals) -> subprocess.CompletedProcess:
-    """Start a run and send it a signal once it prints a line that matches."""
-    process = start_command("train", *arguments)
-    printed = []
-    for text in process.stdout:
-        printed.append(text)
-        if re.search(line, text):
-            process.send_signal(number)
-            break
-    rest, errors = process.communicate()
-    return subprocess.CompletedProcess(process.args, process.returncode, "".join(printed) + rest, errors)
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +107,9 @@ def test_a_run_leaves_model_checkpoints_configuration_metrics_and_curves(finishe
 def test_the_averaged_weights_are_saved(finished_run):
     model, _ = load_model(finished_run / "model", "cpu")
     last = finished_run / "checkpoints/step_0000040"
-    averages = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)["averages"]
-    raw = load_file(last / "model.safetensors")
-    for (name, parameter), average in zip(model.named_parameters(), averages, strict=True):
-        assert torch.equal(parameter, average)
+    averages, raw = load_file(last / "average.safetensors"), load_file(last / "model.safetensors")
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, averages[name])
         assert not torch.equal(parameter, raw[name])
 
 
@@ -213,17 +168,6 @@ def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number):
 def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_path):
     changes = ["optimizer.name=adamw", "training.steps=12", "training.gradient_accumulation_steps=4"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
-    assert result.returncode == 0, result.stderr
-    assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
-
-
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does(settings, adamw_losses, tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
-    launch += ["--main_process_port=0", "train.py", *settings, "optimizer.name=adamw", "training.steps=12"]
-    launch += [f"output_dir={tmp_path}/run"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
-    result = subprocess.run(launch, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
 
@@ -300,17 +244,18 @@ def test_what_a_folder_holds_is_not_lost(tmp_path):
     (tmp_path / "trained/model").mkdir(parents=True)
     for changes in ([], ["resume=false"]):
         with pytest.raises(InputError, match="already holds a model, and no checkpoint"):
-            find_checkpoint(config("trained", *changes), tmp_path / "trained")
+            check_output_dir(config("trained", *changes), tmp_path / "trained")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun/metrics.jsonl").write_text("")
     save_config(config("begun"), tmp_path / "begun/config.yaml")
-    assert find_checkpoint(config("begun"), tmp_path / "begun") is None
+    check_output_dir(config("begun"), tmp_path / "begun")
     with pytest.raises(InputError, match="started with other settings: seed: 0, now 1"):
-        find_checkpoint(config("begun", "seed=1"), tmp_path / "begun")
+        check_output_dir(config("begun", "seed=1"), tmp_path / "begun")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file, not a folder"):
-        find_checkpoint(config("file/x"), tmp_path / "file/x")
-    assert find_checkpoint(config("new"), tmp_path / "new") is None and not (tmp_path / "new").exists()
+        check_output_dir(config("file/x"), tmp_path / "file/x")
+    check_output_dir(config("new"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_line_of_the_log_is_named(tmp_path):
@@ -325,14 +270,6 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         RunLog(tmp_path, first_step, 2, unit="games", evaluation_columns=[], tensorboard=False)
         assert read_metrics(tmp_path / "metrics.jsonl") == kept
-
-
-def test_a_damaged_checkpoint_is_named(settings, finished_run, tmp_path):
-    shutil.copytree(finished_run, tmp_path / "run")
-    weights = tmp_path / "run/checkpoints/step_0000040/model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    result = run_command("train", *settings, f"output_dir={tmp_path}/run", "resume=true")
-    assert_input_error(result, "step_0000040 is not a checkpoint, or damaged", "delete it")
 
 
 def test_resuming_on_other_boards_is_refused(settings, finished_run, tmp_path):

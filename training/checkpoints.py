@@ -1,23 +1,43 @@
-"""Checkpoints of a run, written whole, and the signals after which one is written."""
+"""Checkpoints of a run: written whole, checked before use; and the signals after which one is written.
 
+checkpoints/step_N/ holds whole tensors by name, whatever backend and however many processes wrote it:
+
+    model.safetensors      the weights
+    average.safetensors    their moving average, unless training.ema_decay is 0
+    optimizer.safetensors  what the optimisers remember, as kind/parameter
+    target.safetensors     Wordle's target network
+    state.json             the step, and what tells the training data from others
+    SHA256SUMS             of all of these, written last; `sha256sum -c SHA256SUMS` checks them
+"""
+
+import hashlib
+import json
 import os
-import pickle
-import re
 import shutil
 import signal
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from configs.schema import Config, differences
-from data.command_line import InputError, first_line
+from configs.schema import CheckpointConfig, Config, differences
+from data.command_line import INPUT_ERROR_STATUS, InputError, first_line
 from data.files import check_output, remove
+from eval.run_folder import list_checkpoints, step_of
+from training.topology import is_launched
 
 
-def find_checkpoint(config: Config, output_dir: Path) -> Path | None:
-    """Return the checkpoint to continue from, or None for a new run.
+SUMS = "SHA256SUMS"
+
+
+def check_output_dir(config: Config, output_dir: Path) -> None:
+    """See that this is the place of a new run, or of one that may be continued.
 
     Raises InputError if a new run would overwrite an old one, or an old one was started with other settings.
     """
@@ -34,49 +54,162 @@ def find_checkpoint(config: Config, output_dir: Path) -> Path | None:
     if is_run and not config.resume:
         remedy = "resume=true continues it, output_dir=FOLDER starts another"
         raise InputError(f"{output_dir} already holds a run: {remedy}")
-    if not is_run:
-        return None
-    changed = differences(config, output_dir / "config.yaml")
+    changed = differences(config, output_dir / "config.yaml") if is_run else []
     if changed:
         raise InputError(f"{output_dir} was started with other settings: {'; '.join(changed)}")
-    # A run that was ended before its first checkpoint begins again.
-    return checkpoints[-1] if checkpoints else None
 
 
-def list_checkpoints(output_dir: Path) -> list[Path]:
-    """List the folders checkpoints/step_N, oldest first."""
-    folders = output_dir.glob("checkpoints/step_*")
-    return sorted((folder for folder in folders if re.fullmatch(r"step_\d+", folder.name)), key=step_of)
+def find_checkpoint(accelerator: Accelerator, output_dir: Path) -> Path | None:
+    """Return the newest checkpoint that is whole, on all processes alike; None if there is none of any kind.
+
+    One that is damaged is renamed to step_N.damaged, with a message, and the one before is used. Raises
+    InputError if all are damaged, or if a process does not see what the main process does.
+    """
+    found: list = [None, None]
+    if accelerator.is_main_process:
+        found = _find_whole(output_dir)
+    broadcast_object_list(found)
+    checkpoint, problem = found
+    if problem:
+        raise InputError(problem)
+    if checkpoint is None:
+        return None
+    is_here = torch.tensor([(checkpoint / SUMS).is_file()], device=accelerator.device)
+    if not accelerator.gather(is_here).all():
+        raise InputError(f"{checkpoint} is not on all machines: output_dir must be a folder that they share")
+    return checkpoint
 
 
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step_"))
+def _find_whole(output_dir: Path) -> list:
+    """Return the newest whole checkpoint or None, and what to say if there are only damaged ones."""
+    checkpoints = list_checkpoints(output_dir)
+    damages = {}
+    for checkpoint in reversed(checkpoints):
+        damage = find_damage(checkpoint)
+        if damage is None:
+            break
+        damages[checkpoint] = damage
+    if not checkpoints:
+        return [None, None]
+    if len(damages) == len(checkpoints):
+        remedy = "output_dir=FOLDER starts another run"
+        return [None, f"no checkpoint of {output_dir} is whole ({checkpoint}: {damage}): {remedy}"]
+    for damaged, damage in damages.items():
+        aside = damaged.with_name(f"{damaged.name}.damaged")
+        remove(aside)
+        damaged.rename(aside)
+        print(f"warning: {damaged} is damaged ({damage}): now {aside.name}, and not used", flush=True)
+    return [checkpoint, None]
 
 
-def load_checkpoint(accelerator: Accelerator, checkpoint: Path) -> None:
+def find_damage(checkpoint: Path) -> str | None:
+    """Say what is wrong with a checkpoint's files, or None if they are as they were written."""
     try:
-        accelerator.load_state(str(checkpoint))
-    except InputError:
-        raise
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        problem = f"{checkpoint} is not a checkpoint, or damaged ({first_line(error)})"
-        raise InputError(f"{problem}: delete it to use an older one") from error
+        lines = (checkpoint / SUMS).read_text().splitlines()
+        for line in lines:
+            expected, name = line.split("  ", 1)
+            if _sha256(checkpoint / name) != expected:
+                return f"{name} is not what was written"
+    except (OSError, ValueError) as error:
+        return first_line(error)
+    return None if lines else f"{SUMS} is empty"
 
 
-def save_checkpoint(accelerator: Accelerator, output_dir: Path, step: int, keep: int) -> None:
-    """Write checkpoints/step_N beside its place, rename it when it is whole, and remove the oldest."""
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class CheckpointReader:
+    """The tensors of one file of a checkpoint, read one by one."""
+
+    def __init__(self, checkpoint: Path, name: str):
+        self._path = checkpoint / f"{name}.safetensors"
+        try:
+            self._file = safe_open(self._path, framework="pt")
+            self.names = list(self._file.keys())
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self._path} cannot be read: {first_line(error)}") from error
+
+    def __call__(self, name: str) -> Tensor:
+        return self._file.get_tensor(name)
+
+    @torch.no_grad()
+    def load_into(self, model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self(name))
+
+
+def read_state(checkpoint: Path) -> dict:
+    return json.loads((checkpoint / "state.json").read_text())
+
+
+def save_checkpoint(
+    accelerator: Accelerator,
+    output_dir: Path,
+    config: CheckpointConfig,
+    step: int,
+    files: dict[str, Iterable[tuple[str, Tensor]]],
+    state: dict,
+) -> None:
+    """Write checkpoints/step_N beside its place, rename it when it is whole, and remove the oldest.
+
+    All processes have to call this: they go through the tensors of `files`, by the names of the files,
+    together, and the main process writes. If it cannot, all end with its InputError, and what was there is
+    still there.
+    """
     folder = output_dir / "checkpoints" / f"step_{step:07d}"
     unfinished = folder.with_name(f".{folder.name}.unfinished")
+    problem: list[str | None] = [None]
     if accelerator.is_main_process:
+        problem = [_attempt(_start, unfinished)]
+    for name, tensors in files.items():
+        gathered = {}
+        for key, tensor in tensors:
+            # A copy, as safetensors refuses views of one memory, which DeepSpeed's weights are.
+            if accelerator.is_main_process and problem == [None]:
+                gathered[key] = tensor.detach().to("cpu", copy=True).contiguous()
+        if gathered:
+            problem = [_attempt(save_file, gathered, unfinished / f"{name}.safetensors")]
+    if accelerator.is_main_process and problem == [None]:
+        problem = [_attempt(_complete, unfinished, folder, state)]
+    broadcast_object_list(problem)
+    if problem != [None]:
+        if not accelerator.is_main_process:
+            sys.exit(INPUT_ERROR_STATUS)
         remove(unfinished)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()
+        raise InputError(f"{folder} cannot be written: {problem[0]}; earlier checkpoints are as they were")
     if accelerator.is_main_process:
-        remove(folder)
-        unfinished.rename(folder)
-        for old in list_checkpoints(output_dir)[:-keep]:
-            shutil.rmtree(old)
+        for old in list_checkpoints(output_dir)[: -config.keep]:
+            if config.keep_every is None or step_of(old) % config.keep_every:
+                shutil.rmtree(old)
+
+
+def _attempt(action: Callable, *arguments: object) -> str | None:
+    """Do something with files; return what went wrong."""
+    try:
+        action(*arguments)
+    except (OSError, SafetensorError) as error:
+        return first_line(error)
+    return None
+
+
+def _start(unfinished: Path) -> None:
+    remove(unfinished)  # what a killed run left
+    unfinished.mkdir(parents=True)
+
+
+def _complete(unfinished: Path, folder: Path, state: dict) -> None:
+    (unfinished / "state.json").write_text(json.dumps(state) + "\n")
+    paths = sorted(unfinished.iterdir())
+    (unfinished / SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
+    for path in (*paths, unfinished / SUMS, unfinished):
+        # The name must not reach the disk before what it names does.
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    remove(folder)
+    unfinished.rename(folder)
 
 
 class Interruption:
@@ -109,8 +242,3 @@ class Interruption:
             received = torch.tensor([self.signal], device=accelerator.device)
             self.signal = int(accelerator.gather(received).max())
         return self.signal
-
-
-def is_launched() -> bool:
-    """Tell whether this process was started by `accelerate launch`."""
-    return "ACCELERATE_MIXED_PRECISION" in os.environ

@@ -14,10 +14,12 @@ from configs.schema import Config
 from data.chess.boards import Boards
 from data.chess.examples import ActionExamples, BoardExamples
 from data.chess.preparation import prepare
+from data.hub_data import local_files, pin
 from eval.actions import evaluate_actions
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 from models.value_losses import CategoricalLoss
+from training.sharding import Weights
 from training.transformer_config import transformer_config
 
 
@@ -46,16 +48,25 @@ class ChessTask:
             self.panels = (("loss", "loss", None), *self.panels[1:])
 
     def load_data(self) -> None:
-        """Read, and at first prepare, the boards. Only one of several processes does the work."""
+        """Read, and at first fetch and prepare, the boards. Only one of several processes does the work.
+
+        Names on the hub get their commits, so that the saved configuration says which rows these are.
+        """
         data = self.config.data
-        self.boards = Boards.load(prepare(data.train, data.prepared_dir, data.check_moves))
+        data.train = pin(data.train)
+        train = local_files(data.train, "train")
+        self.boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
         if data.example == "action":
             self.examples = ActionExamples(self.boards, data.orient)
         else:
             # Compiled code likes few shapes.
             pad_multiple = 16 if self.config.training.compile else 1
             self.examples = BoardExamples(self.boards, data.orient, pad_multiple)
-        self.held_out = Boards.from_parquet(data.validation, data.check_moves) if data.validation else None
+        self.held_out = None
+        if data.validation:
+            data.validation = pin(data.validation)
+            validation = local_files(data.validation, "validation")
+            self.held_out = Boards.from_parquet(validation, data.check_moves)
 
     @property
     def can_evaluate(self) -> bool:
@@ -67,10 +78,10 @@ class ChessTask:
     def warnings(self) -> list[str]:
         return []
 
-    def start(self, accelerator: Accelerator) -> list:
-        """Return what checkpoints hold besides the model: nothing."""
+    def start(self, accelerator: Accelerator) -> dict:
+        """Return what checkpoints hold besides the model, by name: nothing."""
         self.device = accelerator.device
-        return []
+        return {}
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
@@ -87,7 +98,7 @@ class ChessTask:
                     metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
         return loss, weight.sum(), metrics
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int, weights: Weights) -> None:
         pass
 
     def evaluate(self) -> dict:

@@ -2,13 +2,14 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from configs.schema import OptimizerConfig, TrainingConfig
+from training.sharding import Weights
 
 
 def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
@@ -54,62 +55,77 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
 class WeightAverage:
     """Exponential moving average of the weights, which is what is evaluated and saved."""
 
-    def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
-        self.weights = list(model.parameters())
-        self.averages = [p.detach().clone() for p in self.weights] if decay else []
+    def __init__(self, weights: Weights, decay: float):
+        self.weights, self.decay = weights, decay
+        self.pieces = [piece.clone() for piece in weights.pieces()] if decay else []
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        if self.averages:
+        """Follow the weights after training step 1, 2, …"""
+        if self.pieces:
             # Early on, average over fewer steps: the initial weights are not worth remembering.
             decay = min(self.decay, step / (step + 10))
-            torch._foreach_lerp_(self.averages, [p.detach() for p in self.weights], 1 - decay)
+            torch._foreach_lerp_(self.pieces, self.weights.pieces(), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages into the model for a while."""
+        """Put the averages into the model for a while; all processes have to do so together."""
         self._swap()
         try:
             yield
         finally:
             self._swap()
 
+    @torch.no_grad()
     def _swap(self) -> None:
-        for index, average in enumerate(self.averages):
-            self.averages[index], self.weights[index].data = self.weights[index].data, average
+        # In place: DeepSpeed and FSDP hold on to the memory of the weights.
+        for piece, weight in zip(self.pieces, self.weights.pieces(), strict=bool(self.pieces)):
+            average = piece.clone()
+            piece.copy_(weight)
+            weight.copy_(average)
+        if self.pieces:
+            self.weights.forget_gathered()
 
-    def state_dict(self) -> dict:
-        return {"averages": self.averages}
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the averages as whole tensors by the names of their parameters, on all processes together."""
+        for name, piece in zip(self.weights.parameters, self.pieces, strict=bool(self.pieces)):
+            yield name, self.weights.whole(name, piece)
 
-    def load_state_dict(self, state: dict) -> None:
-        for average, saved in zip(self.averages, state["averages"], strict=True):
-            average.copy_(saved)
+    def load(self, read: Callable[[str], Tensor]) -> None:
+        """Continue from whole tensors that `read` returns by name."""
+        for name, piece in zip(self.weights.parameters, self.pieces, strict=bool(self.pieces)):
+            piece.copy_(self.weights.piece_of(name, read(name)))
 
 
 class TargetNetwork:
     """A copy of the model that follows it slowly, for the targets of temporal differences.
 
     Every step it moves by `tau` towards the model (Polyak averaging); or, with `every`, it becomes equal to
-    the model every so many steps, and stays as it is in between.
+    the model every so many steps, and stays as it is in between. It is made before the model is given to
+    accelerate, and whole on every process.
     """
 
     def __init__(self, model: nn.Module, tau: float, every: int | None = None):
         self.tau, self.every = tau, every
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
-        self._followed, self._weights = list(model.parameters()), list(self.model.parameters())
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Follow the model after training step 1, 2, …"""
+    def update(self, step: int, weights: Weights) -> None:
+        """Follow the model's weights after training step 1, 2, …"""
+        if self.every is not None and step % self.every:
+            return
+        own = list(self.model.parameters())
+        followed = [whole for _, whole in weights.named_tensors()]
         if self.every is None:
-            torch._foreach_lerp_(self._weights, [p.detach() for p in self._followed], self.tau)
-        elif step % self.every == 0:
-            torch._foreach_copy_(self._weights, [p.detach() for p in self._followed])
+            torch._foreach_lerp_(own, followed, self.tau)
+        else:
+            torch._foreach_copy_(own, followed)
 
-    def state_dict(self) -> dict:
-        return {"weights": [p.detach() for p in self._weights]}
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.named_parameters()
 
-    def load_state_dict(self, state: dict) -> None:
-        for weight, saved in zip(self._weights, state["weights"], strict=True):
-            weight.copy_(saved)
+    @torch.no_grad()
+    def load(self, read: Callable[[str], Tensor]) -> None:
+        """Continue from tensors that `read` returns by name."""
+        for name, weight in self.model.named_parameters():
+            weight.copy_(read(name))

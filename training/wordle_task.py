@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from configs.schema import Config, DataConfig
+from data.hub_data import local_files, pin
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
 from data.wordle.token_games import TokenGames
@@ -23,13 +24,18 @@ from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.token_q_learning import TokenQLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
 from training.optimization import TargetNetwork
+from training.sharding import Weights
 from training.transformer_config import transformer_config
 
 
 def read_training_games(data: DataConfig) -> tuple[Games, GameDescription]:
-    """Return the games to learn from, and which game it is. Raises InputError for games that are bad."""
+    """Return the games to learn from, and which game it is. Raises InputError for games that are bad.
+
+    A name on the hub gets its commit, so that the saved configuration says which games these are.
+    """
     words = load_word_lists(data.words, data.guesses) if data.words else None
-    return read_games(data.train, rule=data.rule, words=words)
+    data.train = pin(data.train)
+    return read_games(local_files(data.train, "train"), rule=data.rule, words=words)
 
 
 class WordleTask:
@@ -104,19 +110,19 @@ class WordleTask:
             f"mean return {self.data_return:.3f}, success {self.data_success_rate:.1%}"
         )
 
-    def start(self, accelerator: Accelerator) -> list:
+    def start(self, accelerator: Accelerator) -> dict[str, TargetNetwork]:
         """Make the target network where one is needed; return what checkpoints hold besides the model."""
-        self.accelerator = accelerator
         if not self.objective.needs_target_network:
-            return []
+            return {}
         learning = self.config.q_learning
         every = learning.target_every if learning.target_network == "periodic" else None
         self.target_network = TargetNetwork(self.model, learning.target_tau, every)
+        self.target_network.model.to(accelerator.device)
         if self.config.training.compile:
             # A copy does not keep what was compiled.
             for block in self.target_network.model.model.blocks:
                 block.compile()
-        return [self.target_network]
+        return {"target": self.target_network}
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
@@ -124,12 +130,12 @@ class WordleTask:
         """Return the mean loss of a micro-batch, the number of its actions, and means of metrics."""
         inputs = {"input_ids": batch["input_ids"], "logits_to_keep": batch["positions"]}
 
-        def run_target_network():
-            with self.accelerator.autocast():
-                return self.target_network.model(**inputs)
-
         losses = self.objective.loss(
-            wrapped(**inputs), batch["actions"], batch["rewards"], run_target_network, batch.get("legal")
+            wrapped(**inputs),
+            batch["actions"],
+            batch["rewards"],
+            lambda: self.target_network.model(**inputs),
+            batch.get("legal"),
         )
         metrics = {
             "td": losses.temporal_difference,
@@ -139,9 +145,9 @@ class WordleTask:
         }
         return losses.total, (batch["actions"] >= 0).sum(), metrics
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int, weights: Weights) -> None:
         if self.target_network is not None:
-            self.target_network.update(step)
+            self.target_network.update(step, weights)
 
     def evaluate(self) -> dict:
         """Play games with secrets spread over the list, greedily among the allowed words."""
@@ -152,7 +158,7 @@ class WordleTask:
         self.model.eval()
         # With a cache that grows by a token each time, code would be compiled again and again, until torch
         # gives compiling up, also for training.
-        with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager"):
             played = TokenAgent(self.model, self.trie).play(secrets, self.game.rule)
         self.model.train(was_training)
         return {
