@@ -16,6 +16,7 @@ FSDP2, do not change what is learnt, and any of them continues what another bega
 import argparse
 import math
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from data.files import written_whole
 from data.training_set import TrainingSet
 from eval.model_card import write_model_card
 from eval.publish import publish_after_training, publishing_warnings
-from eval.run_folder import step_of
+from eval.run_folder import describe_folder, step_of
 from eval.run_log import RunLog, plot_curves
 from training.checkpoints import (
     CheckpointReader,
@@ -86,6 +87,7 @@ def train(config: Config) -> None:
         process_index=accelerator.process_index,
         num_micro_batches=config.training.gradient_accumulation_steps,
     )
+    started = time.perf_counter()
     checkpoint = find_checkpoint(accelerator, output_dir)
     first_step = 0
     if checkpoint is not None:
@@ -113,6 +115,7 @@ def train(config: Config) -> None:
         load_states(optimizers, weights, CheckpointReader(checkpoint, "optimizer"))
         for name, follower in followers.items():
             follower.load(CheckpointReader(checkpoint, name))
+    seconds_to_read = time.perf_counter() - started
     if is_main:
         output_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, output_dir / "config.yaml")
@@ -129,10 +132,10 @@ def train(config: Config) -> None:
         for warning in [*task.warnings(), *publishing_warnings(config)]:
             print(f"warning: {warning}")
         print(f"device  {describe_topology(accelerator)}")
-        print(
-            f"output  {output_dir}" + (f", continuing after step {first_step}" if checkpoint else ""),
-            flush=True,
-        )
+        print(f"output  {output_dir}" + (f", continuing after step {first_step}" if checkpoint else ""))
+        if checkpoint:
+            print(f"read    {describe_folder(checkpoint)} in {seconds_to_read:.1f} s")
+        sys.stdout.flush()
 
     def evaluate(step: int) -> None:
         """Evaluate the averaged weights, on every process alike."""
@@ -191,11 +194,14 @@ def train(config: Config) -> None:
         stop = 0 if is_last else interruption.anywhere(accelerator)
         if is_saved or stop:
             check_replicas(accelerator, weights)
+            started = time.perf_counter()
             files = {"model": weights.named_tensors(), "optimizer": named_states(optimizers, weights)}
             files |= {name: follower.named_tensors() for name, follower in followers.items()}
             state = {"step": step, "examples": training_set.state_dict()}
-            save_checkpoint(accelerator, output_dir, config.checkpoint, step, files, state)
+            saved = save_checkpoint(accelerator, output_dir, config.checkpoint, step, files, state)
             if is_main:
+                seconds = time.perf_counter() - started
+                print(f"wrote   {describe_folder(saved)} in {seconds:.1f} s", flush=True)
                 log.restart_clock()
         if stop:
             if is_main:

@@ -1,7 +1,9 @@
-"""Where things are in the folder of a run."""
+"""The checkpoints in the folder of a run."""
 
 import re
 from pathlib import Path
+
+from eval.run_log import format_count
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
@@ -12,3 +14,8 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step_"))
+
+
+def describe_folder(folder: Path) -> str:
+    """Say how much a folder of files holds: step_0000200, 21.3MB."""
+    return f"{folder.name}, {format_count(sum(path.stat().st_size for path in folder.iterdir()))}B"

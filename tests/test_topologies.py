@@ -125,6 +125,28 @@ def test_machines_that_start_different_commands_are_refused(arguments, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("difference", [0, 1e-6])
+def test_processes_whose_weights_have_come_apart_are_stopped(tmp_path, difference):
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import torch
+from accelerate import Accelerator
+from training.sharding import Weights
+from training.topology import check_replicas
+
+accelerator = Accelerator()
+model = torch.nn.Linear(2, 2)
+torch.nn.init.ones_(model.weight).data[1, 1] += accelerator.process_index * {difference}
+torch.nn.init.zeros_(model.bias)
+check_replicas(accelerator, Weights(model))
+""")
+    process = start_launch([], program=program)
+    printed, _ = process.communicate(timeout=300)
+    assert (process.returncode != 0) == (difference > 0), printed
+    assert ("the processes hold different weights" in printed) == (difference > 0)
+
+
+@pytest.mark.slow
 def test_processes_that_nothing_synchronises_are_refused(arguments, tmp_path):
     """Without a GPU, and not told to use the CPU, accelerate lets each of them train by itself."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]

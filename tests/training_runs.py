@@ -65,7 +65,11 @@ def run_until(arguments: list[object], line: str, number: signal.Signals) -> sub
 
 
 def start_launch(
-    arguments: list[object], topology: str = "ddp", num_processes: int = 2, **options: object
+    arguments: list[object],
+    topology: str = "ddp",
+    num_processes: int = 2,
+    program: str | Path = "train.py",
+    **options: object,
 ) -> subprocess.Popen:
     """Start `accelerate launch` with a file of configs/accelerate/ as on a GPU, but on the CPU."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(num_processes)]
@@ -74,9 +78,9 @@ def start_launch(
         launch += [f"--{name}", str(value)]
     environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if topology == "ddp" else {})
     return subprocess.Popen(
-        [*launch, "train.py", *map(str, arguments)],
+        [*launch, str(program), *map(str, arguments)],
         cwd=REPOSITORY,
-        env=environment,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

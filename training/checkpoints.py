@@ -151,7 +151,7 @@ def save_checkpoint(
     step: int,
     files: dict[str, Iterable[tuple[str, Tensor]]],
     state: dict,
-) -> None:
+) -> Path:
     """Write checkpoints/step_N beside its place, rename it when it is whole, and remove the oldest.
 
     All processes have to call this: they go through the tensors of `files`, by the names of the files,
@@ -183,6 +183,7 @@ def save_checkpoint(
         for old in list_checkpoints(output_dir)[: -config.keep]:
             if config.keep_every is None or step_of(old) % config.keep_every:
                 shutil.rmtree(old)
+    return folder
 
 
 def _attempt(action: Callable, *arguments: object) -> str | None:

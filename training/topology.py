@@ -33,6 +33,9 @@ KNOWN = (
 def make_accelerator(config: Config) -> Accelerator:
     """Join the processes; raise InputError for ways of launching that training does not know."""
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if not torch.cuda.is_available():
+        # What DeepSpeed would find out itself, with a warning, even where it is only imported.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     needs_gloo = several and not torch.cuda.is_available()
     if needs_gloo and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         # Without a GPU accelerate would take these for processes that have nothing to do with each other.
