@@ -66,6 +66,11 @@ def delete_the_sums(checkpoint: Path) -> None:
     (checkpoint / "SHA256SUMS").unlink()
 
 
+def cut_the_sums(checkpoint: Path) -> None:
+    sums = (checkpoint / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (checkpoint / "SHA256SUMS").write_text("".join(sums[:-1]))
+
+
 def empty_the_sums(checkpoint: Path) -> None:
     (checkpoint / "SHA256SUMS").write_text("")
 
@@ -75,7 +80,8 @@ def garble_the_sums(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, flip_a_bit, delete_a_file, delete_the_sums, empty_the_sums, garble_the_sums]
+    "damage",
+    [truncate, flip_a_bit, delete_a_file, delete_the_sums, cut_the_sums, empty_the_sums, garble_the_sums],
 )
 def test_any_damage_is_found(whole_run, tmp_path, damage):
     checkpoint = tmp_path / "step_0000008"

@@ -106,13 +106,15 @@ def find_damage(checkpoint: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, or None if they are as they were written."""
     try:
         lines = (checkpoint / SUMS).read_text().splitlines()
-        for line in lines:
-            expected, name = line.split("  ", 1)
-            if _sha256(checkpoint / name) != expected:
+        expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        for name, digest in expected.items():
+            if _sha256(checkpoint / name) != digest:
                 return f"{name} is not what was written"
+        if expected.keys() | {SUMS} != {path.name for path in checkpoint.iterdir()}:
+            return f"{SUMS} does not name all files"
     except (OSError, ValueError) as error:
         return first_line(error)
-    return None if lines else f"{SUMS} is empty"
+    return None
 
 
 def _sha256(path: Path) -> str:

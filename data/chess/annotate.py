@@ -7,6 +7,7 @@ the same time that agrees better with long searches than one search per move doe
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -14,7 +15,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,17 @@ from data.chess.positions import (
     read_positions,
     sample_game,
 )
+from data.chess.ray_work import ray_results_in_order
 from data.chess.rows import Row, write_rows
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish, label_moves
 from data.chess.unfinished import UnfinishedWork
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
+
+
+# `function(engine, item)` for every item, in order.
+ResultsInOrder = Callable[[Callable[[Any, Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,6 +69,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--exclude", type=Path, help="a Parquet file of boards to leave out, such as a test set")
     add("--seed", type=int, default=0, help="decides games of self-play and which positions are taken (0)")
     add("--processes", type=int, default=os.cpu_count(), help="engines that work side by side (one per core)")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="spread the work over the machines of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT, whose "
+        "CPUs count instead of --processes; local starts Ray on this machine alone",
+    )
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
     for name in ("nodes_per_move", "boards", "per_game", "processes"):
@@ -78,9 +90,11 @@ def main() -> None:
     arguments = parse_arguments()
     output: Path = arguments.output
     check_output(output, arguments.overwrite)
-    with UnfinishedWork(output, _recorded(arguments)) as work:
+    recorded = _recorded(arguments)
+    with UnfinishedWork(output, recorded) as work:
         try:
-            num_skipped = annotate(arguments, work)
+            with _workers(arguments, recorded["engine"]) as results:
+                num_skipped = annotate(arguments, work, results)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"{work.folder} keeps the finished part; the same command continues"
@@ -93,19 +107,15 @@ def main() -> None:
         )
 
 
-def annotate(arguments: argparse.Namespace, work: UnfinishedWork) -> int:
+def annotate(arguments: argparse.Namespace, work: UnfinishedWork, results: ResultsInOrder) -> int:
     """Label the positions and write the output; return how many the engine could not label."""
     started = time.monotonic()
-    fens = _positions(arguments, work)
+    fens = _positions(arguments, work, results)
     if not fens:
         raise InputError(f"{arguments.positions} has no position with a legal move: nothing to label")
     log = work.log("labels")
     num_earlier = len(log)
-    labels = results_in_order(
-        functools.partial(label, nodes_per_move=arguments.nodes_per_move),
-        fens[num_earlier:],
-        arguments.processes,
-    )
+    labels = results(functools.partial(label, nodes_per_move=arguments.nodes_per_move), fens[num_earlier:])
     for fen, result in zip(
         fens[num_earlier:],
         tqdm(labels, desc="labelling", unit=" boards", total=len(fens), initial=num_earlier, smoothing=0.05),
@@ -138,13 +148,22 @@ def selfplay_positions(engine: Stockfish, game: int, seed: int, per_game: int) -
     return sample_game(play_game(engine, seed, game, resign=True), per_game, rng)
 
 
-def _positions(arguments: argparse.Namespace, work: UnfinishedWork) -> list[str]:
+def _workers(
+    arguments: argparse.Namespace, engine_name: str
+) -> contextlib.AbstractContextManager[ResultsInOrder]:
+    """Return the processes of this machine, or a Ray cluster."""
+    if arguments.ray is None:
+        return contextlib.nullcontext(functools.partial(results_in_order, processes=arguments.processes))
+    return ray_results_in_order(arguments.ray, arguments.processes, engine_name)
+
+
+def _positions(arguments: argparse.Namespace, work: UnfinishedWork, results: ResultsInOrder) -> list[str]:
     """Return the positions to label, those of an earlier run if it got that far."""
     chosen = work.folder / "positions.txt"
     if not chosen.exists():
         exclude = positions_of_boards(arguments.exclude) if arguments.exclude else []
         if arguments.positions == "selfplay":
-            fens = _play(arguments, work, exclude)
+            fens = _play(arguments, work, results, exclude)
         else:
             read = list(read_positions(arguments.positions, arguments.per_game, arguments.seed))
             fens = list(distinct_positions(read, exclude))
@@ -158,7 +177,9 @@ def _positions(arguments: argparse.Namespace, work: UnfinishedWork) -> list[str]
     return chosen.read_text().splitlines()
 
 
-def _play(arguments: argparse.Namespace, work: UnfinishedWork, exclude: list[str]) -> list[str]:
+def _play(
+    arguments: argparse.Namespace, work: UnfinishedWork, results: ResultsInOrder, exclude: list[str]
+) -> list[str]:
     """Play games until they have given enough positions."""
     log = work.log("games")
     play = functools.partial(selfplay_positions, seed=arguments.seed, per_game=arguments.per_game)
@@ -166,7 +187,7 @@ def _play(arguments: argparse.Namespace, work: UnfinishedWork, exclude: list[str
     def sampled() -> Iterator[str]:
         for fens in log:
             yield from fens
-        for fens in results_in_order(play, itertools.count(len(log)), arguments.processes):
+        for fens in results(play, itertools.count(len(log))):
             if isinstance(fens, Skipped):
                 tqdm.write(f"warning: skipped a game of self-play: {fens.reason}", file=sys.stderr)
                 fens = []

@@ -7,180 +7,146 @@ win probability), and the records of a board may lie anywhere in any shard.
 """
 
 import argparse
-import contextlib
-import math
-import re
-import struct
-import sys
-import tempfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from data.chess.rows import Row, write_rows
+from data.chess.bag_records import list_shards, open_bag, read_action_values
+from data.chess.record_store import RecordStore, group_by_board
+from data.chess.rows import ROWS_PER_GROUP, SCHEMA
+from data.chess.unfinished import UnfinishedWork
 from data.command_line import InputError, command
-from data.files import check_output
+from data.files import check_output, written_whole
+from data.parquet_files import list_files
 
 
-# Records grouped at a time: Python needs about 70 bytes for each, so 0.7 GB.
-RECORDS_IN_MEMORY = 10_000_000
-# Every bucket is an open file, and systems allow a process no more than 1,024 by default.
-MAX_BUCKETS = 512
-UCI_MOVE = re.compile("[a-h][1-8][a-h][1-8][qrbn]?")
-
-Record = TypeVar("Record")
+MEMORY_LIMIT = 4.0
+LEAST_MEMORY = 1.0
+# Level 19, as for files that are labelled once and read often, takes longer than all the rest.
+COMPRESSION = 3
 
 
-class ActionValue(NamedTuple):
-    fen: str
-    move: str
-    win_prob: float
+def convert(
+    bags: Sequence[str | Path],
+    output: Path,
+    *,
+    num_files: int | None = None,
+    memory_limit: float = MEMORY_LIMIT,
+    threads: int | None = None,
+) -> int:
+    """Gather the action values of all `bags` into one row per board, and return the number of boards.
 
-
-class StateValue(NamedTuple):
-    fen: str
-    win_prob: float
-
-
-class BehavioralCloning(NamedTuple):
-    fen: str
-    move: str
-
-
-def decode_action_value(record: bytes) -> ActionValue:
-    """Decode length, FEN, length, move and a big-endian float64; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    move, start = _string(record, start)
-    return ActionValue(fen, _move(move), _win_prob(record, start))
-
-
-def decode_state_value(record: bytes) -> StateValue:
-    """Decode length, FEN and a big-endian float64; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    return StateValue(fen, _win_prob(record, start))
-
-
-def decode_behavioral_cloning(record: bytes) -> BehavioralCloning:
-    """Decode length, FEN and a move that fills the rest; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    return BehavioralCloning(fen, _move(record[start:].decode("ascii")))
-
-
-def read_records(path: str | Path, decode: Callable[[bytes], Record]) -> Iterator[Record]:
-    """Yield the decoded records of a .bag file, or of all shards of a name like `action_value@2148_data.bag`.
-
-    Raises InputError if the file is missing or cut off, if a record is damaged, or if the package bagz is
-    missing.
+    With `num_files` the output is a folder of so many Parquet files. The order of the boards is that of
+    DuckDB's hash, the same for any memory limit, in gigabytes, and any number of threads; of a move that is
+    given twice the first value counts. Work that was cut short is continued, from `<output>.partial`, a
+    folder about as large as the input. Raises InputError for files that are missing or damaged.
     """
-    bag = open_bag(path)
-    for index in range(len(bag)):
+    shards = [shard for bag in bags for shard in list_shards(bag)]
+    lengths = [len(open_bag(shard)) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
+    with UnfinishedWork(output, _recorded(shards, lengths, num_files)) as work:
         try:
-            yield decode(bag[index])
-        except (ValueError, IndexError, struct.error) as error:
-            raise InputError(
-                f"{path} record {index} is damaged or of another kind ({error}): fetch the file again"
-            ) from error
+            with RecordStore(
+                work.folder / "records.duckdb", memory_limit, threads or os.cpu_count() or 1
+            ) as store:
+                _read(shards, lengths, work, store)
+                num_boards = _write(output, num_files, work, store)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"{work.folder} keeps the finished part; the same command continues"
+            ) from None
+        work.remove()
+    return num_boards
 
 
-def open_bag(path: str | Path) -> Sequence[bytes]:
-    """Open a .bag as a sequence of undecoded records; raise InputError if that cannot be done."""
-    try:
-        import bagz
-    except ImportError as error:
-        raise InputError(".bag files need the package bagz: pip install bagz") from error
-    try:
-        bag = bagz.Reader(str(path))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is cut off or not a .bag file ({error}): fetch it again") from error
-    if len(bag) == 0:
-        raise InputError(f"{path} holds no records: fetch it again")
-    return bag
+def _recorded(shards: list[str], lengths: list[int], num_files: int | None) -> dict[str, str | int | None]:
+    """Return all that decides the rows."""
+    named = "".join(f"{shard} {length}\n" for shard, length in zip(shards, lengths, strict=True))
+    digest = hashlib.sha256(named.encode()).hexdigest()
+    return {
+        "input": f"{len(shards)} files with {sum(lengths)} records",
+        "sha256 of names and lengths": digest,
+        "files": num_files,
+        # Another version may have another hash.
+        "DuckDB": duckdb.__version__,
+    }
 
 
-def gather_boards(
-    paths: Sequence[str | Path], folder: Path, records_in_memory: int = RECORDS_IN_MEMORY
-) -> Iterator[Row]:
-    """Yield one row per board with all of its moves in the action-value files, in alphabetical order.
-
-    More records than `records_in_memory` are first sorted into files in `folder` by a hash of their board,
-    and then grouped one such file at a time; that takes as much space there as the input has. Of a move that
-    is given twice the first value counts.
-    """
-    total = sum(len(open_bag(path)) for path in paths)
-    records = tqdm(
-        (record for path in paths for record in read_records(path, decode_action_value)),
-        desc="reading",
-        unit=" records",
-        total=total,
-        unit_scale=True,
-    )
-    num_buckets = min(MAX_BUCKETS, math.ceil(total / records_in_memory))
-    if num_buckets == 1:
-        yield from _group(records)
-        return
-    buckets = [folder / f"bucket_{number}.tsv" for number in range(num_buckets)]
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(bucket.open("w", encoding="ascii")) for bucket in buckets]
-        for fen, move, win_prob in records:
-            # Python's own hash of a string differs from run to run.
-            files[zlib.crc32(fen.encode()) % num_buckets].write(f"{fen}\t{move}\t{win_prob!r}\n")
-    for bucket in tqdm(buckets, desc="grouping", unit=" buckets"):
-        with bucket.open(encoding="ascii") as file:
-            fields = (line.split("\t") for line in file)
-            yield from _group(ActionValue(fen, move, float(win_prob)) for fen, move, win_prob in fields)
-        bucket.unlink()
+def _read(shards: list[str], lengths: list[int], work: UnfinishedWork, store: RecordStore) -> None:
+    """Take all records into the store; a line of the log says that those of a shard are there."""
+    log = work.log("shards")
+    num_earlier = sum(lengths[: len(log)])
+    with tqdm(
+        desc="reading", unit=" records", unit_scale=True, total=sum(lengths), initial=num_earlier
+    ) as progress:
+        for index in range(len(log), len(shards)):
+            # Killed before the next line, the run adds the shard again, which changes nothing.
+            store.add(_counted(read_action_values(shards[index]), progress), sum(lengths[:index]))
+            log.append(shards[index])
 
 
-def _group(records: Iterable[ActionValue]) -> Iterator[Row]:
-    boards: dict[str, dict[str, float]] = {}
-    for fen, move, win_prob in records:
-        # There are 1,968 moves, which need not be kept a billion times.
-        boards.setdefault(fen, {}).setdefault(sys.intern(move), win_prob)
-    for fen, win_probs in boards.items():
-        moves = sorted(win_probs)
-        yield Row(fen, moves, [win_probs[move] for move in moves])
+def _counted(batches: Iterable[pa.RecordBatch], progress: tqdm) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        progress.update(len(batch))
 
 
-def _string(record: bytes, start: int) -> tuple[str, int]:
-    """Read a string after its length, a little-endian base-128 number; return it and where it ends."""
-    length = shift = 0
-    while True:
-        byte = record[start]
-        start += 1
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    end = start + length
-    if end > len(record):
-        raise ValueError(f"a string of {length} bytes where {len(record) - start} are left")
-    return record[start:end].decode("ascii"), end
+def _write(output: Path, num_files: int | None, work: UnfinishedWork, store: RecordStore) -> int:
+    with tqdm(desc="grouping", unit=" records", unit_scale=True, total=store.count()) as progress:
+        if num_files is None:
+            return _write_boards(output, _counted(store.sorted_records(), progress))
+        folder = work.folder / "files"
+        folder.mkdir(exist_ok=True)
+        num_boards = 0
+        for part in range(num_files):
+            path = folder / f"boards-{part:05d}-of-{num_files:05d}.parquet"
+            if path.exists():
+                progress.update(store.count(part, num_files))
+                num_boards += pq.read_metadata(path).num_rows
+            else:
+                records = _counted(store.sorted_records(part, num_files), progress)
+                num_boards += _write_boards(path, records)
+    folder.rename(output)
+    return num_boards
 
 
-def _move(text: str) -> str:
-    if not UCI_MOVE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a move")
-    return text
+def _write_boards(path: Path, records: Iterable[pa.RecordBatch]) -> int:
+    """Write sorted records as rows to a Parquet file, whole or not at all; return the number of rows."""
+    num_rows = 0
+    with (
+        written_whole(path) as unfinished,
+        pq.ParquetWriter(unfinished, SCHEMA, compression="zstd", compression_level=COMPRESSION) as writer,
+    ):
+        for group in _of_equal_length(group_by_board(records)):
+            writer.write_table(group, ROWS_PER_GROUP)
+            num_rows += len(group)
+    return num_rows
 
 
-def _win_prob(record: bytes, start: int) -> float:
-    """Read the float64 that the rest of the record is."""
-    (win_prob,) = struct.unpack(">d", record[start:])
-    if not 0.0 <= win_prob <= 1.0:
-        raise ValueError(f"{win_prob} is not a win probability")
-    return win_prob
+def _of_equal_length(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut tables anew, into groups of ROWS_PER_GROUP rows: the file is then the same however they came."""
+    waiting = SCHEMA.empty_table()
+    for table in tables:
+        waiting = pa.concat_tables([waiting, table])
+        while len(waiting) >= ROWS_PER_GROUP:
+            yield waiting.slice(0, ROWS_PER_GROUP).combine_chunks()
+            waiting = waiting.slice(ROWS_PER_GROUP)
+    if len(waiting):
+        yield waiting.combine_chunks()
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.chessbench",
-        description="Gather the action values of ChessBench's .bag files into a Parquet file with one row "
-        "per board. The package bagz has to be installed.",
+        description="Gather the action values of ChessBench's .bag files into Parquet, one row per board. "
+        "Records pass through a folder beside the output that takes about as much space as they do. Work "
+        "that was cut short, even by a crash, goes on when the same command is given again. The rows and "
+        "their order are the same whatever the memory limit and the number of threads.",
     )
     add = parser.add_argument
     add(
@@ -190,31 +156,55 @@ def parse_arguments() -> argparse.Namespace:
         help="action-value files; name@N_data.bag means all N shards of name. Give all shards that may hold "
         "moves of the same boards at once",
     )
-    add("--output", required=True, type=Path, help="the Parquet file to write")
+    add("--output", required=True, type=Path, help="the Parquet file to write; with --files a folder of them")
     add(
-        "--records-in-memory",
+        "--files",
         type=int,
-        default=RECORDS_IN_MEMORY,
-        help="how many records to group at a time, about 70 bytes each; larger inputs pass through "
-        f"temporary files beside the output, as large as the input ({RECORDS_IN_MEMORY})",
+        metavar="N",
+        help="write a folder of N Parquet files with about as many boards each, which training takes in "
+        "place of one file; those that are whole are kept if the work is cut short",
     )
+    add(
+        "--memory-limit",
+        type=float,
+        metavar="GB",
+        default=MEMORY_LIMIT,
+        help=f"gigabytes of memory to use, at least {LEAST_MEMORY:g}; more is faster ({MEMORY_LIMIT:g})",
+    )
+    add("--threads", type=int, default=os.cpu_count(), help="threads that sort and group (one per core)")
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
-    if arguments.records_in_memory < 1:
-        parser.error(f"--records-in-memory must be at least 1, not {arguments.records_in_memory}")
+    for name in ("files", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, not {value}")
+    # NaN fails the comparison.
+    if not arguments.memory_limit >= LEAST_MEMORY:
+        parser.error(f"--memory-limit must be at least {LEAST_MEMORY:g}, not {arguments.memory_limit:g}")
+    if arguments.files is not None and arguments.overwrite:
+        parser.error("--overwrite replaces a file, never a folder: with --files, delete the folder yourself")
     return arguments
 
 
 def main() -> None:
     arguments = parse_arguments()
     output: Path = arguments.output
-    check_output(output, arguments.overwrite)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.stem}-", dir=output.parent) as folder:
-        num_rows = write_rows(
-            output, gather_boards(arguments.bags, Path(folder), arguments.records_in_memory)
-        )
-    print(f"{output}: {num_rows} boards, {output.stat().st_size / 1000:.0f} kB")
+    if arguments.files is None:
+        check_output(output, arguments.overwrite)
+    elif output.exists():
+        raise InputError(f"{output} exists: choose another place for the folder, or delete it")
+    else:
+        check_output(output / "boards.parquet", overwrite=False)
+    num_boards = convert(
+        arguments.bags,
+        output,
+        num_files=arguments.files,
+        memory_limit=arguments.memory_limit,
+        threads=arguments.threads,
+    )
+    files = list_files(output)
+    size = sum(path.stat().st_size for path in files)
+    print(f"{output}: {num_boards} boards, {size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

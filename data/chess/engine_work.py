@@ -27,6 +27,36 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class EngineWorker:
+    """An engine that is started when it is needed, and anew when it has crashed.
+
+    `start` makes an engine, or whatever else takes its place and has a method `close`.
+    """
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self._start = start
+        self._engine = None
+
+    def result(self, function: Callable[[Any, Any], Any], item: Any) -> Any:
+        """Return `function(engine, item)`, a Skipped after three crashes, or an InputError that it raised."""
+        result = Skipped("never tried")
+        for _ in range(ATTEMPTS):
+            try:
+                self._engine = self._engine or self._start()
+                return function(self._engine, item)
+            except EngineCrash as crash:
+                result = Skipped(str(crash))
+                self.close()
+            except InputError as error:
+                return error
+        return result
+
+    def close(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine:
+            engine.close()
+
+
 def results_in_order(
     function: Callable[[Any, Any], Any],
     items: Iterable[Any],
@@ -101,7 +131,7 @@ def _exchange(connections: list[Connection], items: Iterator[Any]) -> Iterator[A
 
 def _work(connection: Connection, function: Callable[[Any, Any], Any], start: Callable[[], Any]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    engine = None
+    worker = EngineWorker(start)
     is_ending = False
 
     def end(*_: object) -> None:
@@ -114,28 +144,13 @@ def _work(connection: Connection, function: Callable[[Any, Any], Any], start: Ca
     signal.signal(signal.SIGTERM, end)
     try:
         while True:
-            item = connection.recv()
-            result = Skipped("never tried")
-            for _ in range(ATTEMPTS):
-                try:
-                    engine = engine or start()
-                    result = function(engine, item)
-                    break
-                except EngineCrash as crash:
-                    result = Skipped(str(crash))
-                    engine.close()
-                    engine = None
-                except InputError as error:
-                    result = error
-                    break
-            connection.send(result)
+            connection.send(worker.result(function, connection.recv()))
     except (EOFError, ConnectionError):
         # The parent wants no more results.
         pass
     finally:
         is_ending = True
-        if engine:
-            engine.close()
+        worker.close()
 
 
 def _end_with_parent() -> None:
