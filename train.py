@@ -45,6 +45,7 @@ from training.sharding import Weights
 from training.topology import (
     autocast_forward,
     check_agreement,
+    check_finite,
     check_replicas,
     describe_topology,
     make_accelerator,
@@ -192,8 +193,10 @@ def train(config: Config) -> None:
         if task.can_evaluate and (is_last or step % config.evaluation.every == 0):
             evaluate(step)
         stop = 0 if is_last else interruption.anywhere(accelerator)
-        if is_saved or stop:
+        if is_saved or stop or step == first_step + 1:
+            check_finite(accelerator, weights, step)
             check_replicas(accelerator, weights)
+        if is_saved or stop:
             started = time.perf_counter()
             files = {"model": weights.named_tensors(), "optimizer": named_states(optimizers, weights)}
             files |= {name: follower.named_tensors() for name, follower in followers.items()}

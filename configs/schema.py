@@ -16,6 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from data.command_line import InputError
+from data.files import written_whole
 
 
 CONFIG_FOLDER = Path(__file__).parent
@@ -150,8 +151,8 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
-# Settings that may differ when a run is resumed: those that cannot change its losses. The training data may
-# have moved; that it is the same is checked by what it holds.
+# Settings that may differ when a run is resumed: those that do not change what it learns. The training data
+# may have moved; that it is the same is checked by what it holds.
 FREE_ON_RESUME = (
     "resume",
     "output_dir",
@@ -167,6 +168,10 @@ FREE_ON_RESUME = (
     "data.check_moves",
     "data.words",
     "data.guesses",
+    # These have to suit the machines.
+    "model.activation_checkpointing",
+    "training.gradient_accumulation_steps",
+    "training.compile",
 )
 
 
@@ -232,7 +237,8 @@ def is_hub_id(name: str) -> bool:
 
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration, which `load_config` reads back."""
-    OmegaConf.save(OmegaConf.structured(config), path)
+    with written_whole(path) as unfinished:
+        OmegaConf.save(OmegaConf.structured(config), unfinished)
 
 
 def differences(config: Config, path: Path) -> list[str]:
@@ -243,6 +249,8 @@ def differences(config: Config, path: Path) -> list[str]:
     """
     try:
         saved = _flatten(OmegaConf.to_container(OmegaConf.load(path)))
+        if not saved:
+            raise AttributeError("it is empty")
     except (OSError, YAMLError, UnicodeDecodeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(

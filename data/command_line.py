@@ -63,7 +63,7 @@ def command(main: Callable[[], None]) -> None:
             raise
         sys.exit(READER_GONE_STATUS)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: no space is left to write to{where}: free some, and call again", file=sys.stderr)

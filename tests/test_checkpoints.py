@@ -176,6 +176,9 @@ def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, 
     assert_input_error(result, "step_0000012 cannot be written", "earlier checkpoints are as they were")
     assert names(run) == ["step_0000004", "step_0000008"] and not (run / "model").exists()
     assert all(find_damage(checkpoint) is None for checkpoint in list_checkpoints(run))
+    # Where not even a line can be written, the run's settings are not lost either.
+    full = with_room_for_files_of(1, *command)
+    assert_input_error(full, "no space is left")
     result = run_command("train", *command)
     assert result.returncode == 0, result.stderr
     assert read_losses(run) == read_losses(whole_run)

@@ -21,7 +21,7 @@ from eval.run_log import RunLog, read_metrics
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command
-from tests.training_runs import SAMPLE, read_losses, run_until
+from tests.training_runs import SAMPLE, read_losses, run_until, start_launch
 from train import make_task
 from training.checkpoints import check_output_dir
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
@@ -143,19 +143,13 @@ def adamw_losses(settings, tmp_path_factory) -> dict[int, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number):
+def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, num_processes):
     """SIGTERM reaches the launcher alone, Ctrl-C all processes of the terminal."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", *settings]
-    launch += [f"output_dir={tmp_path}/run", "training.steps=100000", "evaluation.every=100000"]
-    process = subprocess.Popen(
-        launch,
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    arguments = [f"output_dir={tmp_path}/run", "training.steps=100000", "evaluation.every=100000"]
+    topology = "one_device" if num_processes == 1 else "ddp"
+    process = start_launch([*settings, *arguments, "checkpoint.every=100000"], topology, num_processes)
     for text in process.stdout:
         if re.search(r"step +5/", text):
             process.terminate() if number == signal.SIGTERM else os.killpg(process.pid, number)

@@ -34,6 +34,8 @@ from training.topology import is_launched
 
 
 SUMS = "SHA256SUMS"
+# The launcher, where there is one: of what lives on after it, the parent is another.
+PARENT = os.getppid()
 
 
 def check_output_dir(config: Config, output_dir: Path) -> None:
@@ -179,12 +181,14 @@ def save_checkpoint(
     if problem != [None]:
         if not accelerator.is_main_process:
             sys.exit(INPUT_ERROR_STATUS)
-        remove(unfinished)
+        _attempt(remove, unfinished)
         raise InputError(f"{folder} cannot be written: {problem[0]}; earlier checkpoints are as they were")
     if accelerator.is_main_process:
         for old in list_checkpoints(output_dir)[: -config.keep]:
             if config.keep_every is None or step_of(old) % config.keep_every:
-                shutil.rmtree(old)
+                problem = _attempt(shutil.rmtree, old)
+                if problem:
+                    print(f"warning: {old} cannot be deleted: {problem}", flush=True)
     return folder
 
 
@@ -206,31 +210,39 @@ def _complete(unfinished: Path, folder: Path, state: dict) -> None:
     (unfinished / "state.json").write_text(json.dumps(state) + "\n")
     paths = sorted(unfinished.iterdir())
     (unfinished / SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
+    # The name must not reach the disk before what it names does, nor after older ones are deleted.
     for path in (*paths, unfinished / SUMS, unfinished):
-        # The name must not reach the disk before what it names does.
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        _flush(path)
     remove(folder)
     unfinished.rename(folder)
+    _flush(folder.parent)
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Interruption:
-    """Remembers Ctrl-C and SIGTERM until the step is done; a second one ends the program at once.
+    """Remembers Ctrl-C and SIGTERM until the step is done; a second Ctrl-C ends the program at once.
 
-    The end of accelerate's launcher counts as SIGTERM: it does not pass on the signal that ended it.
+    A second SIGTERM does not: clusters and launchers both send one. The end of accelerate's launcher counts
+    as SIGTERM, since it does not always pass on the signal that ended it.
     """
 
     def __init__(self):
         self.signal = 0
-        self.launcher = os.getppid() if is_launched() else None
         self.earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in self.earlier:
             signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: object) -> None:
         self.signal = number
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def forget(self) -> None:
         """Let signals end the program again as they did before."""
@@ -239,9 +251,10 @@ class Interruption:
 
     def anywhere(self, accelerator: Accelerator) -> int:
         """Return the signal that any process received, 0 for none; all processes get the same answer."""
-        if self.launcher is not None and os.getppid() != self.launcher:
+        if is_launched() and os.getppid() != PARENT:
             self.signal = self.signal or signal.SIGTERM
-        if accelerator.num_processes > 1:
-            received = torch.tensor([self.signal], device=accelerator.device)
-            self.signal = int(accelerator.gather(received).max())
-        return self.signal
+        if accelerator.num_processes == 1:
+            return self.signal
+        # One that comes in the meantime is seen after the next step.
+        received = torch.tensor([self.signal], device=accelerator.device)
+        return int(accelerator.gather(received).max())

@@ -43,7 +43,7 @@ class Weights:
         if self.zero_stage == 3:
             length = parameter.ds_tensor.numel()
             start = dist.get_rank() * length
-            piece = torch.zeros(length, dtype=whole.dtype)  # DeepSpeed pads the last ones with zeros
+            piece = torch.zeros(length, dtype=whole.dtype)  # beyond the end it does not matter
             given = whole.flatten()[start : start + length]
             piece[: len(given)] = given
             return piece
@@ -94,6 +94,8 @@ class Weights:
     def forget_gathered(self) -> None:
         """Have the next forward pass gather the weights anew: the pieces have changed."""
         if self.zero_stage == 3:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()  # DeepSpeed gathers on a stream of its own
             self._wrapped.empty_partition_cache()
         for module in self._model.modules():
             if isinstance(module, FSDPModule):

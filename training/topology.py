@@ -33,6 +33,7 @@ KNOWN = (
 def make_accelerator(config: Config) -> Accelerator:
     """Join the processes; raise InputError for ways of launching that training does not know."""
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    _check_launch()
     if not torch.cuda.is_available():
         # What DeepSpeed would find out itself, with a warning, even where it is only imported.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -69,6 +70,18 @@ def make_accelerator(config: Config) -> Accelerator:
         # What accelerate's launcher sets unless it is told a number: one core works and the others are idle.
         torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
+
+
+def _check_launch() -> None:
+    """Raise InputError if Slurm or MPI started copies of a command that knows nothing of the others."""
+    copies = max(int(os.environ.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    # The number of launchers that have joined, or without any, of processes.
+    joined = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("WORLD_SIZE", 1))
+    if copies > joined:
+        raise InputError(
+            f"{copies} copies of this were started, of which only {joined} know each other: start one "
+            "accelerate launch per machine, as configs/accelerate/slurm.sh does"
+        )
 
 
 def zero_stage_of(accelerator: Accelerator) -> int:
@@ -149,8 +162,18 @@ def check_agreement(accelerator: Accelerator, facts: dict[str, object]) -> None:
             )
 
 
+def check_finite(accelerator: Accelerator, weights: Weights, step: int) -> None:
+    """Raise SystemExit, on all processes, if any weight is not finite."""
+    is_finite = torch.stack([piece.isfinite().all() for piece in weights.pieces()]).all()
+    if not accelerator.gather(is_finite[None]).all():
+        raise SystemExit(
+            f"the weights are not finite after step {step}: lower optimizer.learning_rate, in another "
+            "output_dir"
+        )
+
+
 def check_replicas(accelerator: Accelerator, weights: Weights) -> None:
-    """Raise SystemExit if processes that should hold the same weights do not."""
+    """Raise SystemExit if processes that should hold the same weights, which are finite, do not."""
     if accelerator.num_processes == 1 or not weights.are_replicated:
         return
     sums = torch.stack([piece.double().sum() for piece in weights.pieces()])
