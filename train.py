@@ -48,6 +48,7 @@ from training.topology import (
     check_finite,
     check_replicas,
     describe_topology,
+    ended_at_once,
     make_accelerator,
     zero_stage_of,
 )
@@ -240,4 +241,5 @@ def make_task(config: Config) -> ChessTask | WordleTask:
 
 
 if __name__ == "__main__":
-    command(main)
+    with ended_at_once():
+        command(main)

@@ -4,6 +4,10 @@
 """
 
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MethodType
 
 import torch
@@ -32,7 +36,7 @@ KNOWN = (
 
 def make_accelerator(config: Config) -> Accelerator:
     """Join the processes; raise InputError for ways of launching that training does not know."""
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    several = _is_one_of_several()
     _check_launch()
     if not torch.cuda.is_available():
         # What DeepSpeed would find out itself, with a warning, even where it is only imported.
@@ -70,6 +74,36 @@ def make_accelerator(config: Config) -> Accelerator:
         # What accelerate's launcher sets unless it is told a number: one core works and the others are idle.
         torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """End a process that is one of several as soon as the block has, with its status.
+
+    Taking the interpreter down first may last for ever: a group of gloo is deleted last, and waits for its
+    thread, which waits for the interpreter to delete the tensors of the last exchange.
+    """
+    if not _is_one_of_several():
+        yield
+        return
+    status = 1
+    try:
+        yield
+        status = 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        else:
+            status = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _is_one_of_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def _check_launch() -> None:
