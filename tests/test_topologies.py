@@ -124,10 +124,10 @@ def test_machines_that_start_different_commands_are_refused(arguments, tmp_path)
     machines = [
         start_launch([*arguments, f"seed={rank}"], "ddp", 2, machine_rank=rank, **place) for rank in (0, 1)
     ]
-    for process in machines:
-        printed, _ = process.communicate(timeout=300)
-        assert process.returncode != 0
-        assert "error: the processes do not have the same settings" in printed
+    printed = [process.communicate(timeout=300)[0] for process in machines]
+    assert all(process.returncode != 0 for process in machines)
+    # The launcher that ends first may take the other's process with it, before that has said anything.
+    assert any("error: the processes do not have the same settings" in text for text in printed)
     assert not (tmp_path / "run").exists()
 
 
@@ -180,7 +180,8 @@ def tiny_config(arguments, tmp_path):
 
 
 def test_deepspeed_gets_the_settings_of_the_run(tiny_config):
-    plugin = DeepSpeedPlugin(zero_stage=3)
+    # With that flag transformers would load the models of later tests in pieces.
+    plugin = DeepSpeedPlugin(zero_stage=3, zero3_init_flag=False)
     configure_deepspeed(plugin, 2, tiny_config)
     given = plugin.deepspeed_config
     assert given["train_micro_batch_size_per_gpu"] == 2  # 8 / (2 processes × 2 micro-batches)
