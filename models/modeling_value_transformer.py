@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -146,6 +146,20 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["ValueTransformerBlock"]
     _input_embed_layer = "token_embedding"
     _supports_sdpa = True
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *arguments, config=None, **settings):
+        """Load a model; AutoModel calls this, maybe by the wrong one of the classes with a head.
+
+        It remembers one class for each class of configurations, the first that it has loaded, and both have
+        the same. The configuration says which it is.
+        """
+        with_heads = (ValueTransformerForActionValue, ValueTransformerForTokenValue)
+        # As remote code, the class of its configuration may be another import of the same file.
+        if cls in with_heads and isinstance(config, PreTrainedConfig):
+            named = [kind for kind in with_heads if [kind.__name__] == config.architectures]
+            cls = named[0] if named else cls
+        return super().from_pretrained(pretrained_model_name_or_path, *arguments, config=config, **settings)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -19,6 +19,7 @@ from models.modeling_value_transformer import (
 )
 from models.searchless_chess import convert
 from models.tokenization_chess import ACTIONS, ChessTokenizer
+from tests.wordle_models import tiny_token_model
 
 
 FIXTURES = Path(__file__).parent / "fixtures/searchless_chess"
@@ -328,6 +329,28 @@ def test_saved_models_load_by_remote_code_in_a_fresh_process_elsewhere(tmp_path,
     with torch.no_grad():
         expected = model(**inputs).value[0]
     torch.testing.assert_close(torch.tensor(json.loads(result.stdout)), expected, rtol=0, atol=1e-6)
+
+
+LOAD_BOTH = """
+import sys
+from transformers import AutoModel
+for folder in sys.argv[1:]:
+    print(type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__)
+"""
+
+
+def test_models_of_both_kinds_load_in_one_process_in_any_order(tmp_path):
+    """Their code is the same, and with it their class of configurations."""
+    small_model().save_pretrained(tmp_path / "chess/model")
+    tiny_token_model().save_pretrained(tmp_path / "wordle/model")
+    kinds = {"chess": "ValueTransformerForActionValue", "wordle": "ValueTransformerForTokenValue"}
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    for order in (["chess", "wordle", "chess"], ["wordle", "chess"]):
+        folders = [str(tmp_path / name / "model") for name in order]
+        command = [sys.executable, "-c", LOAD_BOTH, *folders]
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.split() == [kinds[name] for name in order]
 
 
 def test_reloading_gives_the_same_weights_and_settings(tmp_path):
