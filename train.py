@@ -45,8 +45,7 @@ from training.sharding import Weights
 from training.topology import (
     autocast_forward,
     check_agreement,
-    check_finite,
-    check_replicas,
+    check_weights,
     describe_topology,
     ended_at_once,
     make_accelerator,
@@ -195,8 +194,7 @@ def train(config: Config) -> None:
             evaluate(step)
         stop = 0 if is_last else interruption.anywhere(accelerator)
         if is_saved or stop or step == first_step + 1:
-            check_finite(accelerator, weights, step)
-            check_replicas(accelerator, weights)
+            check_weights(accelerator, weights, step)
         if is_saved or stop:
             started = time.perf_counter()
             files = {"model": weights.named_tensors(), "optimizer": named_states(optimizers, weights)}

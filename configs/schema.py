@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from data.command_line import InputError
 from data.files import written_whole
+from data.hub_uploads import is_hub_id
 
 
 CONFIG_FOLDER = Path(__file__).parent
@@ -224,15 +223,6 @@ def load_config(name: str, overrides: list[str]) -> Config:
         raise InputError(f"{source}: {key}{str(error).splitlines()[0]}") from None
     _check(config, source)
     return config
-
-
-def is_hub_id(name: str) -> bool:
-    """Tell whether the hub could have something under this name, such as user/name."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return "/" in name
 
 
 def save_config(config: Config, path: Path) -> None:

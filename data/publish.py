@@ -18,14 +18,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from huggingface_hub.utils import validate_repo_id
 from tqdm import tqdm
 
 from data.command_line import InputError, command, first_line
 from data.dataset_card import GAME_METADATA, Kind, Split, dataset_card, find_kind
 from data.files import written_whole
 from data.hub_data import is_intact, list_repo
+from data.hub_uploads import check_upload, make_repo, uploading
 from data.parquet_files import list_files, open_file, read_batches
 
 
@@ -33,7 +32,6 @@ MAX_FILE_BYTES = 256_000_000
 # What the hub's pages and streaming read at once, uncompressed.
 MAX_GROUP_BYTES = 100_000_000
 ROWS_PER_GROUP = 16_384
-FORBIDDEN = (401, 403)
 
 
 def write_dataset(
@@ -79,12 +77,8 @@ def push(folder: Path, repo: str, private: bool, overwrite: bool) -> str:
     should be private, or if the upload fails.
     """
     api = HfApi()
-    try:
-        url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-        if private and not api.repo_info(repo, repo_type="dataset").private:
-            raise InputError(
-                f"{repo} exists and everybody can see it: make it private in its settings, or choose another"
-            )
+    with uploading(repo):
+        url = make_repo(api, repo, private, "dataset")
         if not overwrite:
             _check_replaceable(folder, repo)
         api.upload_folder(
@@ -95,16 +89,7 @@ def push(folder: Path, repo: str, private: bool, overwrite: bool) -> str:
             # Files of an earlier version would be read along with the new ones.
             delete_patterns="data/*",
         )
-    except (HTTPError, OSError) as error:
-        reason = first_line(error)
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in FORBIDDEN:
-            raise InputError(
-                f"{repo}: the hub refuses ({reason}): `hf auth login` with a token that may write there"
-            ) from None
-        raise InputError(
-            f"{repo}: not published ({reason}): call again, and what has arrived is not sent again"
-        ) from None
-    return str(url)
+    return url
 
 
 def _check_replaceable(folder: Path, repo: str) -> None:
@@ -236,10 +221,7 @@ def main() -> None:
             splits = write_dataset(unfinished, kind, sources, **settings)
         place = name
     else:
-        try:
-            validate_repo_id(arguments.repo)
-        except HFValidationError as error:
-            raise InputError(f"--repo {arguments.repo}: {first_line(error)}") from None
+        check_upload(arguments.repo)
         with tempfile.TemporaryDirectory(prefix="dataset-") as temporary:
             splits = write_dataset(Path(temporary), kind, sources, link=True, **settings)
             place = push(Path(temporary), arguments.repo, arguments.private, arguments.overwrite)

@@ -17,10 +17,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
-from configs.schema import Config, is_hub_id, load_config
+from configs.schema import Config, load_config
 from data.command_line import InputError, first_line
 from data.files import written_whole
 from data.hub_data import read_name
+from data.hub_uploads import is_hub_id
 from data.wordle.games import GameDescription
 from eval.intervals import Z_95
 from eval.run_log import format_count, read_metrics

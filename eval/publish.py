@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from safetensors.torch import load_file, save_file
 
-from configs.schema import Config, is_hub_id, load_config
-from data.command_line import InputError, command, first_line
+from configs.schema import Config, load_config
+from data.command_line import InputError, command
+from data.hub_uploads import NOT_LOGGED_IN, check_upload, make_repo, uploading
 from eval.model_card import (
     Result,
     make_card,
@@ -32,9 +32,6 @@ from eval.model_card import (
 )
 from eval.model_folder import check_model_folder
 from eval.run_folder import list_checkpoints, step_of
-
-
-NOT_LOGGED_IN = "this machine is not logged in to the hub: call `hf auth login`, or set HF_TOKEN"
 
 
 def publish(
@@ -54,17 +51,12 @@ def publish(
     kept = list_checkpoints(run) if checkpoints else []
     # What cannot be pushed is found before anything is.
     weights = {step_of(checkpoint): check_weights(run, checkpoint) for checkpoint in kept}
-    if get_token() is None:
-        raise InputError(NOT_LOGGED_IN)
+    check_upload(repo)
     if not keep_card:
         write_model_card(run, repo, results, [f"step_{step}" for step in weights])
     api = HfApi()
-    try:
-        url = api.create_repo(repo, private=private or None, exist_ok=True)
-        if private and not api.model_info(repo).private:
-            raise InputError(
-                f"{repo} exists and is public: make it private in its settings, or choose another"
-            )
+    with uploading(repo):
+        url = make_repo(api, repo, private)
         _upload(api, repo, run / "model", "main")
         for step, path in weights.items():
             # Beside the run, since the place for temporary files may be small.
@@ -74,28 +66,12 @@ def publish(
                 (Path(folder) / "README.md").write_text(card, encoding="utf-8")
                 api.create_branch(repo, branch=f"step_{step}", exist_ok=True)
                 _upload(api, repo, Path(folder), f"step_{step}")
-    except InputError:
-        raise
-    # Besides its own errors those of the network, of metadata that it refuses, and of hf_xet, a RuntimeError.
-    except (OSError, HTTPError, ValueError, RuntimeError) as error:
-        raise InputError(f"the hub did not take {repo}: {_reason(error)}") from error
-    return str(url)
+    return url
 
 
 def _upload(api: HfApi, repo: str, folder: Path, branch: str) -> None:
     message = "Upload model" if branch == "main" else f"Upload model of {branch}"
     api.upload_folder(repo_id=repo, folder_path=folder, revision=branch, commit_message=message)
-
-
-def _reason(error: Exception) -> str:
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if status == 401:
-        return "it does not accept the token; call `hf auth login` again"
-    if status == 403:
-        return "the token may not write there; use one that may, or another name"
-    if isinstance(error, HTTPError) and status is None:
-        return f"it cannot be reached ({first_line(error)})"
-    return first_line(error)
 
 
 def publishing_warnings(config: Config) -> list[str]:
@@ -194,12 +170,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     run = Path(arguments.run)
-    if not is_hub_id(arguments.repo):
-        raise InputError(f"--repo {arguments.repo} is no hub id: give one like user/name")
     check_run(run)
     results = [result for path in arguments.results for result in read_results(path, run / "model")]
-    if get_token() is None:
-        raise InputError(NOT_LOGGED_IN)
     url = publish(run, arguments.repo, arguments.checkpoints, arguments.private, results, arguments.keep_card)
     print(f"published: {url}")
     print(f'load it:   AutoModel.from_pretrained("{arguments.repo}", trust_remote_code=True)')

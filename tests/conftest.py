@@ -1,11 +1,15 @@
 """What the tests of several files share."""
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_command
+from tests.hub_server import TOKEN, HubServer
+from tests.pushed_run import EIGHT_STEPS, REPO
 from tests.training_runs import tiny_settings
 
 
@@ -41,3 +45,36 @@ def model_folder(tmp_path_factory) -> Path:
     tiny_model().save_pretrained(folder)
     ChessTokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_hub(tmp_path_factory) -> Iterator[HubServer]:
+    """A hub on this machine, which the model of `pushed_run` is on."""
+    with HubServer(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture
+def own_hub(tmp_path, monkeypatch) -> Iterator[HubServer]:
+    """A hub without anything, for a test that breaks it; this process uses it too."""
+    with HubServer(tmp_path / "hub") as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def pushed_run(settings, model_hub, tmp_path_factory) -> Path:
+    """A run that pushed its model and its checkpoints; for reading alone."""
+    output_dir = tmp_path_factory.mktemp("runs") / "tiny"
+    arguments = [*settings, *EIGHT_STEPS, "evaluation.boards=50", f"output_dir={output_dir}"]
+    arguments += [f"push_to_hub={REPO}", "push_checkpoints=true"]
+    result = run_command("train", *arguments, **model_hub.environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"published: {model_hub.url}/{REPO}"
+    return output_dir
+
+
+@pytest.fixture
+def copied_run(pushed_run, tmp_path) -> Path:
+    return Path(shutil.copytree(pushed_run, tmp_path / "tiny"))

@@ -329,7 +329,9 @@ def test_publishing_again_changes_nothing_and_other_rows_need_a_yes(sources, hub
 def test_a_failed_upload_says_how_to_go_on_and_the_next_call_does(sources, hub):
     arguments = [*publish_arguments(sources["chess"]), "--repo", "user/boards", "--private"]
     hub.refuse_uploads_with = 500
-    assert_input_error(run_command(PUBLISH, *arguments, **hub.environment), "not published", "call again")
+    assert_input_error(
+        run_command(PUBLISH, *arguments, **hub.environment), "did not take user/boards", "call again"
+    )
     hub.refuse_uploads_with = None
     result = run_command(PUBLISH, *arguments, **hub.environment)
     assert result.returncode == 0, result.stderr
@@ -341,14 +343,14 @@ def test_a_failed_upload_says_how_to_go_on_and_the_next_call_does(sources, hub):
 def test_what_the_hub_does_not_allow_is_refused_in_one_line(sources, hub):
     arguments = publish_arguments(sources["chess"])
     other = run_command(PUBLISH, *arguments, "--repo", "somebody/boards", **hub.environment)
-    assert_input_error(other, "somebody/boards: the hub refuses", "hf auth login")
+    assert_input_error(other, "take somebody/boards: the token may not write", "hf auth login")
     stranger = run_command(PUBLISH, *arguments, "--repo", "user/boards", **hub.environment | {"HF_TOKEN": ""})
-    assert_input_error(stranger, "user/boards: the hub refuses", "hf auth login")
+    assert_input_error(stranger, "this machine is not logged in", "hf auth login")
     wrong = run_command(PUBLISH, *arguments, "--repo", "a/b/c", **hub.environment)
-    assert_input_error(wrong, "--repo a/b/c", "Repo id must be")
+    assert_input_error(wrong, "--repo a/b/c is no hub id")
     assert run_command(PUBLISH, *arguments, "--repo", "user/public", **hub.environment).returncode == 0
     private = run_command(PUBLISH, *arguments, "--repo", "user/public", "--private", **hub.environment)
-    assert_input_error(private, "user/public exists and everybody can see it")
+    assert_input_error(private, "user/public exists and is public")
     hub.stop()
     gone = run_command(PUBLISH, *arguments, "--repo", "user/boards", **hub.environment)
-    assert_input_error(gone, "user/boards: not published", "call again")
+    assert_input_error(gone, "take user/boards: it cannot be reached", "call again")

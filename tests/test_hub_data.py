@@ -22,10 +22,10 @@ from data.chess.rows import write_rows
 from data.command_line import InputError
 from data.hub_data import is_intact, local_files, pin, read_name
 from data.hub_splits import SplitError, choose_files
-from eval.run_log import read_metrics
 from tests.commands import REPOSITORY, assert_input_error, run_command
 from tests.hub_server import HubServer, Repository
 from tests.random_boards import random_rows
+from tests.training_runs import TINY, read_losses
 
 
 FETCH = """
@@ -36,20 +36,7 @@ command(lambda: print(local_files(sys.argv[1], sys.argv[2])))
 """
 SHARDS = ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet")
 NUM_ROWS = 40
-# A run of seconds.
-TINY = [
-    "model.hidden_size=16",
-    "model.num_hidden_layers=1",
-    "model.num_attention_heads=2",
-    "value_loss.num_bins=16",
-    "training.steps=6",
-    "training.batch_size=8",
-    "training.gradient_accumulation_steps=1",
-    "training.warmup_steps=2",
-    "training.precision=fp32",
-    "log_every=1",
-    "tensorboard=false",
-]
+SIX_STEPS = [*TINY, "training.steps=6"]
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +87,6 @@ def fetched(result: subprocess.CompletedProcess) -> list[bytes]:
     """Return the contents of the files that were fetched, in order."""
     assert result.returncode == 0, result.stderr
     return [path.read_bytes() for path in sorted(Path(result.stdout.strip()).iterdir())]
-
-
-def read_losses(output_dir: Path) -> dict[int, float]:
-    rows = read_metrics(output_dir / "metrics.jsonl")
-    return {row["step"]: row["loss"] for row in rows if row["kind"] == "train"}
 
 
 def downloads(hub: HubServer) -> list[str]:
@@ -369,7 +351,7 @@ def test_training_by_name_is_training_on_the_files_fetched_and_prepared_once(hub
     def run(name: str, train: object, *changes: str) -> subprocess.CompletedProcess:
         arguments = [
             "--config=chess_tiny.yaml",
-            *TINY,
+            *SIX_STEPS,
             f"data.train={train}",
             f"output_dir={tmp_path / name}",
         ]
@@ -409,7 +391,7 @@ def test_wordle_agents_learn_from_the_hub_as_from_a_file(hub, tmp_path):
     published = run_command("data.publish", "--data", games, "--repo", "user/games", **environment)
     assert published.returncode == 0, published.stderr
     for name, source in (("local", games), ("hub", "user/games")):
-        arguments = ["--config=wordle_tiny.yaml", *TINY, "evaluation.games=5", f"data.train={source}"]
+        arguments = ["--config=wordle_tiny.yaml", *SIX_STEPS, "evaluation.games=5", f"data.train={source}"]
         result = run_command("train", *arguments, f"output_dir={tmp_path / name}", **environment)
         assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "hub") == read_losses(tmp_path / "local")

@@ -1,13 +1,11 @@
 """Models on the hub, here a server on this machine: pushed by runs and by eval.publish, loaded by anyone."""
 
 import ast
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,74 +16,20 @@ from safetensors.torch import load_file
 from configs.schema import differences, load_config
 from data.command_line import InputError
 from eval.loading import load_model
-from eval.model_card import read_results, write_model_card
-from eval.options import write_json
 from eval.publish import main, publish, publish_after_training
 from tests.commands import REPOSITORY, assert_input_error, run_command
-from tests.hub_server import TOKEN, HubServer
+from tests.hub_server import HubServer
+from tests.pushed_run import EIGHT_STEPS, REPO, code_blocks
+from tests.training_runs import SAMPLE
 
 
-REPO = "user/tiny"
-SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
 PUZZLES = REPOSITORY / "data/chess/sample/puzzles.csv"
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 MOVES = ["e2e4", "d2d4", "f2f3"]
-TINY = [
-    "model.hidden_size=16",
-    "model.num_hidden_layers=1",
-    "model.num_attention_heads=2",
-    "value_loss.num_bins=16",
-    "training.steps=8",
-    "training.batch_size=8",
-    "training.gradient_accumulation_steps=1",
-    "training.warmup_steps=2",
-    "training.precision=fp32",
-    "evaluation.every=4",
-    "checkpoint.every=4",
-    "tensorboard=false",
-]
 REFUSED = "the token may not write there"
 NOWHERE = "http://127.0.0.1:9"  # no server listens on this port
 # What a user of a model has not installed: this project, and what its other parts import.
 OURS = ["chess", "configs", "data", "eval", "models", "omegaconf", "training"]
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory) -> list[str]:
-    prepared = tmp_path_factory.mktemp("prepared") / "boards"
-    data = [f"data.train={SAMPLE}", f"data.validation={SAMPLE}", f"data.prepared_dir={prepared}"]
-    return ["--config=chess_tiny.yaml", *data, *TINY, "evaluation.boards=50"]
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory) -> Iterator[HubServer]:
-    with HubServer(tmp_path_factory.mktemp("hub")) as hub:
-        yield hub
-
-
-@pytest.fixture
-def own_hub(tmp_path, monkeypatch) -> Iterator[HubServer]:
-    """A hub without anything, for a test that breaks it; this process uses it too."""
-    with HubServer(tmp_path / "hub") as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def run(settings, hub, tmp_path_factory) -> Path:
-    """A run that pushed its model and its checkpoints; for reading alone."""
-    output_dir = tmp_path_factory.mktemp("runs") / "tiny"
-    arguments = [*settings, f"output_dir={output_dir}", f"push_to_hub={REPO}", "push_checkpoints=true"]
-    result = run_command("train", *arguments, **hub.environment)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"published: {hub.url}/{REPO}"
-    return output_dir
-
-
-@pytest.fixture
-def copied_run(run, tmp_path) -> Path:
-    return Path(shutil.copytree(run, tmp_path / "tiny"))
 
 
 def run_elsewhere(hub: HubServer, folder: Path, code: str) -> object:
@@ -106,7 +50,7 @@ def run_elsewhere(hub: HubServer, folder: Path, code: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def values_elsewhere(run, hub, tmp_path_factory) -> dict[str, list[float]]:
+def values_elsewhere(pushed_run, model_hub, tmp_path_factory) -> dict[str, list[float]]:
     """What the model, and that of a checkpoint, say of MOVES where this project is not."""
     code = f"""
 from transformers import AutoModel, AutoTokenizer
@@ -118,7 +62,7 @@ for revision in ("main", "step_4"):
     values[revision] = model(**inputs).value[0].tolist()
 print(values)
 """
-    return run_elsewhere(hub, tmp_path_factory.mktemp("elsewhere"), code)
+    return run_elsewhere(model_hub, tmp_path_factory.mktemp("elsewhere"), code)
 
 
 def local_values(run: Path, weights: Path | None = None) -> list[float]:
@@ -129,13 +73,9 @@ def local_values(run: Path, weights: Path | None = None) -> list[float]:
         return model(**tokenizer.encode_positions([START], [MOVES], return_tensors="pt")).value[0].tolist()
 
 
-def code_blocks(card: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-
-
-def test_a_run_pushes_its_model_with_code_tokenizer_card_licence_and_curves(run, hub):
-    pushed = hub.files("models", REPO)
-    assert {path.name: path.read_bytes() for path in (run / "model").iterdir()} == {
+def test_a_run_pushes_its_model_with_code_tokenizer_card_licence_and_curves(pushed_run, model_hub):
+    pushed = model_hub.files("models", REPO)
+    assert {path.name: path.read_bytes() for path in (pushed_run / "model").iterdir()} == {
         name: content for name, content in pushed.items() if name != ".gitattributes"
     }
     assert pushed.keys() >= {"README.md", "LICENSE", "curves.png", "model.safetensors", "config.json"}
@@ -147,60 +87,26 @@ def test_a_run_pushes_its_model_with_code_tokenizer_card_licence_and_curves(run,
     assert pushed["LICENSE"] == (REPOSITORY / "LICENSE").read_bytes()
 
 
-def test_a_pushed_model_needs_nothing_but_torch_and_transformers(run, values_elsewhere):
-    assert values_elsewhere["main"] == pytest.approx(local_values(run), abs=1e-6)
+def test_a_pushed_model_needs_nothing_but_torch_and_transformers(pushed_run, values_elsewhere):
+    assert values_elsewhere["main"] == pytest.approx(local_values(pushed_run), abs=1e-6)
 
 
-def test_checkpoints_are_branches_that_load_by_revision(run, hub, values_elsewhere):
-    assert set(hub.branches("models", REPO)) == {"main", "step_4", "step_8"}
-    average = run / "checkpoints/step_0000004/average.safetensors"
-    assert values_elsewhere["step_4"] == pytest.approx(local_values(run, average), abs=1e-6)
+def test_checkpoints_are_branches_that_load_by_revision(pushed_run, model_hub, values_elsewhere):
+    assert set(model_hub.branches("models", REPO)) == {"main", "step_4", "step_8"}
+    average = pushed_run / "checkpoints/step_0000004/average.safetensors"
+    assert values_elsewhere["step_4"] == pytest.approx(local_values(pushed_run, average), abs=1e-6)
     assert values_elsewhere["step_4"] != pytest.approx(values_elsewhere["main"], abs=1e-4)
-    card = hub.files("models", REPO, "step_4")["README.md"].decode()
+    card = model_hub.files("models", REPO, "step_4")["README.md"].decode()
     assert "after step 4 of 8" in card and 'revision="step_4"' in card
-    assert not list(run.glob(".publish-*"))
+    assert not list(pushed_run.glob(".publish-*"))
 
 
-def test_the_five_lines_of_the_card_run_as_they_stand(run, hub, tmp_path):
-    lines, _ = code_blocks(hub.files("models", REPO)["README.md"].decode())
+def test_the_five_lines_of_the_card_run_as_they_stand(pushed_run, model_hub, tmp_path):
+    lines, _ = code_blocks(model_hub.files("models", REPO)["README.md"].decode())
     assert len(lines.splitlines()) == 5
-    values = run_elsewhere(hub, tmp_path, lines)
+    values = run_elsewhere(model_hub, tmp_path, lines)
     assert list(values) == MOVES
-    assert list(values.values()) == pytest.approx(local_values(run), abs=1e-6)
-
-
-def test_a_card_that_was_not_pushed_loads_the_folder_and_plays(copied_run):
-    write_model_card(copied_run)
-    scope = {}
-    for block in code_blocks((copied_run / "model/README.md").read_text()):
-        exec(block, scope)
-    assert len(scope["board"].move_stack) == 1
-
-
-def test_the_card_says_what_was_measured_on_what(run, hub):
-    card = ModelCard(hub.files("models", REPO)["README.md"].decode())
-    assert card.data.license == "apache-2.0" and card.data.library_name == "transformers"
-    assert {"chess", "hl-gauss"} <= set(card.data.tags)
-    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    results = {result.metric_type: result for result in card.data.eval_results}
-    assert results["kl"].metric_value == last["kl"]
-    agreement = results["best_move_agreement"]
-    assert agreement.metric_name == "best-move agreement, 50 boards"
-    assert agreement.dataset_name == SAMPLE.name
-    assert f"| {last['best_move_agreement']:.1%} | random {last['random_agreement']:.1%} |" in card.text
-    assert "![Curves of the training run](curves.png)" in card.text
-    assert "`step_4`, `step_8`" in card.text
-
-
-def test_the_settings_on_the_card_are_those_of_the_run_without_its_places(run, tmp_path):
-    card = (run / "model/README.md").read_text()
-    assert str(run) not in card and str(REPOSITORY) not in card
-    path = tmp_path / "settings.yaml"
-    path.write_text(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
-    again = load_config(str(path), [f"output_dir={run}", f"data.train={SAMPLE}", f"data.validation={SAMPLE}"])
-    made = load_config(str(run / "config.yaml"), ["tensorboard=true", "push_checkpoints=false"])
-    made.push_to_hub = made.data.prepared_dir = None
-    assert again == made
+    assert list(values.values()) == pytest.approx(local_values(pushed_run), abs=1e-6)
 
 
 def test_pushing_the_same_again_changes_nothing(copied_run, own_hub):
@@ -234,7 +140,9 @@ def test_a_run_whose_upload_fails_ends_well_and_its_last_line_publishes_it(
     else:
         environment["HF_TOKEN"] = ""
     output_dir = tmp_path / "a run"
-    result = run_command("train", *settings, f"output_dir={output_dir}", f"push_to_hub={REPO}", **environment)
+    result = run_command(
+        "train", *settings, *EIGHT_STEPS, f"output_dir={output_dir}", f"push_to_hub={REPO}", **environment
+    )
     assert result.returncode == 0, result.stderr
     *before, last = result.stdout.splitlines()
     assert last.startswith("warning: not published: ")
@@ -267,9 +175,11 @@ def test_what_cannot_be_a_hub_id_is_refused_before_training(changes, parts):
     assert all(part in str(refused.value) for part in parts)
 
 
-def test_a_run_may_be_published_elsewhere_when_it_is_resumed(run):
+def test_a_run_may_be_published_elsewhere_when_it_is_resumed(pushed_run):
     changes = ["push_to_hub=user/other", "push_checkpoints=false"]
-    assert differences(load_config(str(run / "config.yaml"), changes), run / "config.yaml") == []
+    assert (
+        differences(load_config(str(pushed_run / "config.yaml"), changes), pushed_run / "config.yaml") == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,9 +211,11 @@ def test_bad_input_is_refused(copied_run, own_hub, monkeypatch, arguments, envir
         ({"HF_ENDPOINT": NOWHERE}, ["cannot be reached"]),
     ],
 )
-def test_without_a_login_or_a_hub_the_command_ends_with_one_line(run, hub, environment, parts):
-    arguments = ["--run", run, "--repo", "user/other"]
-    assert_input_error(run_command("eval.publish", *arguments, **(hub.environment | environment)), *parts)
+def test_without_a_login_or_a_hub_the_command_ends_with_one_line(pushed_run, model_hub, environment, parts):
+    arguments = ["--run", pushed_run, "--repo", "user/other"]
+    assert_input_error(
+        run_command("eval.publish", *arguments, **(model_hub.environment | environment)), *parts
+    )
 
 
 def test_a_run_without_a_model_is_not_published(copied_run, own_hub):
@@ -314,7 +226,7 @@ def test_a_run_without_a_model_is_not_published(copied_run, own_hub):
 
 def test_a_hub_out_of_order_is_said(copied_run, own_hub):
     own_hub.fail_with = 500
-    with pytest.raises(InputError, match=r"did not take user/tiny.*500"):
+    with pytest.raises(InputError, match=r"did not take user/tiny.*500.*call again"):
         publish(copied_run, REPO)
 
 
@@ -345,99 +257,6 @@ def test_a_private_model_is_made_private_and_never_put_where_all_can_see_it(copi
         publish(copied_run, "user/public", private=True)
 
 
-def test_a_card_that_was_written_by_hand_is_kept_if_asked_for(copied_run, own_hub):
-    card = copied_run / "model/README.md"
-    card.write_text(card.read_text().replace("## Limits", "## Limits\n\nIt loves its queen."))
-    for keep in (True, False):
-        publish(copied_run, REPO, keep_card=keep)
-        assert (b"It loves its queen" in own_hub.files("models", REPO)["README.md"]) == keep
-
-
-def test_data_of_the_hub_is_named_as_such(copied_run):
-    config = copied_run / "config.yaml"
-    text = re.sub(r"  train: .*", "  train: user/boards@v1", config.read_text())
-    config.write_text(re.sub(r"  validation: .*", "  validation: user/boards@v1:test", text))
-    write_model_card(copied_run)
-    card = ModelCard.load(copied_run / "model/README.md")
-    assert card.data.datasets == ["user/boards"]
-    result = card.data.eval_results[0]
-    assert (result.dataset_type, result.dataset_revision, result.dataset_split) == (
-        "user/boards",
-        "v1",
-        "test",
-    )
-    assert "50 boards of `user/boards@v1:test`" in card.text
-
-
-def test_results_of_evaluations_go_into_the_card(copied_run, own_hub, tmp_path, monkeypatch):
-    model = str(copied_run / "model")
-    actions = {"best_move_agreement": 0.25, "random_agreement": 0.06, "regret": 0.05, "num_boards": 400}
-    actions |= {"standard_errors": {"best_move_agreement": 0.01}, "data": "some/held_out.parquet"}
-    puzzles = {
-        "accuracy": 0.5,
-        "low": 0.402,
-        "high": 0.598,
-        "num_puzzles": 100,
-        "puzzles": "some/puzzles.csv",
-    }
-    elo = {"elo": 512.3, "low": None, "high": 700.0, "num_games": 40, "opponents": [{"name": "Stockfish 0"}]}
-    files = []
-    for name, results in {"actions": actions, "puzzles": puzzles, "elo": elo}.items():
-        named = {"player": f"{model}#1a2b3c4d"} if name == "elo" else {"model": model}
-        files.append(tmp_path / f"{name}.json")
-        write_json(files[-1], named | results)
-    arguments = ["eval.publish", f"--run={copied_run}", f"--repo={REPO}", "--results", *map(str, files)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    main()
-    card = ModelCard(own_hub.files("models", REPO)["README.md"].decode())
-    for line in (
-        "| best-move agreement | 25.0% ± 2.0% | random 6.0% | 400 boards of `held_out.parquet` |",
-        "| puzzles solved | 50.0% (40.2% to 59.8%) |  | 100 puzzles of `puzzles.csv` |",
-        "| Elo | 512 (−∞ to 700) |  | 40 games against Stockfish 0 |",
-    ):
-        assert line in card.text
-    measured = {(r.dataset_name, r.metric_type): r.metric_value for r in card.data.eval_results}
-    assert measured["puzzles.csv", "accuracy"] == 0.5
-    assert measured["Stockfish 0", "elo"] == 512.3
-    assert measured["held_out.parquet", "best_move_agreement"] == 0.25
-    assert ("test_boards.parquet", "best_move_agreement") in measured
-
-
-def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path):
-    settings = {"agent": "user/agent", "num_answers": 446, "rule": "official"}
-    official = {"protocol": "official", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
-    official |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
-    one_turn = {"protocol": "one_turn", "success_rate": 0.2, "low": 0.1, "high": 0.3, "bayes_ceiling": 0.5}
-    one_turn |= {"mean_return": None, "num_games": 9, "num_states": 30, "behavior": "greedy"}
-    write_json(tmp_path / "one.json", settings | official)
-    write_json(tmp_path / "all.json", settings | {"one_turn": one_turn, "official": official})
-    single = read_results(tmp_path / "one.json", tmp_path)
-    assert [(result.key, result.shown) for result in single] == [
-        ("success_rate", "90.0% (87.0% to 92.0%)"),
-        ("mean_return", "-2.500 ± 0.196"),
-        ("mean_guesses", "3.20"),
-    ]
-    first, *rest = read_results(tmp_path / "all.json", tmp_path)
-    assert (first.title, first.compared) == ("next guess right", "ceiling 50.0%") and rest == single
-
-
-@pytest.mark.parametrize(
-    ("content", "part"),
-    [
-        ("{", "cannot be read"),
-        ("[]", "no results that a card shows"),
-        ('{"model": "user/tiny", "boards_per_second": 3}', "no results that a card shows"),
-        ('{"elo": 30, "num_games": 4, "openings": {}}', "no results that a card shows"),
-        ('{"model": "MODEL", "accuracy": 1.0}', "not of"),
-    ],
-)
-def test_other_files_are_not_taken_for_results(tmp_path, model_folder, content, part):
-    path = tmp_path / "results.json"
-    path.write_text(content.replace("MODEL", str(model_folder)))
-    with pytest.raises(InputError, match=part):
-        read_results(path, tmp_path / "model")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "arguments"),
@@ -451,55 +270,55 @@ def test_other_files_are_not_taken_for_results(tmp_path, model_folder, content, 
         ("eval.speed", ["--boards=2"]),
     ],
 )
-def test_every_chess_evaluation_takes_a_hub_id(run, hub, tmp_path, module, arguments):
+def test_every_chess_evaluation_takes_a_hub_id(pushed_run, model_hub, tmp_path, module, arguments):
     arguments = [argument.format(folder=tmp_path) for argument in arguments]
-    result = run_command(module, f"--model={REPO}", *arguments, **hub.environment)
+    result = run_command(module, f"--model={REPO}", *arguments, **model_hub.environment)
     assert result.returncode == 0, result.stderr
     if module == "eval.elo":  # which goes on with the games of the very same model
-        assert f"{REPO}#{hub.repositories['models', REPO].branches['main'][:8]}" in result.stdout
+        assert f"{REPO}#{model_hub.repositories['models', REPO].branches['main'][:8]}" in result.stdout
 
 
 @pytest.mark.slow
-def test_the_uci_engine_takes_a_hub_id(run, hub):
+def test_the_uci_engine_takes_a_hub_id(pushed_run, model_hub):
     process = subprocess.run(
         [sys.executable, "-m", "eval.uci", "--model", REPO],
         input="uci\nposition startpos\ngo\nquit\n",
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
-        env=os.environ | hub.environment,
+        env=os.environ | model_hub.environment,
     )
     assert process.returncode == 0, process.stderr
     assert "bestmove" in process.stdout
 
 
 @pytest.mark.slow
-def test_a_download_that_breaks_off_is_taken_up_again(run, hub, tmp_path):
-    hub.cut_downloads = 2
-    environment = hub.environment | {"HF_HUB_CACHE": str(tmp_path), "HF_HOME": str(tmp_path)}
+def test_a_download_that_breaks_off_is_taken_up_again(pushed_run, model_hub, tmp_path):
+    model_hub.cut_downloads = 2
+    environment = model_hub.environment | {"HF_HUB_CACHE": str(tmp_path), "HF_HOME": str(tmp_path)}
     result = run_command("eval.actions", "--model", REPO, "--data", SAMPLE, "--limit=5", **environment)
     assert result.returncode == 0, result.stderr
-    assert hub.cut_downloads == 0
+    assert model_hub.cut_downloads == 0
 
 
 @pytest.mark.slow
-def test_an_agent_of_wordle_is_pushed_with_its_game_and_measured_from_the_hub(hub, tmp_path):
+def test_an_agent_of_wordle_is_pushed_with_its_game_and_measured_from_the_hub(model_hub, tmp_path):
     games = tmp_path / "games.parquet"
     arguments = ["--games=100", "--words=american_446", "--rule=simplified", f"--output={games}"]
     assert run_command("data.wordle.generate", *arguments).returncode == 0
     repo, output_dir = "user/agent", tmp_path / "agent"
-    arguments = ["--config=wordle_tiny.yaml", f"data.train={games}", *TINY, "evaluation.games=20"]
+    arguments = ["--config=wordle_tiny.yaml", f"data.train={games}", *EIGHT_STEPS, "evaluation.games=20"]
     arguments += [f"output_dir={output_dir}", f"push_to_hub={repo}"]
-    result = run_command("train", *arguments, **hub.environment)
+    result = run_command("train", *arguments, **model_hub.environment)
     assert result.returncode == 0, result.stderr
-    pushed = hub.files("models", repo)
+    pushed = model_hub.files("models", repo)
     assert {"wordle.json", "tokenizer.json"} <= pushed.keys()
     card = ModelCard(pushed["README.md"].decode())
     assert {"mean_return", "success_rate"} == {r.metric_type for r in card.data.eval_results}
     assert {r.metric_name.split(", ")[1] for r in card.data.eval_results} == {"20 games"}
     (lines,) = code_blocks(card.text)
     assert len(lines.splitlines()) == 5
-    assert len(run_elsewhere(hub, tmp_path, lines)) == 35
+    assert len(run_elsewhere(model_hub, tmp_path, lines)) == 35
 
     report = tmp_path / "wordle.json"
     for command in (
@@ -507,10 +326,10 @@ def test_an_agent_of_wordle_is_pushed_with_its_game_and_measured_from_the_hub(hu
         f"eval.wordle --model {repo} --compare {repo} --protocol lmrl --num-games 20 --temperature 1",
         f"eval.wordle.speed --model {repo} --games 8 --repeats 1",
     ):
-        result = run_command(*command.split(), **hub.environment)
+        result = run_command(*command.split(), **model_hub.environment)
         assert result.returncode == 0, result.stderr
     arguments = ["--run", output_dir, "--repo", repo, "--results", report]
-    result = run_command("eval.publish", *arguments, **hub.environment)
+    result = run_command("eval.publish", *arguments, **model_hub.environment)
     assert result.returncode == 0, result.stderr
-    card = ModelCard(hub.files("models", repo)["README.md"].decode())
+    card = ModelCard(model_hub.files("models", repo)["README.md"].decode())
     assert "next guess right" in card.text and "20 games of lmrl" in card.text

@@ -139,14 +139,14 @@ def test_processes_whose_weights_have_come_apart_are_stopped(tmp_path, differenc
 import torch
 from accelerate import Accelerator
 from training.sharding import Weights
-from training.topology import check_replicas, ended_at_once
+from training.topology import check_weights, ended_at_once
 
 accelerator = Accelerator()
 model = torch.nn.Linear(2, 2)
 torch.nn.init.ones_(model.weight).data[1, 1] += accelerator.process_index * {difference}
 torch.nn.init.zeros_(model.bias)
 with ended_at_once():
-    check_replicas(accelerator, Weights(model))
+    check_weights(accelerator, Weights(model), step=1)
 """)
     process = start_launch([], program=program)
     printed, _ = process.communicate(timeout=300)

@@ -18,7 +18,7 @@ from data.wordle.games import GameDescription, read_games
 from data.wordle.rules import ALL_GREEN
 from models.tokenization_wordle import TOKENS
 from tests.commands import assert_input_error, run_command
-from tests.training_runs import read_losses, run_until, start_launch
+from tests.training_runs import TINY, read_losses, run_until, start_launch
 from train import make_task
 from training.optimization import TargetNetwork
 from training.sharding import Weights
@@ -43,20 +43,11 @@ def settings(games) -> list[str]:
     return [
         "--config=wordle_tiny.yaml",
         f"data.train={games}",
-        "model.hidden_size=16",
-        "model.num_hidden_layers=1",
-        "model.num_attention_heads=2",
+        *TINY,
         "value_loss.num_bins=11",
         "training.steps=20",
-        "training.batch_size=8",
-        "training.gradient_accumulation_steps=1",
-        "training.warmup_steps=2",
-        "training.precision=fp32",
         "evaluation.every=10",
         "evaluation.games=20",
-        "checkpoint.every=4",
-        "log_every=1",
-        "tensorboard=false",
     ]
 
 

@@ -14,6 +14,20 @@ from tests.commands import REPOSITORY, start_command
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
+# A model that learns for seconds, of either task, in float32; what comes later on a command line counts.
+TINY = [
+    "model.hidden_size=16",
+    "model.num_hidden_layers=1",
+    "model.num_attention_heads=2",
+    "value_loss.num_bins=16",
+    "training.batch_size=8",
+    "training.gradient_accumulation_steps=1",
+    "training.warmup_steps=2",
+    "training.precision=fp32",
+    "checkpoint.every=4",
+    "log_every=1",
+    "tensorboard=false",
+]
 
 
 def tiny_settings(prepared: Path) -> list[str]:
@@ -23,19 +37,9 @@ def tiny_settings(prepared: Path) -> list[str]:
         f"data.train={SAMPLE}",
         f"data.validation={SAMPLE}",
         f"data.prepared_dir={prepared}",
-        "model.hidden_size=16",
-        "model.num_hidden_layers=1",
-        "model.num_attention_heads=2",
-        "value_loss.num_bins=16",
+        *TINY,
         "training.steps=40",
-        "training.batch_size=8",
-        "training.gradient_accumulation_steps=1",
-        "training.warmup_steps=2",
-        "training.precision=fp32",
         "evaluation.every=10",
-        "checkpoint.every=4",
-        "log_every=1",
-        "tensorboard=false",
     ]
 
 

@@ -196,18 +196,14 @@ def check_agreement(accelerator: Accelerator, facts: dict[str, object]) -> None:
             )
 
 
-def check_finite(accelerator: Accelerator, weights: Weights, step: int) -> None:
-    """Raise SystemExit, on all processes, if any weight is not finite."""
+def check_weights(accelerator: Accelerator, weights: Weights, step: int) -> None:
+    """Raise SystemExit, on all processes, if any weight is not finite, or if replicas have come apart."""
     is_finite = torch.stack([piece.isfinite().all() for piece in weights.pieces()]).all()
     if not accelerator.gather(is_finite[None]).all():
         raise SystemExit(
             f"the weights are not finite after step {step}: lower optimizer.learning_rate, in another "
             "output_dir"
         )
-
-
-def check_replicas(accelerator: Accelerator, weights: Weights) -> None:
-    """Raise SystemExit if processes that should hold the same weights, which are finite, do not."""
     if accelerator.num_processes == 1 or not weights.are_replicated:
         return
     sums = torch.stack([piece.double().sum() for piece in weights.pieces()])
