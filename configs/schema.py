@@ -29,6 +29,9 @@ class ModelConfig:
     # board: a move is embedded with the squares it joins and what stands there; table: a vector for each
     # move.
     action_embedding: Literal["board", "table"] = "board"
+    # With two, a move is a token for the square where it starts and one for where it ends; more are scratch.
+    tokens_per_action: int = 1
+    board_rotation: bool = True  # attention sees how squares lie to each other (models/board_rotation.py)
     hidden_size: int = 256
     num_hidden_layers: int = 8
     num_attention_heads: int = 8
@@ -178,6 +181,8 @@ FREE_ON_RESUME = (
 ONLY_FOR = {
     "chess": (
         "model.action_embedding",
+        "model.tokens_per_action",
+        "model.board_rotation",
         "data.validation",
         "data.prepared_dir",
         "data.check_moves",

@@ -5,7 +5,7 @@ In turns, whatever else the machine does hits all of them alike: trust the ratio
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -48,6 +48,53 @@ def take_turns(
             work(piece)
             seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+class Way(NamedTuple):
+    """A way to do a piece of work, and how many units (steps, boards) of it that are."""
+
+    run: Callable[[Any], object]
+    per_round: int
+
+
+def compare(
+    ways: dict[str, Way],
+    pieces: Sequence[Work],
+    title: str,
+    unit: str = "round",
+    warm_up: Work | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return how many units every way does a second, and how many times the time of the first it takes."""
+    seconds = take_turns({name: way.run for name, way in ways.items()}, pieces, title, unit, warm_up)
+    rates = {}
+    for name, way in ways.items():
+        timing = Timing.of(seconds[name])
+        rates[name] = {
+            "per_round": way.per_round,
+            "median": way.per_round / timing.median,
+            "low": way.per_round / timing.high,
+            "high": way.per_round / timing.low,
+        }
+    reference = next(iter(rates.values()))["median"]
+    return {name: {**rate, "times": reference / rate["median"]} for name, rate in rates.items()}
+
+
+def format_rate(rate: float) -> str:
+    """Format a number of units per second."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}"
+
+
+def rate_rows(rates: dict[str, dict[str, float]]) -> list["Row"]:
+    """Make table rows of what `compare` returns."""
+    return [
+        Row(
+            name,
+            format_rate(rate["median"]),
+            f"{format_rate(rate['low'])} – {format_rate(rate['high'])}",
+            rate["times"],
+        )
+        for name, rate in rates.items()
+    ]
 
 
 class Row(NamedTuple):

@@ -16,7 +16,12 @@ class ValueTransformerConfig(PreTrainedConfig):
     - causal: a state token sees those before it; actions see the state and themselves.
 
     `action_embedding` is "table", an embedding for each action, or "board", which adds the embeddings of the
-    squares where the move starts and ends and of what stands there (chess only).
+    squares where the move starts and ends and of what stands there (chess only). `tokens_per_action` gives an
+    action more than one token: with two, one for the square where it starts and one, which is read, for where
+    it ends; more are scratch.
+
+    `board_rotation` turns queries and keys by the places of their squares (models/board_rotation.py, chess
+    only); a move stands where it starts in half of the heads and where it ends in the others.
 
     `value_loss` to `match_mean` are the arguments of `make_value_loss`; `support_padding` is its `padding`.
     The sizes of the defaults are those of ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size`
@@ -36,6 +41,8 @@ class ValueTransformerConfig(PreTrainedConfig):
     num_attention_heads: int = 8
     attention: str = "prefix"
     action_embedding: str = "board"
+    tokens_per_action: int = 1
+    board_rotation: bool = True
     bos_token_id: int = 0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
@@ -56,6 +63,8 @@ class ValueTransformerConfig(PreTrainedConfig):
         if self.action_embedding not in ACTION_EMBEDDINGS:
             choices = ", ".join(ACTION_EMBEDDINGS)
             raise ValueError(f"action_embedding must be one of {choices}; got {self.action_embedding!r}")
+        if self.tokens_per_action < 1:
+            raise ValueError(f"tokens_per_action must be at least 1, got {self.tokens_per_action}")
         if self.hidden_size % self.num_attention_heads:
             sizes = f"hidden_size {self.hidden_size} and num_attention_heads {self.num_attention_heads}"
             raise ValueError(f"every head needs the same width: {sizes} do not divide")

@@ -27,6 +27,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
+from .board_rotation import rotate, rotation_of, square_angles
 from .configuration_value_transformer import ValueTransformerConfig
 from .tokenization_chess import ACTION_SQUARES
 from .value_losses import ValueLoss, make_value_loss
@@ -72,21 +73,29 @@ class ValueTransformerAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None, past_key_values: Cache | None = None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        rotation: Tensor | None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
         batch, length, width = hidden.shape
         heads = (batch, length, width // self.head_dim, self.head_dim)
         query = self.query(hidden).view(heads).transpose(1, 2)  # (batch, heads, length, head_dim)
         key = self.key(hidden).view(heads).transpose(1, 2)
         value = self.value(hidden).view(heads).transpose(1, 2)
+        device = hidden.device.type
+        if device == "cpu":
+            # The CPU's fused kernel is several times slower backwards in bfloat16 than in float32.
+            query, key, value = query.float(), key.float(), value.float()
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        device = hidden.device.type
-        if device == "cpu":
-            # The CPU's fused kernel is several times slower backwards in bfloat16 than in float32.
-            query, key, value = query.float(), key.float(), value.float()
         with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
             attended, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.scaling)
         return self.output(attended.to(hidden.dtype).reshape(batch, length, width))
@@ -132,8 +141,14 @@ class ValueTransformerBlock(GradientCheckpointingLayer):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = SwiGLU(config)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None, past_key_values: Cache | None = None) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), mask, past_key_values)
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        rotation: Tensor | None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), mask, rotation, past_key_values)
         return hidden + self.feed_forward(self.feed_forward_norm(hidden))
 
 
@@ -173,7 +188,13 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, ValueTransformerModel):
-            for embedding in (module.position_embedding, module.cycle_embedding, module.phase_embedding):
+            embeddings = (
+                module.position_embedding,
+                module.cycle_embedding,
+                module.phase_embedding,
+                module.slot_embedding,
+            )
+            for embedding in embeddings:
                 if embedding is not None:
                     init.trunc_normal_(embedding.weight, std=self.config.position_initializer_range)
             if module.action_squares is not None:
@@ -192,13 +213,16 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             num_cycles = -(-config.max_position_embeddings // config.position_period)
             self.cycle_embedding = nn.Embedding(num_cycles, config.hidden_size)
             self.phase_embedding = nn.Embedding(config.position_period, config.hidden_size)
+        self.slot_embedding = None
+        if config.tokens_per_action > 1:
+            self.slot_embedding = nn.Embedding(config.tokens_per_action, config.hidden_size)
         self.blocks = nn.ModuleList(
             ValueTransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         # Saved with the weights: a buffer that is not saved comes back from the meta device as garbage.
-        squares = torch.from_numpy(ACTION_SQUARES) if config.action_embedding == "board" else None
-        self.register_buffer("action_squares", squares)
+        knows_squares = config.action_embedding == "board" or config.board_rotation
+        self.register_buffer("action_squares", torch.from_numpy(ACTION_SQUARES) if knows_squares else None)
         self.post_init()
 
     def forward(
@@ -210,6 +234,7 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """Return the hidden states of state and actions, (batch, length + num_actions, hidden_size).
 
+        With several tokens per action there are as many for each, those of an action next to each other.
         `input_ids` (batch, length) are the tokens of the state; `action_ids` (batch, num_actions) are one
         action at most if attention is full. If it is causal, `use_cache` returns keys and values for a next
         call, which takes them as `past_key_values` and then only the tokens that are new.
@@ -233,8 +258,9 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
                 raise ValueError("full attention takes one action per sequence: put each in a row of its own")
             hidden = torch.cat([hidden, self._embed_actions(input_ids, action_ids)], dim=1)
         mask = self._attention_mask(hidden, num_states, past_key_values)
+        rotation = self._rotation(num_past, num_states, action_ids) if self.config.board_rotation else None
         for block in self.blocks:
-            hidden = block(hidden, mask, past_key_values=past_key_values)
+            hidden = block(hidden, mask, rotation, past_key_values=past_key_values)
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=past_key_values)
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -246,22 +272,50 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         return hidden
 
     def _embed_actions(self, input_ids: Tensor, action_ids: Tensor) -> Tensor:
-        """Embed actions (batch, num_actions); they all stand at the position after the state."""
+        """Embed the tokens of actions (batch, num_actions); all stand at the position after the state."""
+        num_tokens = self.config.tokens_per_action
         action_ids = action_ids.clamp(min=0)  # padding, which nothing else sees
         hidden = self._embed(action_ids, torch.full_like(action_ids, input_ids.shape[1]))
+        hidden = hidden[:, :, None].repeat(1, 1, num_tokens, 1)  # (batch, num_actions, tokens, width)
         if self.config.action_embedding == "board":
             squares = self.action_squares[action_ids] + 1  # (batch, num_actions, 2); BOS comes first
             pieces = input_ids.gather(1, squares.flatten(1)).view_as(squares)
-            hidden = hidden + self._embed(pieces, squares).sum(dim=2)
-        return hidden
+            ends = self._embed(pieces, squares)
+            hidden[:, :, :2] += ends.sum(dim=2, keepdim=True) if num_tokens == 1 else ends
+        if self.slot_embedding is not None:
+            hidden = hidden + self.slot_embedding.weight
+        return hidden.flatten(1, 2)
+
+    def _rotation(self, num_past: int, num_states: int, action_ids: Tensor | None) -> Tensor:
+        """Return how all tokens are turned, (1 or batch, 1 or heads, tokens, 2 × head width)."""
+        num_heads, num_tokens = self.config.num_attention_heads, self.config.tokens_per_action
+        device = self.position_embedding.weight.device
+        angles = square_angles(num_states, self.config.hidden_size // num_heads // 2, device)
+        table = rotation_of(angles)
+        rotation = table[None, None, num_past:]
+        if action_ids is not None:
+            start, end = (self.action_squares[action_ids.clamp(min=0)] + 1).unbind(-1)  # (batch, actions)
+            # Where the tokens of an action stand, in the first half of the heads and in the second.
+            places = [(start, end)] if num_tokens == 1 else [(start, start), (end, end)]
+            places += [(start, end)] * (num_tokens - len(places))
+            squares = torch.stack([torch.stack(halves) for halves in places], dim=-1)
+            squares = squares.transpose(0, 1).flatten(2)  # (batch, 2, tokens of all actions)
+            half = torch.arange(num_heads, device=device) * 2 // num_heads
+            actions = table[squares][:, half]
+            rotation = torch.cat([rotation.expand(*actions.shape[:2], -1, -1), actions], dim=2)
+        return rotation
 
     def _attention_mask(
         self, hidden: Tensor, num_states: int, past_key_values: Cache | None
     ) -> Tensor | None:
         """Return the mask as the attention kernels take it, made for one row: it is the same for all."""
 
-        def sees(batch, head, query, key):  # a state token that the pattern allows, or itself
-            return (key < num_states) | (key == query)
+        num_tokens = self.config.tokens_per_action
+
+        def sees(batch, head, query, key):  # a state token that the pattern allows, or its own action
+            return (key < num_states) | (
+                (key - num_states) // num_tokens == (query - num_states) // num_tokens
+            )
 
         num_past = 0 if past_key_values is None else past_key_values.get_seq_length()
         pattern = None if num_past + hidden.shape[1] == num_states else sees
@@ -327,8 +381,9 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         if self.config.attention == "full":
             logits = self._value_pairs(states, action_ids)
         else:
-            hidden = self.model(states, action_ids).last_hidden_state
-            logits = self.head(hidden[:, states.shape[1] :])
+            hidden = self.model(states, action_ids).last_hidden_state[:, states.shape[1] :]
+            per_action = self.config.tokens_per_action
+            logits = self.head(hidden[:, per_action - 1 :: per_action])
         loss = None if labels is None else self.value_loss.loss(logits, labels, weight=action_ids >= 0)
         return ActionValueOutput(loss=loss, logits=logits, value=self.value_loss.value(logits.detach()))
 
@@ -352,6 +407,8 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
         super().__init__(config)
         if config.attention != "causal":
             raise ValueError(f"values of the next token need causal attention, not {config.attention}")
+        if config.board_rotation:
+            raise ValueError("board_rotation is for chess boards, not for values of the next token")
         self.model = ValueTransformerModel(config)
         self.value_loss = value_loss_of(config)
         self.head = ValueHead(config.hidden_size, self.value_loss, config.vocab_size)

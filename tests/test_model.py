@@ -85,10 +85,11 @@ def test_positions_start_at_the_scale_of_the_embeddings_they_are_added_to(given,
     assert positions.std().item() == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize("num_tokens", [1, 2, 3])
 @pytest.mark.parametrize("action_embedding", ["board", "table"])
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_an_action_does_not_depend_on_the_other_actions(attention, action_embedding):
-    model = small_model(attention=attention, action_embedding=action_embedding)
+def test_an_action_does_not_depend_on_the_other_actions(attention, action_embedding, num_tokens):
+    model = small_model(attention=attention, action_embedding=action_embedding, tokens_per_action=num_tokens)
     boards, actions = random_inputs()
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
     padding = torch.full((3, 5), -100)
@@ -219,6 +220,21 @@ def test_board_action_embedding_knows_what_stands_on_the_squares():
         assert torch.equal(*embedded) is not depends
 
 
+@pytest.mark.parametrize("changed_end", [0, 1])
+def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(changed_end):
+    boards, actions = random_inputs(1)
+    states = with_start(boards)
+    backbone = small_model(tokens_per_action=2).model
+    changed = states.clone()
+    square = backbone.action_squares[actions[:, 0], changed_end] + 1
+    changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
+    before, after = (backbone._embed_actions(s, actions) for s in (states, changed))
+    assert before.shape == (3, 2, 32)
+    same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
+    assert same == [changed_end == 1, changed_end == 0]
+    assert not torch.allclose(before[:, 0], before[:, 1])
+
+
 @pytest.mark.parametrize("name", ["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"])
 def test_every_value_loss_trains_the_model(name):
     model = small_model(value_loss=name).train()
@@ -288,6 +304,7 @@ def test_full_attention_refuses_several_actions_in_one_sequence():
     [
         ({"attention": "window"}, "attention must be one of full, prefix, causal"),
         ({"action_embedding": "square"}, "action_embedding must be one of board, table"),
+        ({"tokens_per_action": 0}, "tokens_per_action must be at least 1"),
         ({"num_attention_heads": 3}, "do not divide"),
         ({"value_loss": "huber"}, "unknown value loss"),
     ],
@@ -370,7 +387,13 @@ def test_reloading_gives_the_same_weights_and_settings(tmp_path):
 def small_token_model(**settings) -> ValueTransformerForTokenValue:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
-    language = {"vocab_size": 35, "attention": "causal", "action_embedding": "table", "position_period": 12}
+    language = {
+        "vocab_size": 35,
+        "attention": "causal",
+        "action_embedding": "table",
+        "board_rotation": False,
+        "position_period": 12,
+    }
     return ValueTransformerForTokenValue(ValueTransformerConfig(**sizes | language | settings)).eval()
 
 

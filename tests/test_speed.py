@@ -1,17 +1,39 @@
-"""The speed table: every way does the same work, and the numbers in it are those that were measured."""
+"""Speed figures: every way does the same work, and the tables hold what was measured."""
 
 import json
 
 import chess
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from data.chess.boards import Boards
 from eval.engines import ValueEngine
-from eval.speed import NAIVE, ONE_PASS, PREFIX, PYTHON, one_move_after_the_other, with_attention
-from models.tokenization_chess import ChessTokenizer
+from eval.speed.ceiling import forward_operations, matrix_product_rate
+from eval.speed.data_path import batch_one_by_one, tokenize_one_by_one
+from eval.speed.play import NAIVE, ONE_PASS, PREFIX, PYTHON, one_move_after_the_other, with_attention
+from eval.speed.training import (
+    PlainCrossEntropy,
+    Way,
+    micro_batches_of_boards,
+    micro_batches_of_pairs,
+    padding_share,
+)
+from models.tokenization_chess import ChessTokenizer, tokenize_fens
+from models.value_losses import make_value_loss
 from tests.commands import assert_input_error, run_command
 from tests.test_engines import FENS, tiny_model
+from tests.training_runs import SAMPLE
+
+
+def few_boards(number: int = 24) -> Boards:
+    boards = Boards.from_parquet(SAMPLE, check_moves=False)
+    end = boards.offsets[number]
+    return Boards(
+        boards.tokens[:number], boards.actions[:end], boards.win_probs[:end], boards.offsets[: number + 1]
+    )
 
 
 def test_naive_baseline_chooses_the_moves_of_the_batched_engine():
@@ -34,31 +56,142 @@ def test_both_attentions_have_the_same_weights():
     assert not np.allclose(values[0], values[2])
 
 
-def test_table_and_json_hold_the_same_numbers(tmp_path):
+def test_both_attentions_train_on_the_same_action_values():
+    boards = few_boards()
+    whole = micro_batches_of_boards(boards, np.arange(24), 600, 1)
+    pairs = micro_batches_of_pairs(boards, np.arange(24), 600)
+    assert len(whole) == 4  # the fewest that divide the batch and hold about 600 tokens
+    values = []
+    for batches in (whole, pairs):
+        counted = [
+            (tuple(tokens), int(action), float(win_prob))
+            for batch in batches
+            for tokens, actions, win_probs in zip(
+                batch["input_ids"].tolist(), batch["action_ids"], batch["win_probs"], strict=True
+            )
+            for action, win_prob in zip(actions, win_probs, strict=True)
+            if action >= 0
+        ]
+        values.append(sorted(counted))
+    assert values[0] == values[1]
+    assert len(values[0]) == boards.num_action_values
+
+
+def test_a_step_of_either_split_is_the_same_step():
+    """However a batch is cut into micro-batches, the gradients are those of the mean over its values."""
+    boards, model = few_boards(), tiny_model("prefix").train()
+    weights = []
+    for tokens in (10**9, 600):
+        batches = micro_batches_of_boards(boards, np.arange(24), tokens, 1)
+        own = with_attention(model, "prefix")
+        way = Way(own, own.value_loss, lambda batches=batches: (batches, boards.num_action_values))
+        way.step("fp32")
+        weights.append(torch.cat([p.detach().flatten() for p in own.parameters()]))
+    before = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert (weights[0] - before).abs().max() > 1e-3
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=2e-4)
+
+
+def test_padding_is_the_share_of_tokens_that_are_no_move():
+    actions = torch.tensor([[1, 2, 3], [4, -100, -100]])
+    assert padding_share([{"action_ids": actions}]) == pytest.approx(2 / (2 * 81))
+    assert padding_share([{"action_ids": actions[:1]}, {"action_ids": actions[1:, :1]}]) == 0
+
+
+def test_operations_are_those_of_the_matrix_products():
+    """Against what torch counts in a forward pass, in which attention computes all pairs of tokens."""
+    model = tiny_model("prefix")
+    config, width, layers = model.config, model.config.hidden_size, model.config.num_hidden_layers
+    model.set_attn_implementation("eager")
+    boards = torch.zeros(1, 77, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(boards, torch.arange(20)[None])
+    seen = 78 * 78 + 20 * 79
+    dense = 98 * 98
+    expected = counter.get_total_flops() - 4 * layers * width * (dense - seen)
+    assert forward_operations(config, model.value_loss.num_outputs, [20]) == expected
+    twice = forward_operations(config, model.value_loss.num_outputs, [20, 20])
+    assert twice == 2 * expected
+
+
+def test_full_attention_needs_a_sequence_for_every_move():
+    config = tiny_model("full").config
+    one = forward_operations(config, 16, [1])
+    assert forward_operations(config, 16, [30]) == 30 * one
+
+
+def test_the_ceiling_is_a_rate_that_products_reach():
+    assert 1e8 < matrix_product_rate(torch.device("cpu"), torch.float32) < 1e15
+
+
+def test_plain_cross_entropy_is_that_of_the_index_of_the_bin():
+    loss = PlainCrossEntropy(0.0, 1.0, 16)
+    logits = torch.randn(5, 7, 16, generator=torch.Generator().manual_seed(0))
+    values = torch.rand(5, 7, generator=torch.Generator().manual_seed(1))
+    weight = torch.arange(7).expand(5, 7) < 4
+    one_hot = make_value_loss("one_hot", value_min=0.0, value_max=1.0, num_bins=16)
+    torch.testing.assert_close(loss.loss(logits, values, weight), one_hot.loss(logits, values, weight))
+
+
+def test_naive_tokens_and_batches_are_the_fast_ones():
+    boards = few_boards()
+    rows = pq.read_table(SAMPLE).slice(0, 24).to_pylist()
+    tokens = tokenize_fens([row["fen"] for row in rows])
+    np.testing.assert_array_equal(tokenize_one_by_one([row["fen"] for row in rows]), tokens)
+    naive, fast = batch_one_by_one(rows), boards.batch(np.arange(24), orient=False)
+    for name in ("input_ids", "action_ids", "win_probs"):
+        np.testing.assert_array_equal(naive[name].numpy(), fast[name])
+
+
+def test_tables_and_json_hold_the_same_numbers(tmp_path):
     tiny_model().save_pretrained(tmp_path / "model")
     ChessTokenizer().save_pretrained(tmp_path / "model")
     result = run_command(
         "eval.speed",
-        "--model",
-        tmp_path / "model",
-        "--boards",
-        2,
-        "--repeats",
-        1,
-        "--json",
-        tmp_path / "s.json",
+        *("--model", tmp_path / "model", "--data", SAMPLE, "--repeats", 1, "--json", tmp_path / "s.json"),
+        *("--boards", 2, "--batch-sizes", 1, 3, "--train-boards", 8, "--train-tokens", 500),
     )
     assert result.returncode == 0, result.stderr
     measured = json.loads((tmp_path / "s.json").read_text())
-    moves = measured["milliseconds_per_move"]
+    moves = measured["play"]["milliseconds_per_move"]
     assert {PREFIX, ONE_PASS, PYTHON, NAIVE} < set(moves)
     for name, row in moves.items():
         assert 0 < row["low"] <= row["median"] <= row["high"]
-        assert f"{name:<{max(map(len, moves))}}{row['median']:>10.2f}" in result.stdout
+        assert f"{name} {row['median']:.2f}" in " ".join(result.stdout.split())
+    assert set(measured["play"]["boards_per_second_by_batch"]) == {"1", "3"}
+    training = measured["training"]
+    for name, row in training["ways"].items():
+        assert f"{name} {row['action_values_per_second']:,.0f}" in " ".join(result.stdout.split())
+        assert row["action_values_per_second"] == pytest.approx(
+            training["num_action_values"] / row["seconds_per_step"]
+        )
+        assert set(row["seconds"]) == {"forward", "backward", "optimizer"}
+    assert 0 < training["shares"]["padding"] < 0.5
+    assert measured["losses"].keys() >= {"hl_gauss", "mse"}
+    assert measured["data"]["labels"] is not None
+
+
+def test_sections_can_be_chosen(tmp_path):
+    result = run_command("eval.speed", "losses", "--repeats", 1, "--json", tmp_path / "s.json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads((tmp_path / "s.json").read_text())
+    assert "losses" in measured
+    assert not measured.keys() & {"training", "play", "data"}
+
+
+def test_an_unknown_section_is_refused():
+    result = run_command("eval.speed", "trainin")
+    assert result.returncode == 2
+    assert "'trainin' is no section: choose from training, play, data, losses" in result.stderr
 
 
 def test_more_boards_than_there_are_is_refused():
     assert_input_error(run_command("eval.speed", "--boards", 501), "--boards 501", "500")
+    assert_input_error(
+        run_command("eval.speed", "training", "--data", SAMPLE, "--train-boards", 501),
+        "--train-boards 501",
+        "500",
+    )
 
 
 @pytest.mark.parametrize("module", ["eval.speed", "eval.actions"])

@@ -14,6 +14,8 @@ def transformer_config(config: Config, **settings) -> ValueTransformerConfig:
         "num_attention_heads": config.model.num_attention_heads,
         "attention": config.model.attention,
         "action_embedding": config.model.action_embedding,
+        "tokens_per_action": config.model.tokens_per_action,
+        "board_rotation": config.model.board_rotation,
         "position_initializer_range": config.model.position_initializer_range,
         "value_loss": loss.name,
         "value_min": loss.value_min,

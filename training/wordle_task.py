@@ -61,6 +61,8 @@ class WordleTask:
             transformer_config(
                 config,
                 action_embedding="table",
+                tokens_per_action=1,
+                board_rotation=False,
                 vocab_size=len(TOKENS),
                 max_position_embeddings=GAME_LENGTH,
                 position_period=TOKENS_PER_TURN,

@@ -7,8 +7,7 @@ ratios more than the rates. A slow way does less of the same work, and rates are
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from eval.loading import choose_device
 from eval.options import add_json_option, positive_int, seed_number, write_json
-from eval.timing import Row, Timing, format_rows, take_turns
+from eval.timing import Way, compare, format_rows, rate_rows
 from eval.wordle.agents import Contestant, add_game_options, game_to_play
 from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
@@ -44,29 +43,6 @@ MODEL_GAMES_ONE_BY_ONE = 8
 ENVIRONMENT = "environment, random guesses"
 MODEL = "model"
 RANDOM_MODEL = "model with random weights"
-
-
-class Way(NamedTuple):
-    """A way to do a piece of work, and how many steps or games of it that are."""
-
-    run: Callable[[np.ndarray], object]
-    per_round: int
-
-
-def compare(ways: dict[str, Way], pieces: Sequence[np.ndarray], title: str, warm_up: np.ndarray) -> dict:
-    """Return how many units every way does a second, and how many times the time of the first it takes."""
-    seconds = take_turns({name: way.run for name, way in ways.items()}, pieces, title, "round", warm_up)
-    rates = {}
-    for name, way in ways.items():
-        timing = Timing.of(seconds[name])
-        rates[name] = {
-            "per_round": way.per_round,
-            "median": way.per_round / timing.median,
-            "low": way.per_round / timing.high,
-            "high": way.per_round / timing.low,
-        }
-    reference = next(iter(rates.values()))["median"]
-    return {name: {**rate, "times": reference / rate["median"]} for name, rate in rates.items()}
 
 
 def step_one_game(env: WordleEnv, actions: Sequence[int]) -> Observation:
@@ -184,21 +160,9 @@ def format_table(per_second: dict) -> str:
     width = 2 + max(len(name) for title, rates in per_second.items() for name in (title, *rates))
     blocks = []
     for title, rates in per_second.items():
-        rows = [
-            Row(
-                name,
-                _format_rate(rate["median"]),
-                f"{_format_rate(rate['low'])} – {_format_rate(rate['high'])}",
-                rate["times"],
-            )
-            for name, rate in rates.items()
-        ]
-        blocks.append(format_rows(title, "steps/s" if title == ENVIRONMENT else "games/s", rows, width))
+        unit = "steps/s" if title == ENVIRONMENT else "games/s"
+        blocks.append(format_rows(title, unit, rate_rows(rates), width))
     return "\n\n".join(blocks)
-
-
-def _format_rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}"
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,0 +1,50 @@
+"""Rotary positions on a chess board: attention sees how squares lie to each other, not only where they are.
+
+Sources: Su et al., "RoFormer" (arXiv 2104.09864); Heo et al., "Rotary Position Embedding for Vision
+Transformer" (arXiv 2403.13298), for more than one dimension.
+
+Every two entries of a query or key are turned by an angle that grows along files, ranks or one of the two
+diagonals, so that their product depends on how far two squares are apart in that direction. The fastest turns
+by π/2 a square, and comes round once every four; the slowest tells all distances apart.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .tokenization_chess import FIRST_SQUARE
+
+
+DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))  # steps along files and ranks
+FASTEST = math.pi / 2
+
+
+def square_angles(num_positions: int, num_angles: int, device: torch.device) -> Tensor:
+    """Return the angles of the first tokens of BOS, board, …, (num_positions, num_angles) float32.
+
+    Squares count from the middle of the board; what is no square stands there.
+    """
+    squares = torch.arange(64, device=device)
+    places = torch.stack([squares % 8, squares // 8], dim=1).float() - 3.5  # (64, 2): file and rank
+    directions = torch.tensor(DIRECTIONS, dtype=torch.float32, device=device)
+    distances = (places[:, None] * directions).sum(dim=-1)  # (64, 4)
+    num_speeds = -(-num_angles // len(DIRECTIONS))
+    speeds = FASTEST * torch.arange(1, num_speeds + 1, device=device) / max(num_speeds, 4)
+    angles = (speeds[:, None] * distances[:, None]).flatten(1)[:, :num_angles]  # (64, num_angles)
+    first = 1 + FIRST_SQUARE
+    padding = (0, 0, first, max(0, num_positions - first - 64))
+    return torch.nn.functional.pad(angles, padding)[:num_positions]
+
+
+def rotation_of(angles: Tensor) -> Tensor:
+    """Return what `rotate` needs of angles (..., d/2): (..., 2d), two factors for every entry."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos, -sin, sin], dim=-1)
+
+
+def rotate(vectors: Tensor, rotation: Tensor) -> Tensor:
+    """Turn vectors (..., d): entries i and i + d/2 by the angle i of those that made the rotation."""
+    own, others = rotation.chunk(2, dim=-1)
+    partners = vectors.roll(vectors.shape[-1] // 2, dims=-1)
+    return torch.addcmul(vectors * own, partners, others).to(vectors.dtype)
