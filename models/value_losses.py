@@ -36,6 +36,9 @@ import torch
 from torch import Tensor
 
 
+REACH = 6.5  # how many σ of a Gaussian are looked at, on either side
+
+
 class ValueLoss:
     """What all value losses share: a support, and the decoding of outputs into values.
 
@@ -131,7 +134,7 @@ class CategoricalLoss(ValueLoss):
 
     def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
         outputs, value = self._check_and_blank(outputs, value, weight)
-        return self.cross_entropy(outputs, self.targets(value), weight)
+        return _mean_cross_entropy(outputs, self.targets(value), weight)
 
     def cross_entropy(self, outputs: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy against given distributions (..., num_bins), as c51 needs it.
@@ -144,15 +147,14 @@ class CategoricalLoss(ValueLoss):
         if weight is not None:
             masked = (weight == 0)[..., None]
             outputs, targets = outputs.masked_fill(masked, 0), targets.masked_fill(masked, 0)
-        log_probs = torch.log_softmax(outputs.float(), dim=-1)
-        return _weighted_mean(-(targets * log_probs).sum(dim=-1), weight)
+        return _mean_cross_entropy(outputs, targets, weight)
 
     def kl(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the loss less the entropy of the targets: zero for a perfect prediction of any target."""
         outputs, value = self._check_and_blank(outputs, value, weight)
         targets = self.targets(value)
         entropy = torch.special.entr(targets).sum(dim=-1)
-        return self.cross_entropy(outputs, targets, weight) - _weighted_mean(entropy, weight)
+        return _mean_cross_entropy(outputs, targets, weight) - _weighted_mean(entropy, weight)
 
 
 class OneHot(CategoricalLoss):
@@ -164,7 +166,8 @@ class OneHot(CategoricalLoss):
         inner = torch.arange(1, self.num_bins, dtype=torch.float64, device=value.device)
         edges = self.value_min + self.width * inner
         bins = torch.bucketize(value.contiguous(), edges)
-        return torch.nn.functional.one_hot(bins, self.num_bins).to(device, torch.float32)
+        targets = torch.zeros(*value.shape, self.num_bins, dtype=torch.float32, device=value.device)
+        return targets.scatter_(-1, bins[..., None], 1.0).to(device)
 
 
 class HLGauss(CategoricalLoss):
@@ -216,10 +219,13 @@ class HLGauss(CategoricalLoss):
         value, device = _to_float64(value)
         centre = (value - self.first_edge) / self.width  # of the Gaussian, in bins from the first edge
         sigma = self.sigma / self.width
-        if not self.match_mean:
-            return _truncated_gaussian(centre, sigma, self.num_bins).to(device, torch.float32)
-        probs = _truncated_gaussian(_match_mean(centre, sigma, self.num_bins), sigma, self.num_bins)
-        return _round_keeping_sum(probs).to(device)
+        if self.match_mean:
+            centre = _match_mean(centre, sigma, self.num_bins)
+        probs, first = _truncated_gaussian(centre, sigma, self.num_bins)
+        probs = _round_keeping_sum(probs) if self.match_mean else probs.float()
+        bins = first[..., None] + torch.arange(probs.shape[-1], device=value.device)
+        targets = probs.new_zeros(*value.shape, self.num_bins).scatter_(-1, bins, probs)
+        return targets.to(device)
 
 
 class TwoHot(CategoricalLoss):
@@ -252,7 +258,7 @@ class TwoHot(CategoricalLoss):
         """
         position = ((value - self.value_min) / self.width).clamp(0, self.num_bins - 1)
         lower = position.floor().clamp(max=self.num_bins - 2)
-        return lower.long(), position - lower
+        return lower.nan_to_num().long(), position - lower
 
 
 class C51(TwoHot):
@@ -317,21 +323,25 @@ def make_value_loss(
     return VALUE_LOSSES[name](value_min, value_max, num_bins)
 
 
-def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> Tensor:
-    """Return the mass of Gaussians in the bins [k, k + 1), truncated to [0, num_bins]; (..., num_bins).
+def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> tuple[Tensor, Tensor]:
+    """Return the mass of Gaussians, truncated to [0, num_bins], in the bins [k, k + 1) that hold any.
 
-    `centre` (...) and `sigma` are in bins; all is float64.
+    `centre` (...) float64 and `sigma` are in bins. Masses are (..., bins) float64, as many bins for all; the
+    first of them is (...) int64. What is left out is 1e-10 of a Gaussian.
     """
+    window = min(num_bins, 2 * math.ceil(REACH * sigma) + 2)
+    first = (centre - REACH * sigma).floor().clamp(0, num_bins - window).nan_to_num()  # NaN stays in masses
     # Farther out than this, neighbouring edges would become equal in float64.
     centre = centre.clamp(-1e9, num_bins + 1e9)
-    edges = torch.arange(num_bins + 1, dtype=torch.float64, device=centre.device)
+    edges = first[..., None] + torch.arange(window + 1, dtype=torch.float64, device=centre.device)
     z = (edges - centre[..., None]) / sigma
     mass = torch.erf(z / math.sqrt(2)).diff(dim=-1)
     # Up to 4σ outside, the total is above 1e-5 and the difference good to 1e-11 of it.
-    far_outside = torch.maximum(z[..., 0], -z[..., -1]) > 4
-    if far_outside.any():
-        mass[far_outside] = _tail_mass(z[far_outside])
-    return mass / mass.sum(dim=-1, keepdim=True)
+    far_outside = torch.maximum(-centre, centre - num_bins) > 4 * sigma
+    # To ask a GPU whether there are any would wait for it.
+    if far_outside.device.type != "cpu" or far_outside.any():
+        mass = torch.where(far_outside[..., None], _tail_mass(z), mass)
+    return mass / mass.sum(dim=-1, keepdim=True), first.long()
 
 
 def _tail_mass(z: Tensor) -> Tensor:
@@ -365,7 +375,8 @@ def _match_mean(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
     centre, low, high = target, target - reach, target + reach
     slope, last_centre, last_error = None, None, None
     for _ in range(200):
-        current = (_truncated_gaussian(centre, sigma, num_bins) * bins).sum(dim=-1)
+        probs, first_bin = _truncated_gaussian(centre, sigma, num_bins)
+        current = first_bin + (probs * bins[: probs.shape[-1]]).sum(dim=-1)
         solution[rows] = centre
         error = _logit(current, first, last) - _logit(target, first, last)
         if slope is None:
@@ -408,6 +419,11 @@ def _to_float64(value: Tensor) -> tuple[Tensor, torch.device]:
     """Return the tensor in float64, on the CPU if its device has none (Apple's), and its first device."""
     device = value.device
     return value.detach().to("cpu" if device.type == "mps" else device).double(), device
+
+
+def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+    log_probs = torch.log_softmax(outputs.float(), dim=-1)
+    return _weighted_mean(-(targets * log_probs).sum(dim=-1), weight)
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:

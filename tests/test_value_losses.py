@@ -394,3 +394,15 @@ def test_impossible_settings_are_refused(arguments, message):
     settings = {"name": "hl_gauss", "value_min": 0.0, "value_max": 1.0, "num_bins": 16} | arguments
     with pytest.raises(ValueError, match=message):
         make_value_loss(settings.pop("name"), **settings)
+
+
+@pytest.mark.parametrize("match_mean", [False, True])
+@pytest.mark.parametrize("name", ["one_hot", "two_hot", "hl_gauss"])
+def test_a_value_that_is_no_number_shows_in_the_loss_and_in_nothing_else(name, match_mean):
+    options = {"match_mean": match_mean} if name == "hl_gauss" else {}
+    loss = make_value_loss(name, value_min=0.0, value_max=1.0, num_bins=21, **options)
+    values = torch.tensor([0.3, math.nan, 0.9])
+    targets = loss.targets(values)
+    assert torch.equal(targets[[0, 2]], loss.targets(values[[0, 2]]))
+    if name != "one_hot":
+        assert loss.loss(torch.zeros(3, 21), values).isnan()
