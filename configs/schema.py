@@ -67,6 +67,9 @@ class DataConfig:
     # ChessBench.
     example: Literal["board", "action"] = "board"
     orient: bool = True  # show every position from the side to move
+    # Train also on every board mirrored left to right, where nobody can castle any more: an epoch then is
+    # twice as long.
+    mirror: bool = False
     # Wordle only: which game it is, for files of games that do not say so themselves.
     words: str | None = None  # the secret words: a file, or the name of a list that ships with the repository
     guesses: str | None = None  # the allowed guesses; the secret words unless given
@@ -188,6 +191,7 @@ ONLY_FOR = {
         "data.check_moves",
         "data.example",
         "data.orient",
+        "data.mirror",
         "evaluation.boards",
         "evaluation.batch_size",
     ),

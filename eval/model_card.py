@@ -86,6 +86,11 @@ def write_model_card(
     """
     folder = run / "model"
     card = make_card(run, repo or str(folder), [*training_results(run), *results], branches)
+    add_card(run, folder, card)
+
+
+def add_card(run: Path, folder: Path, card: str) -> None:
+    """Put a card into a folder with a run's model, and what belongs to it: the curves and the licence."""
     with written_whole(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     for file in (LICENSE, run / "curves.png"):
@@ -95,11 +100,21 @@ def write_model_card(
 
 
 def make_card(
-    run: Path, name: str, results: Sequence[Result], branches: Sequence[str] = (), step: int | None = None
+    run: Path,
+    name: str,
+    results: Sequence[Result],
+    branches: Sequence[str] = (),
+    step: int | None = None,
+    note: str = "",
 ) -> str:
-    """Return the card of the model that loads as `name`; with `step`, of the checkpoint in branch step_N."""
+    """Return the card of the model that loads as `name`; with `step`, of the checkpoint in branch step_N.
+
+    `note` goes into the section on training.
+    """
     config = load_config(str(run / "config.yaml"), [])
-    title = name.split("/")[-1] if is_hub_id(name) else run.resolve().name
+    # A path on this machine may have the form of an id.
+    is_on_hub = is_hub_id(name) and not Path(name).is_dir()
+    title = name.split("/")[-1] if is_on_hub else run.resolve().name
     dataset = read_name(config.data.train)
     metadata = ModelCardData(
         license="apache-2.0",
@@ -134,6 +149,7 @@ def make_card(
         optimizer={"muon": "Muon and AdamW", "adamw": "AdamW"}[config.optimizer.name],
         averaged=config.training.ema_decay,
         game=_describe_game(run / "model"),
+        note=note,
         settings=_settings(config),
     )
     return str(card)

@@ -69,12 +69,18 @@ def _square_index(name: str) -> int:
 # (1968, 2): where an action starts and ends, as indices among the 77 board tokens.
 ACTION_SQUARES = np.array([[_square_index(move[:2]), _square_index(move[2:4])] for move in ACTIONS])
 
+_MIRROR_FILES = str.maketrans("abcdefgh", "hgfedcba")
 _MIRROR_RANKS = str.maketrans("12345678", "87654321")
 _MIRRORED_ACTIONS = np.array([ACTION_IDS[move.translate(_MIRROR_RANKS)] for move in ACTIONS])
+# In a promotion to a bishop the last letter is a piece.
+_FLIPPED_ACTIONS = np.array([ACTION_IDS[move[:4].translate(_MIRROR_FILES) + move[4:]] for move in ACTIONS])
+_FLIPPED_FILES = np.array(
+    [_TOKEN.get(c.translate(_MIRROR_FILES), t) for t, c in enumerate(CHARACTERS)], dtype=np.uint8
+)
 _SWAPPED_COLOURS = np.array([_TOKEN.get(c.swapcase(), t) for t, c in enumerate(CHARACTERS)], dtype=np.uint8)
 # Castling rights and en-passant squares hold letters that are also pieces: each field has its own table.
 _CASTLING = slice(65, 69)
-_EN_PASSANT_RANK = 70
+_EN_PASSANT_FILE, _EN_PASSANT_RANK = 69, 70
 _CASTLING_TOKENS = np.array([_TOKEN[c] for c in "KQkq"], dtype=np.uint8)
 
 
@@ -148,6 +154,26 @@ def orient_actions(actions: np.ndarray, black_to_move: np.ndarray) -> np.ndarray
     actions = np.asarray(actions, dtype=np.int64)
     mirrored = np.where(actions < 0, actions, _MIRRORED_ACTIONS[actions])
     return np.where(black_to_move, mirrored, actions)
+
+
+def can_castle(tokens: np.ndarray) -> np.ndarray:
+    """Tell for board tokens (n, 77) where either side still has a right to castle, (n,) bool."""
+    return (tokens[:, _CASTLING] != _BLANK).any(axis=1)
+
+
+def flip_tokens(tokens: np.ndarray) -> np.ndarray:
+    """Mirror boards, (n, 77) uint8, left to right. Without castling rights the game is the same there."""
+    flipped = tokens.copy()
+    squares = tokens[:, FIRST_SQUARE : FIRST_SQUARE + 64].reshape(-1, 8, 8)
+    flipped[:, FIRST_SQUARE : FIRST_SQUARE + 64] = squares[:, :, ::-1].reshape(-1, 64)
+    flipped[:, _EN_PASSANT_FILE] = _FLIPPED_FILES[tokens[:, _EN_PASSANT_FILE]]
+    return flipped
+
+
+def flip_actions(actions: np.ndarray) -> np.ndarray:
+    """Mirror action ids left to right; padding (-100) stays."""
+    actions = np.asarray(actions, dtype=np.int64)
+    return np.where(actions < 0, actions, _FLIPPED_ACTIONS[actions])
 
 
 class ChessTokenizer(PreTrainedTokenizer):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from configs.schema import Config
 from data.chess.boards import Boards
-from data.chess.examples import ActionExamples, BoardExamples
+from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare
 from data.hub_data import local_files, pin
 from eval.actions import evaluate_actions
@@ -41,6 +41,8 @@ class ChessTask:
 
     def __init__(self, config: Config):
         self.config = config
+        if config.data.mirror and config.data.example == "action":
+            raise ValueError("data.mirror is for data.example=board")
         self.model = ValueTransformerForActionValue(transformer_config(config))
         self.value_loss = self.model.value_loss
         self.metrics = ("kl", "outside") if isinstance(self.value_loss, CategoricalLoss) else ("outside",)
@@ -59,9 +61,9 @@ class ChessTask:
         if data.example == "action":
             self.examples = ActionExamples(self.boards, data.orient)
         else:
-            # Compiled code likes few shapes.
-            pad_multiple = 16 if self.config.training.compile else 1
-            self.examples = BoardExamples(self.boards, data.orient, pad_multiple)
+            pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
+            kind = MirroredBoardExamples if data.mirror else BoardExamples
+            self.examples = kind(self.boards, data.orient, pad_multiple)
         self.held_out = None
         if data.validation:
             data.validation = pin(data.validation)

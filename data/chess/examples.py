@@ -6,6 +6,11 @@ import numpy as np
 
 from data.chess.boards import Boards
 from data.training_set import some_of
+from models.tokenization_chess import can_castle, flip_actions, flip_tokens
+
+
+# What the number of moves in a batch is rounded up to for compiled code, which likes few shapes.
+PAD_MULTIPLE = 8
 
 
 class BoardExamples:
@@ -31,6 +36,23 @@ class BoardExamples:
             "tokens": zlib.crc32(boards.tokens[some].tobytes()),
             "win_probs": zlib.crc32(boards.win_probs[boards.offsets[some]].tobytes()),
         }
+
+
+class MirroredBoardExamples(BoardExamples):
+    """Twice the boards: as they are, and mirrored left to right if nobody has a right to castle."""
+
+    def __len__(self) -> int:
+        return 2 * self.boards.num_boards
+
+    def num_values(self, indices: np.ndarray) -> np.ndarray:
+        return super().num_values(indices % self.boards.num_boards)
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        batch = super().batch(indices % self.boards.num_boards)
+        tokens, actions = batch["input_ids"], batch["action_ids"]
+        rows = np.flatnonzero((indices >= self.boards.num_boards) & ~can_castle(tokens))
+        tokens[rows], actions[rows] = flip_tokens(tokens[rows]), flip_actions(actions[rows])
+        return batch
 
 
 class ActionExamples(BoardExamples):

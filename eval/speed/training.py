@@ -19,7 +19,7 @@ from tqdm import tqdm
 from configs.schema import OptimizerConfig
 from data.batch_order import shard
 from data.chess.boards import Boards
-from data.chess.examples import BoardExamples
+from data.chess.examples import PAD_MULTIPLE, BoardExamples
 from data.training_set import TrainingSet
 from eval.speed.ceiling import STATE_LENGTH, forward_operations, synchronize
 from eval.speed.play import with_attention
@@ -35,8 +35,6 @@ FULL = "full attention"
 FROM_DISK = "from disk, loaded ahead"
 LOAD = "loading alone"
 PHASES = ("data", "forward", "backward", "optimizer")
-# Compiled code likes few shapes.
-PAD_MULTIPLE = 8
 
 Batch = dict[str, Tensor]
 

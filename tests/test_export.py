@@ -1,0 +1,105 @@
+"""An exported model: the same values from less memory, in small files, with a card of what was measured."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+
+from eval.export import export
+from eval.loading import load_model
+from tests.commands import assert_input_error, run_command
+from tests.training_runs import SAMPLE
+
+
+@pytest.fixture(scope="module")
+def exported(pushed_run, tmp_path_factory):
+    """A run, and the folder that its model was exported to."""
+    output = tmp_path_factory.mktemp("exported") / "tiny"
+    result = run_command("eval.export", "--run", pushed_run, "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert "repeat this with --results" in result.stdout
+    return pushed_run, output
+
+
+def values(folder) -> torch.Tensor:
+    model, tokenizer = load_model(folder, "cpu")
+    start, moves = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", ["e2e4", "d2d4", "f2f3"]
+    with torch.no_grad():
+        return model(**tokenizer.encode_positions([start], [moves], return_tensors="pt")).value[0]
+
+
+def test_it_is_the_model_rounded_to_bfloat16(exported):
+    run, output = exported
+    [weights] = output.glob("*.safetensors")
+    original = load_file(run / "model/model.safetensors")
+    rounded = load_file(weights)
+    assert rounded.keys() == original.keys()
+    for name, tensor in original.items():
+        expected = tensor.bfloat16() if tensor.is_floating_point() else tensor
+        assert torch.equal(rounded[name], expected), name
+    size, full_size = weights.stat().st_size, (run / "model/model.safetensors").stat().st_size
+    assert size < 0.75 * full_size
+    torch.testing.assert_close(values(output), values(run / "model"), rtol=0, atol=0.01)
+    assert not torch.equal(values(output), values(run / "model"))
+
+
+def test_weights_that_need_several_files_load_from_them(exported, tmp_path, monkeypatch):
+    run, _ = exported
+    export(run, tmp_path / "model", torch.float32, 1, [], "")
+    whole = values(tmp_path / "model")
+    monkeypatch.setattr("eval.export.MEGABYTE", 1e5)
+    export(run, tmp_path / "model", torch.float32, 1, [], "")
+    files = list((tmp_path / "model").glob("*.safetensors"))
+    assert len(files) > 1
+    # The embedding of all moves fills a file by itself.
+    assert sorted(file.stat().st_size for file in files)[-2] <= 1.1e5
+    assert torch.equal(values(tmp_path / "model"), whole)
+
+
+def test_its_card_holds_what_was_measured_of_it(exported, tmp_path):
+    run, output = exported
+    measured = tmp_path / "actions.json"
+    evaluation = run_command(
+        "eval.actions", "--model", output, "--data", SAMPLE, "--limit", 20, "--json", measured
+    )
+    assert evaluation.returncode == 0, evaluation.stderr
+    note = "Trained in a second on a laptop."
+    result = run_command(
+        *("eval.export", "--run", run, "--output", output, "--results", measured, "--note", note)
+    )
+    assert result.returncode == 0, result.stderr
+    card = ModelCard.load(output / "README.md")
+    [kl] = [result for result in card.data.eval_results if result.metric_type == "kl"]
+    assert kl.metric_value == json.loads(measured.read_text())["kl"]
+    assert note in card.text
+    assert f'from_pretrained("{output}"' in card.text
+
+
+def test_results_of_the_run_before_rounding_are_not_its_own(exported, tmp_path):
+    run, output = exported
+    measured = tmp_path / "actions.json"
+    arguments = ("--data", SAMPLE, "--limit", 20, "--json", measured)
+    assert run_command("eval.actions", "--model", run / "model", *arguments).returncode == 0
+    result = run_command("eval.export", "--run", run, "--output", output, "--results", measured)
+    assert_input_error(result, str(measured), "evaluate that one")
+
+
+def test_what_is_no_exported_model_is_not_replaced(exported, tmp_path):
+    run, _ = exported
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.tex").write_text("Once upon a time")
+    result = run_command("eval.export", "--run", run, "--output", tmp_path / "thesis")
+    assert_input_error(result, "thesis", "no exported model")
+    assert (tmp_path / "thesis/chapter.tex").read_text() == "Once upon a time"
+    shutil.copytree(run / "model", tmp_path / "model")
+    assert_input_error(
+        run_command("eval.export", "--run", run, "--output", tmp_path / "model"), "no exported"
+    )
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    result = run_command("eval.export", "--run", tmp_path, "--output", tmp_path / "model")
+    assert_input_error(result, "no config.yaml")
