@@ -43,7 +43,7 @@ def export(
     weights = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()
     }
-    card = make_card(run, str(output), results, note=note)
+    card = make_card(run, str(output), results, title=output.resolve().name, note=note)
     with written_whole(output) as folder:
         folder.mkdir()
         for file in (run / "model").iterdir():

@@ -105,16 +105,16 @@ def make_card(
     results: Sequence[Result],
     branches: Sequence[str] = (),
     step: int | None = None,
+    title: str | None = None,
     note: str = "",
 ) -> str:
     """Return the card of the model that loads as `name`; with `step`, of the checkpoint in branch step_N.
 
-    `note` goes into the section on training.
+    Its `title` is, unless given, the name of the repository or of the run. `note` goes into the section on
+    training.
     """
     config = load_config(str(run / "config.yaml"), [])
-    # A path on this machine may have the form of an id.
-    is_on_hub = is_hub_id(name) and not Path(name).is_dir()
-    title = name.split("/")[-1] if is_on_hub else run.resolve().name
+    title = title or (name.split("/")[-1] if is_hub_id(name) else run.resolve().name)
     dataset = read_name(config.data.train)
     metadata = ModelCardData(
         license="apache-2.0",

@@ -13,41 +13,49 @@ report.md, and report.png.
 """
 
 import argparse
-import os
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from configs.schema import Config, load_config
-from data.batch_order import shard
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
-from eval.intervals import mean_and_standard_error, paired_interval
 from eval.loading import choose_device
 from eval.options import positive_int, seed_number, write_json
+from eval.run_comparison import (
+    REPORT_FILES,
+    SET_BY_RUNS,
+    SEVERAL,
+    add_comparison_options,
+    check_lists_something,
+    check_settings,
+    describe_hardware,
+    difference_over_seeds,
+    failed_cells,
+    mean_over_seeds,
+    parse_comparison,
+    read_numbers,
+)
 from eval.train_runs import TrainingRun, train_runs
 from eval.wordle.agents import Contestant, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
 from eval.wordle.report_plot import plot_report
 from eval.wordle.report_tables import BASELINE, MEASURES, format_alpha, format_report
-from train import make_task
 from training.wordle_task import read_training_games
 
 
 LOSSES = ("mse", "mse_softmax", "two_hot", "hl_gauss", "c51")
 ALPHAS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
-SET_BY_CELLS = ("value_loss.name", "q_learning.cql_alpha", "seed", "output_dir", "resume")
+SET_BY_CELLS = ("value_loss.name", "q_learning.cql_alpha", *SET_BY_RUNS)
 
 
 @dataclass(frozen=True)
@@ -69,14 +77,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--config", required=True, help="a name in configs/, or the path of a YAML file")
-    add("--output", required=True, type=Path, metavar="DIR", help="the folder of the runs and of the report")
-    several = {"nargs": "+", "metavar": "VALUE", "action": _Values}
-    parser.set_defaults(settings_taken=[])
-    add("--losses", default=LOSSES, help=f"value losses ({' '.join(LOSSES)})", **several)
-    add("--alphas", default=ALPHAS, help="weights of CQL's term (0.1 0.3 1)", **several)
-    add("--seeds", default=SEEDS, help="seeds of weights and data order (0 1 2)", **several)
-    add("--processes", type=positive_int, default=2, metavar="N", help="runs trained at a time (2)")
-    add("--threads", type=positive_int, default=1, metavar="N", help="threads of each of them (1)")
+    add("--losses", default=LOSSES, help=f"value losses ({' '.join(LOSSES)})", **SEVERAL)
+    add("--alphas", default=ALPHAS, help="weights of CQL's term (0.1 0.3 1)", **SEVERAL)
+    add("--seeds", default=SEEDS, help="seeds of weights and data order (0 1 2)", **SEVERAL)
+    add_comparison_options(parser)
     held_out = parser.add_argument_group("the games of one_turn")
     held_out.add_argument(
         "--num-games", type=positive_int, default=2000, metavar="N", help="how many games (2000)"
@@ -84,28 +88,17 @@ def parse_arguments() -> argparse.Namespace:
     held_out.add_argument("--behavior", metavar="PLAYER", help="who plays them (who played the data)")
     held_out.add_argument("--games", metavar="FILE", help="a file of games to take them from")
     held_out.add_argument("--games-seed", type=seed_number, default=0, help="draws them (0)")
-    add("--device", default="auto", help="where models are measured: cpu, cuda, ...; auto takes the GPU")
-    add("settings", nargs="*", metavar="key=value", help="settings of all runs, such as training.steps=1000")
-    arguments = parser.parse_intermixed_args()
-    arguments.settings += arguments.settings_taken
+    arguments = parse_comparison(parser)
     if arguments.games is not None and arguments.behavior is not None:
         parser.error("--games and --behavior exclude each other")
     return arguments
-
-
-class _Values(argparse.Action):
-    """Several values; of what the option takes, it leaves out the settings that follow them."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, [value for value in values if "=" not in value])
-        namespace.settings_taken += [value for value in values if "=" in value]
 
 
 def main() -> None:
     arguments = parse_arguments()
     started = time.perf_counter()
     output = arguments.output
-    for name in ("results.json", "report.md", "report.png"):
+    for name in REPORT_FILES:
         check_output(output / name, overwrite=True)
     device = choose_device(arguments.device)
     cells, config = make_cells(arguments)
@@ -148,8 +141,7 @@ def main() -> None:
         plot_report(results, output / "report.png")
         print(f"\n{report}\n\n{output}: results.json, report.md, report.png")
     if failures:
-        name, line = next(iter(failures.items()))
-        raise InputError(f"{len(failures)} of {len(cells)} cells failed: {name}: {line}")
+        raise failed_cells(failures, len(cells))
 
 
 def make_cells(arguments: argparse.Namespace) -> tuple[list[Cell], Config]:
@@ -159,19 +151,14 @@ def make_cells(arguments: argparse.Namespace) -> tuple[list[Cell], Config]:
         if key in SET_BY_CELLS:
             options = "--losses, --alphas, --seeds and --output"
             raise InputError(f"{setting}: every cell sets its own {key}; leave it out, and see {options}")
-    values = {
-        "--losses": arguments.losses,
-        "--alphas": _numbers("--alphas", arguments.alphas, float),
-        "--seeds": _numbers("--seeds", arguments.seeds, int),
-    }
-    for option, listed in values.items():
-        if not listed:
-            raise InputError(f"{option} lists nothing: leave it out, or give a value")
+    check_lists_something("--losses", arguments.losses)
+    losses = list(dict.fromkeys(arguments.losses))
+    alphas = read_numbers("--alphas", arguments.alphas, float)
+    seeds = read_numbers("--seeds", arguments.seeds, int)
     # Before the cells' own settings, which another task has not.
     task = load_config(arguments.config, [*arguments.settings, f"output_dir={arguments.output}"]).task
     if task != "wordle":
         raise InputError(f"{arguments.config} trains {task}, not wordle: give another")
-    losses, alphas, seeds = (list(dict.fromkeys(listed)) for listed in values.values())
     # Those with a seed side by side, so that a report of part of them has pairs.
     cells, configs = [], []
     for seed in seeds:
@@ -191,34 +178,6 @@ def make_cells(arguments: argparse.Namespace) -> tuple[list[Cell], Config]:
                 cells.append(Cell(loss, alpha, seed, run))
                 configs.append(config)
     return cells, configs[0]
-
-
-def _numbers(option: str, texts: Iterable, kind: type) -> list:
-    """Read what an option lists; that the numbers may stand in a configuration is checked there."""
-    try:
-        return [kind(text) for text in texts]
-    except ValueError as error:
-        raise InputError(f"{option}: {error}") from None
-
-
-def check_settings(config: Config, cell: str) -> None:
-    """Raise InputError if a cell would fail as soon as it is trained, in one process, by its settings."""
-    training = config.training
-    try:
-        with torch.device("meta"):
-            make_task(config)
-    except InputError as error:
-        raise InputError(f"{cell}: {error}") from None
-    try:
-        shard(
-            np.arange(training.batch_size),
-            np.ones(training.batch_size),
-            num_processes=1,
-            process_index=0,
-            num_micro_batches=training.gradient_accumulation_steps,
-        )
-    except ValueError as error:
-        raise InputError(f"training.batch_size: {error}") from None
 
 
 def check_games(cells: Iterable[Cell], game: GameDescription, source: str) -> None:
@@ -329,12 +288,17 @@ def summarise(rows: list[dict]) -> dict:
         }
         for loss, of_loss in by_seed.items():
             if of_loss:
-                measures = {measure: _mean(of_loss.values(), measure) for measure in MEASURES}
+                measures = {
+                    measure: mean_over_seeds(row[measure] for row in of_loss.values()) for measure in MEASURES
+                }
                 groups.append({"loss": loss, "alpha": alpha, "num_seeds": len(of_loss), **measures})
             baseline = by_seed.get(BASELINE, {})
             pairs = [(of_loss[seed], baseline[seed]) for seed in sorted(of_loss.keys() & baseline.keys())]
             if loss != BASELINE and pairs:
-                measures = {measure: _difference(pairs, measure) for measure in MEASURES}
+                measures = {
+                    measure: difference_over_seeds((row[measure], other[measure]) for row, other in pairs)
+                    for measure in MEASURES
+                }
                 differences.append({"loss": loss, "alpha": alpha, "num_seeds": len(pairs), **measures})
     return {
         "cells": rows,
@@ -342,16 +306,6 @@ def summarise(rows: list[dict]) -> dict:
         "differences_to_mse": differences,
         "one_turn": dict(turn),
     }
-
-
-def _mean(rows: Iterable[dict], measure: str) -> dict:
-    mean, error = mean_and_standard_error(np.array([row[measure] for row in rows]))
-    return {"mean": mean, "standard_error": error}
-
-
-def _difference(pairs: Iterable[tuple[dict, dict]], measure: str) -> dict:
-    mean, low, high = paired_interval(np.array([row[measure] - other[measure] for row, other in pairs]))
-    return {"mean": mean, "low": low, "high": high}
 
 
 def describe_data(path: str, games: Games, game: GameDescription) -> dict:
@@ -366,26 +320,6 @@ def describe_data(path: str, games: Games, game: GameDescription) -> dict:
         "mean_return": float(games.returns().mean(dtype=np.float64)),
         "success_rate": float(games.won.mean()),
     }
-
-
-def describe_hardware(device: torch.device) -> dict:
-    """Say what machine this is."""
-    is_gpu = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if is_gpu else _processor(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The tables of eval.wordle.report as Markdown."""
 
+from eval.markdown_tables import format_difference, format_markdown, format_mean
 from eval.run_log import format_seconds
 
 
@@ -18,7 +19,7 @@ def format_report(results: dict) -> str:
     """Lay out the results."""
     data, turn, hardware = results["data"], results["one_turn"], results["hardware"]
     rows = [
-        _row(group, {key: _plus_minus(group[key], spec) for key, spec in MEASURES.items()})
+        _row(group, {key: format_mean(group[key], spec) for key, spec in MEASURES.items()})
         for group in results["groups"]
     ]
     rows.append(
@@ -37,17 +38,17 @@ def format_report(results: dict) -> str:
         f"Greedy games with each of {data['num_answers']:,} secret words, {data['rule']} rule, and the next "
         f"guess (one turn) in {turn['num_states']:,} states of held-out games by {turn['behavior']}"
         + ("; means over seeds ± standard errors." if are_means else "."),
-        _table(HEADER, rows),
+        format_markdown(HEADER, rows),
     ]
     if results["differences_to_mse"]:
         rows = [
-            _row(row, {key: _interval(row[key], "+z" + spec) for key, spec in MEASURES.items()})
+            _row(row, {key: format_difference(row[key], spec) for key, spec in MEASURES.items()})
             for row in results["differences_to_mse"]
         ]
         has_intervals = any(row["num_seeds"] > 1 for row in results["differences_to_mse"])
         interval = ", and its 95% interval (Student's t over seeds)" if has_intervals else ""
         parts.append(f"Difference to {BASELINE} with the same seed{interval}.")
-        parts.append(_table(HEADER, rows))
+        parts.append(format_markdown(HEADER, rows))
     if results["failed"]:
         parts.append("\n".join(f"{name} failed: {line}" for name, line in results["failed"].items()))
     training = sum(row["training_seconds"] for row in results["cells"])
@@ -60,25 +61,3 @@ def format_report(results: dict) -> str:
 
 def _row(group: dict, written: dict[str, str]) -> list[str]:
     return [group["loss"], format_alpha(group["alpha"]), *written.values(), str(group["num_seeds"])]
-
-
-def _plus_minus(measure: dict, spec: str) -> str:
-    error = measure["standard_error"]
-    return f"{measure['mean']:{spec}}" + ("" if error is None else f" ± {error:{spec}}")
-
-
-def _interval(measure: dict, spec: str) -> str:
-    mean = f"{measure['mean']:{spec}}"
-    return mean if measure["low"] is None else f"{mean} ({measure['low']:{spec}} to {measure['high']:{spec}})"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    """Lay out a table whose first column stands left and the others right."""
-    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = []
-    for row in (header, rule, *rows):
-        cells = [f"{row[0]:<{widths[0]}}"]
-        cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

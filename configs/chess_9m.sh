@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The whole of the 9M model on one GPU: what it costs, training with each of three losses for as long, evaluations,
+# and the folder SHIPPED (checkpoints/chess_9m), which plays.
+#
+#   bash configs/chess_9m.sh BOARDS.parquet HELD_OUT.parquet PUZZLES.csv OUTPUT [key=value ...]
+#
+# key=value are settings of all three runs, such as training.steps=8000. What is done is kept: the same command goes on
+# where it was interrupted. Speed is measured at SIZES (9m 137m 270m), Elo if Stockfish is installed, in GAMES games
+# (400).
+set -euo pipefail
+
+if [ $# -lt 4 ]; then
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+boards=$1 held_out=$2 puzzles=$3 output=$4
+shift 4
+mkdir -p "$output"
+
+for size in ${SIZES-9m 137m 270m}; do
+    if [ ! -e "$output/speed_$size.json" ]; then
+        python -m eval.speed --size "$size" --data "$boards" --json "$output/speed_$size.json" |
+            tee "$output/speed_$size.txt"
+    fi
+done
+
+for loss in hl_gauss one_hot mse; do
+    run=$output/$loss
+    if [ ! -d "$run/model" ]; then
+        accelerate launch train.py --config chess_9m.yaml data.train="$boards" data.validation="$held_out" \
+            data.prepared_dir="$output/prepared" value_loss.name="$loss" output_dir="$run" resume=true "$@"
+    fi
+    if [ ! -e "$run/actions.json" ]; then
+        python -m eval.actions --model "$run/model" --data "$held_out" --json "$run/actions.json"
+    fi
+    if [ ! -e "$run/puzzles.json" ]; then
+        python -m eval.puzzles --model "$run/model" --puzzles "$puzzles" --json "$run/puzzles.json"
+    fi
+done
+
+# What ships is measured as it ships, in bfloat16.
+shipped=${SHIPPED:-checkpoints/chess_9m}
+export=(python -m eval.export --run "$output/hl_gauss" --output "$shipped")
+[ -d "$shipped" ] || "${export[@]}"
+results=("$output/shipped-actions.json" "$output/shipped-puzzles.json")
+[ -e "${results[0]}" ] || python -m eval.actions --model "$shipped" --data "$held_out" --json "${results[0]}"
+[ -e "${results[1]}" ] || python -m eval.puzzles --model "$shipped" --puzzles "$puzzles" --json "${results[1]}"
+if PATH=$PATH:/usr/games command -v stockfish > /dev/null; then
+    results+=("$output/shipped-elo.json")
+    [ -e "${results[2]}" ] || python -m eval.elo --model "$shipped" --games "${GAMES:-400}" \
+        --output "$output/elo" --json "${results[2]}"
+else
+    echo "Stockfish is not installed: no Elo. Install it and repeat the command."
+fi
+"${export[@]}" --results "${results[@]}"

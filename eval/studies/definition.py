@@ -1,0 +1,191 @@
+"""What a study is: a question, the configuration that its variants change, and how; a YAML file.
+
+    title: Is one pass for all moves as good as thirty?
+    config: chess_tiny.yaml                  # of configs/, or a path
+    settings: {training.steps: 400}          # of all variants
+    quick: {training.steps: 4}               # further ones under --quick, to try the study out in seconds
+    seeds: [0, 1]
+    reference: prefix                        # with which the others are compared
+    variants:
+      prefix: {}
+      full: {model.attention: full}
+      prefix_as_long: {same_time_as: full}   # for as many steps as take the training time of `full`
+
+A variant's own settings win over those of all, and the quick ones over both. One with `same_time_as` shares
+its settings, but for those of evaluations, checkpoints and the log, with another variant: the time that a
+step of that one takes says how many steps it is trained for.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from configs.schema import CONFIG_FOLDER, Config
+from data.command_line import InputError, first_line
+from eval.run_comparison import SET_BY_RUNS
+
+
+STUDY_FOLDER = CONFIG_FOLDER / "studies"
+SAME_TIME_AS = "same_time_as"
+# What has to be the same for all variants, besides what every run sets: otherwise nothing could be compared.
+SAME_FOR_ALL = ("task", "data.validation")
+# What may differ between a variant and the one that tells how long its steps are.
+NOT_OF_STEPS = ("evaluation.", "checkpoint.", "log_every=", "tensorboard=")
+
+
+@dataclass
+class StudyFile:
+    """What stands in the file."""
+
+    title: str = MISSING
+    config: str = MISSING
+    settings: dict[str, Any] = field(default_factory=dict)
+    quick: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = MISSING
+    reference: str = MISSING
+    variants: dict[str, dict[str, Any]] = MISSING
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name, settings as key=value, and perhaps another variant, as long as which it is trained."""
+
+    name: str
+    settings: tuple[str, ...]
+    same_time_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that makes sense; settings are key=value, as train.py takes them."""
+
+    title: str
+    config: str
+    settings: tuple[str, ...]
+    quick: tuple[str, ...]
+    seeds: tuple[int, ...]
+    reference: str
+    variants: Mapping[str, Variant]
+
+    def plain(self, variant: Variant) -> Variant:
+        """Return the variant with the same steps whose number is given."""
+        return next(other for other in self.variants.values() if _is_plain(other, variant))
+
+
+def read_study(name: str) -> Study:
+    """Read configs/studies/<name>.yaml, or the file at the path `name`.
+
+    Raises InputError for a missing file, an unknown or missing key, a setting that no configuration has, or
+    variants that cannot be compared.
+    """
+    candidates = (Path(name), STUDY_FOLDER / name, STUDY_FOLDER / f"{name}.yaml")
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        known = ", ".join(sorted(path.stem for path in STUDY_FOLDER.glob("*.yaml")))
+        raise InputError(f"no study {name!r}: give the path of a YAML file, or one of {known}")
+    try:
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise InputError(f"{path}: expected lines of key: value")
+        file = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyFile), loaded))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except MissingMandatoryValue as error:
+        raise InputError(f"{path}: {error.full_key} is not set: add it there") from None
+    except OmegaConfBaseException as error:
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{path}: {key}{first_line(error)}") from None
+    try:
+        study = Study(
+            title=file.title,
+            config=file.config,
+            settings=_as_settings("settings", file.settings),
+            quick=_as_settings("quick", file.quick),
+            seeds=tuple(dict.fromkeys(file.seeds)),
+            reference=file.reference,
+            variants={variant: _read_variant(variant, given) for variant, given in file.variants.items()},
+        )
+        _check(study)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return study
+
+
+def _read_variant(name: str, given: dict[str, Any]) -> Variant:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise InputError(f"variants: {name!r} cannot name a folder: take letters, digits, _, . and -")
+    settings = _as_settings(
+        f"variants.{name}", {key: value for key, value in given.items() if key != SAME_TIME_AS}
+    )
+    for setting in settings:
+        if setting.startswith(tuple(f"{key}=" for key in SAME_FOR_ALL)):
+            raise InputError(f"variants.{name}: {setting}: has to be the same for all: put it into settings")
+    return Variant(name, settings, str(given[SAME_TIME_AS]) if SAME_TIME_AS in given else None)
+
+
+def _as_settings(where: str, tree: dict[str, Any]) -> tuple[str, ...]:
+    """Return key=value for every leaf; raise InputError for those that no configuration takes."""
+    flat = _flatten(tree)
+    settings = []
+    for key, value in flat.items():
+        setting = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        if key in SET_BY_RUNS:
+            raise InputError(f"{where}.{key}: every run has its own: leave it out")
+        try:
+            OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist([setting]))
+        except (OmegaConfBaseException, YAMLError) as error:
+            raise InputError(f"{where}.{key}: {first_line(error)}") from None
+        settings.append(setting)
+    return tuple(settings)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _is_plain(other: Variant, variant: Variant) -> bool:
+    """Tell whether the steps of `other`, whose number is given, are those of `variant`."""
+    ours, theirs = (
+        {setting for setting in each.settings if not setting.startswith(NOT_OF_STEPS)}
+        for each in (variant, other)
+    )
+    return other.same_time_as is None and ours == theirs
+
+
+def _check(study: Study) -> None:
+    """Raise InputError for what has the right types and cannot be meant."""
+    names = ", ".join(study.variants)
+    if not study.variants:
+        raise InputError("variants: there are none: add one")
+    if not study.seeds:
+        raise InputError("seeds: there are none: add one")
+    if study.reference not in study.variants:
+        raise InputError(f"reference: there is no variant {study.reference!r}: give one of {names}")
+    for variant in study.variants.values():
+        if variant.same_time_as is None:
+            continue
+        where = f"variants.{variant.name}.{SAME_TIME_AS}"
+        other = study.variants.get(variant.same_time_as)
+        if other is None:
+            raise InputError(f"{where}: there is no variant {variant.same_time_as!r}: give one of {names}")
+        if other.same_time_as is not None:
+            raise InputError(f"{where}: {other.name} has a {SAME_TIME_AS} of its own: give another")
+        if not any(_is_plain(plain, variant) for plain in study.variants.values()):
+            raise InputError(
+                f"{where}: no other variant has the same settings, to tell how long a step takes: add it"
+            )
+
+
+def keys_of(settings: Sequence[str]) -> set[str]:
+    """Return the keys of settings given as key=value."""
+    return {setting.partition("=")[0] for setting in settings}

@@ -1,0 +1,91 @@
+"""What a study asks of a task, and measurements of models, which are kept in the folders of their runs."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from configs.schema import Config
+from data.command_line import InputError
+from eval.options import write_json
+
+
+class Measure(NamedTuple):
+    """A number that is measured: its key, its title, and how it is written."""
+
+    key: str
+    title: str
+    spec: str
+
+
+class Seen(NamedTuple):
+    """How much a run learns from: examples, such as boards, and the values that they hold."""
+
+    examples: float
+    values: float
+
+
+class Measurement(Protocol):
+    """A way to measure trained models, on data of its own."""
+
+    name: str
+    description: str  # what the models are measured on, such as 500 boards of a file
+    measures: Sequence[Measure]
+
+    @property
+    def data(self) -> str:
+        """Tell the data from others, as a digest."""
+
+    def measure(self, model: Path) -> dict[str, float | None]:
+        """Return every measure of a model by its key, None if undefined; raise InputError if it has none."""
+
+
+class StudiedTask(Protocol):
+    """What a study asks of a task."""
+
+    example_unit: str  # boards
+    value_unit: str  # action values
+    curves: Sequence[Measure]  # what evaluations during training log, to be drawn
+    measurements: Sequence[Measurement]
+
+    def seen(self, config: Config) -> Seen:
+        """Return what a run sees in all its steps; raise InputError if its data cannot be had."""
+
+
+def measure_once(run: Path, measurements: Iterable[Measurement]) -> dict[str, float | None]:
+    """Return all measures of the model of a finished run.
+
+    They are kept in its measures.json, and measured again on other data, or if the model has changed.
+    """
+    path, model = run / "measures.json", run / "model"
+    kept = _read(path) if path.exists() else {}
+    weights = digest([*model.glob("*.json"), *model.glob("*.safetensors")])
+    results = {}
+    for measurement in measurements:
+        keys = [measure.key for measure in measurement.measures]
+        fingerprint = {"model": weights, "data": measurement.data, "measures": keys}
+        entry = kept.get(measurement.name)
+        if entry is None or entry["fingerprint"] != fingerprint:
+            measured = measurement.measure(model)
+            entry = {"fingerprint": fingerprint, "measured": {key: measured[key] for key in keys}}
+            kept[measurement.name] = entry
+            write_json(path, kept)
+        results |= entry["measured"]
+    return results
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        raise InputError(f"{path} is damaged: delete it") from None
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Return a digest of the contents of files, whatever their names."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""The script that makes the 9M model from boards, at a size that takes a minute."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.commands import REPOSITORY
+from tests.training_runs import SAMPLE, TINY
+
+
+SCRIPT = REPOSITORY / "configs/chess_9m.sh"
+
+
+def run_script(folder, **environment) -> subprocess.CompletedProcess:
+    puzzles = folder / "puzzles.csv"
+    lines = (REPOSITORY / "data/chess/sample/puzzles.csv").read_text().splitlines()
+    puzzles.write_text("\n".join(lines[:11]) + "\n")
+    settings = [*TINY, "training.steps=8", "training.warmup_steps=1", "training.compile=false"]
+    settings += ["evaluation.every=8", "evaluation.boards=20", "checkpoint.every=4"]
+    output = folder / "output"
+    return subprocess.run(
+        ["bash", str(SCRIPT), str(SAMPLE), str(SAMPLE), str(puzzles), str(output), *settings],
+        cwd=REPOSITORY,
+        env=os.environ | {"SIZES": "", "GAMES": "2", "SHIPPED": str(folder / "shipped")} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_it_trains_compares_measures_and_ships(tmp_path):
+    result = run_script(tmp_path)
+    assert result.returncode == 0, result.stderr
+    for loss in ("hl_gauss", "one_hot", "mse"):
+        measured = json.loads((tmp_path / "output" / loss / "actions.json").read_text())
+        assert measured["num_boards"] == 500
+    card = (tmp_path / "shipped/README.md").read_text()
+    for title in ("best-move agreement", "puzzles solved", "Elo"):
+        assert f"| {title} |" in card
+    weights = tmp_path / "shipped/model.safetensors"
+    trained = weights.read_bytes()
+    # Again, it has nothing left to do but to write the same.
+    runs = tmp_path / "output/hl_gauss/metrics.jsonl"
+    before = runs.stat().st_mtime_ns
+    again = run_script(tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert runs.stat().st_mtime_ns == before
+    assert weights.read_bytes() == trained
+    assert (tmp_path / "shipped/README.md").read_text() == card
+
+
+def test_without_arguments_it_says_what_it_takes():
+    result = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "BOARDS.parquet HELD_OUT.parquet PUZZLES.csv OUTPUT" in result.stderr
+    assert "pipefail" not in result.stderr
