@@ -4,13 +4,17 @@
 #
 #   bash configs/chess_9m.sh BOARDS.parquet HELD_OUT.parquet PUZZLES.csv OUTPUT [key=value ...]
 #
-# key=value are settings of all three runs, such as training.steps=8000. What is done is kept: the same command goes on
-# where it was interrupted. Speed is measured at SIZES (9m 137m 270m), Elo if Stockfish is installed, in GAMES games
-# (400).
+# key=value are settings of all runs, such as training.steps=8000. What is done is kept: the same command goes on where it
+# was interrupted. Speed is measured at SIZES (9m 137m 270m), LOSSES are compared (hl_gauss one_hot mse), and Elo is
+# measured if Stockfish is installed, in GAMES games (400).
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
     sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+if [ ! -e train.py ]; then
+    echo "error: start this in the folder of the repository" >&2
     exit 2
 fi
 boards=$1 held_out=$2 puzzles=$3 output=$4
@@ -24,10 +28,11 @@ for size in ${SIZES-9m 137m 270m}; do
     fi
 done
 
-for loss in hl_gauss one_hot mse; do
+for loss in ${LOSSES:-hl_gauss one_hot mse}; do
     run=$output/$loss
     if [ ! -d "$run/model" ]; then
-        accelerate launch train.py --config chess_9m.yaml data.train="$boards" data.validation="$held_out" \
+        accelerate launch --config_file configs/accelerate/one_device.yaml train.py --config chess_9m.yaml \
+            data.train="$boards" data.validation="$held_out" \
             data.prepared_dir="$output/prepared" value_loss.name="$loss" output_dir="$run" resume=true "$@"
     fi
     if [ ! -e "$run/actions.json" ]; then
@@ -41,9 +46,11 @@ done
 # What ships is measured as it ships, in bfloat16.
 shipped=${SHIPPED:-checkpoints/chess_9m}
 export=(python -m eval.export --run "$output/hl_gauss" --output "$shipped")
-[ -d "$shipped" ] || "${export[@]}"
 results=("$output/shipped-actions.json" "$output/shipped-puzzles.json")
-[ -e "${results[0]}" ] || python -m eval.actions --model "$shipped" --data "$held_out" --json "${results[0]}"
+if [ ! -e "${results[0]}" ]; then
+    "${export[@]}"
+    python -m eval.actions --model "$shipped" --data "$held_out" --json "${results[0]}"
+fi
 [ -e "${results[1]}" ] || python -m eval.puzzles --model "$shipped" --puzzles "$puzzles" --json "${results[1]}"
 if PATH=$PATH:/usr/games command -v stockfish > /dev/null; then
     results+=("$output/shipped-elo.json")

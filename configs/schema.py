@@ -67,8 +67,8 @@ class DataConfig:
     # ChessBench.
     example: Literal["board", "action"] = "board"
     orient: bool = True  # show every position from the side to move
-    # Train also on every board mirrored left to right, where nobody can castle any more: an epoch then is
-    # twice as long.
+    # Train also on every board mirrored left to right: an epoch then is twice as long. Boards on which
+    # somebody has a right to castle come twice as they are.
     mirror: bool = False
     # Wordle only: which game it is, for files of games that do not say so themselves.
     words: str | None = None  # the secret words: a file, or the name of a list that ships with the repository

@@ -3,7 +3,7 @@
     python -m eval.export --run runs/chess_9m --output checkpoints/chess_9m
 
 The folder is what every evaluation takes as --model. Rounded weights are another model, if hardly, so that it
-is measured itself, and what was measured put into its card by the same command with --results.
+is measured itself; the same command with --results then puts what was measured into its card.
 """
 
 import argparse
@@ -15,9 +15,10 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file
 
+from configs.schema import load_config
 from data.command_line import InputError, command
 from data.files import written_whole
-from eval.model_card import Result, add_card, make_card, read_results
+from eval.model_card import add_card, make_card, read_results, shareable_settings
 from eval.options import DTYPES, positive_int
 from eval.publish import check_run
 
@@ -27,37 +28,74 @@ SETTINGS = "settings.yaml"
 MEGABYTE = 1_000_000
 
 
-def export(
-    run: Path, output: Path, dtype: torch.dtype, shard_megabytes: int, results: Sequence[Result], note: str
-) -> None:
+def export(run: Path, output: Path, dtype: torch.dtype, shard_megabytes: int, note: str) -> None:
     """Write the model of a run to the folder `output`, with weights as `dtype` in files of limited size.
 
     Raises InputError if the run holds no model, or `output` something else than an exported one.
     """
     check_run(run)
     check_replaceable(output)
-    weights = {}
-    for file in (run / "model").glob("*.safetensors"):
-        weights |= load_file(file)
-    # Tables of whole numbers stay as they are.
-    weights = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()
-    }
-    card = make_card(run, str(output), results, title=output.resolve().name, note=note)
+    weights = rounded_weights(run / "model", dtype)
     with written_whole(output) as folder:
         folder.mkdir()
         for file in (run / "model").iterdir():
             if file.is_file() and ".safetensors" not in file.name:
                 shutil.copyfile(file, folder / file.name)
-        shutil.copyfile(run / "config.yaml", folder / SETTINGS)
+        (folder / SETTINGS).write_text(shareable_settings(load_config(str(run / "config.yaml"), [])))
         save_torch_state_dict(weights, folder, max_shard_size=int(shard_megabytes * MEGABYTE))
-        add_card(run, folder, card)
+        add_card(run, folder, make_card(run, str(output), [], title=output.resolve().name, note=note))
+
+
+def add_results(run: Path, output: Path, dtype: torch.dtype, files: Sequence[str], note: str) -> None:
+    """Put into the card of an exported model what evaluations of it wrote to `files`.
+
+    Raises InputError if `output` does not hold the weights of the run as `dtype`, or if a file is older than
+    these, so that it tells of others.
+    """
+    check_run(run)
+    if not is_exported(output):
+        raise InputError(f"{output} holds no exported model yet: leave --results out at first")
+    expected, found = rounded_weights(run / "model", dtype), stored_weights(output)
+    same = expected.keys() == found.keys() and all(
+        expected[name].dtype == found[name].dtype and torch.equal(expected[name], found[name])
+        for name in expected
+    )
+    if not same:
+        raise InputError(
+            f"{output} holds other weights than {run}: export them without --results, and measure them"
+        )
+    written = max(file.stat().st_mtime_ns for file in output.glob("*.safetensors"))
+    for file in files:
+        if Path(file).is_file() and Path(file).stat().st_mtime_ns < written:
+            raise InputError(f"{file} is older than the weights in {output}: measure them again")
+    results = [result for path in files for result in read_results(path, output)]
+    add_card(run, output, make_card(run, str(output), results, title=output.resolve().name, note=note))
+
+
+def rounded_weights(model: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the weights of a saved model as `dtype`; tables of whole numbers stay as they are."""
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in stored_weights(model).items()
+    }
+
+
+def stored_weights(model: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a saved model."""
+    weights: dict[str, torch.Tensor] = {}
+    for file in model.glob("*.safetensors"):
+        weights |= load_file(file)
+    return weights
+
+
+def is_exported(output: Path) -> bool:
+    """Tell whether a folder holds an exported model."""
+    return (output / SETTINGS).is_file() and (output / "config.json").is_file()
 
 
 def check_replaceable(output: Path) -> None:
     """Raise InputError if something is at `output` that is not an exported model."""
-    is_exported = (output / SETTINGS).is_file() and (output / "config.json").is_file()
-    if output.is_symlink() or (output.exists() and not is_exported):
+    if output.is_symlink() or (output.exists() and not is_exported(output)):
         raise InputError(f"{output} exists and is no exported model: choose another place")
 
 
@@ -78,7 +116,8 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="what --json of eval.actions, eval.puzzles, eval.elo or eval.wordle wrote about --output",
+        help="put into the card what --json of eval.actions, eval.puzzles, eval.elo or eval.wordle wrote "
+        "about --output, and leave the rest as it is",
     )
     add("--note", default="", help="a sentence for the card: on which machine it was trained, and how long")
     return parser.parse_args()
@@ -86,15 +125,15 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    run, output = Path(arguments.run), Path(arguments.output)
-    check_run(run)
-    results = [result for path in arguments.results for result in read_results(path, output)]
-    dtype = getattr(torch, arguments.dtype)
-    export(run, output, dtype, arguments.shard_size, results, arguments.note)
-    num_bytes = sum(file.stat().st_size for file in output.rglob("*"))
+    run, output, dtype = Path(arguments.run), Path(arguments.output), getattr(torch, arguments.dtype)
+    if arguments.results:
+        add_results(run, output, dtype, arguments.results, arguments.note)
+        print(f"{output / 'README.md'}: the card, with what was measured")
+        return
+    export(run, output, dtype, arguments.shard_size, arguments.note)
+    num_bytes = sum(file.stat().st_size for file in output.iterdir())
     print(f"{output}: {num_bytes / 1e6:.1f} MB, {arguments.dtype}")
-    if not results:
-        print("its card says nothing of results: measure it, and repeat this with --results")
+    print("its card says nothing of results: measure it, and repeat the command with --results")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Result(NamedTuple):
 
     key: str
     title: str
-    value: float
+    value: float  # NaN if only a bound is known
     shown: str
     compared: str
     amount: str  # of the data, such as 500 boards
@@ -116,6 +116,7 @@ def make_card(
     config = load_config(str(run / "config.yaml"), [])
     title = title or (name.split("/")[-1] if is_hub_id(name) else run.resolve().name)
     dataset = read_name(config.data.train)
+    numbers = [result for result in results if not math.isnan(result.value)]
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="transformers",
@@ -123,7 +124,7 @@ def make_card(
         datasets=[dataset.repo] if dataset else None,
         model_name=title,
         # The hub reads results of the branch main alone.
-        eval_results=[_eval_result(result, config.task) for result in results] if step is None else None,
+        eval_results=[_eval_result(result, config.task) for result in numbers] if step is None else None,
     )
     card = ModelCard.from_template(
         metadata,
@@ -150,7 +151,7 @@ def make_card(
         averaged=config.training.ema_decay,
         game=_describe_game(run / "model"),
         note=note,
-        settings=_settings(config),
+        settings=shareable_settings(config),
     )
     return str(card)
 
@@ -203,11 +204,21 @@ def _find_results(found: dict) -> list[Result]:
         return list(_results(found, PUZZLE_METRICS, amount, data, f"{amount} of `{data}`"))
     if "elo" in found:
         data, amount = ", ".join(row["name"] for row in found["opponents"]), f"{found['num_games']:,} games"
-        return list(_results(found, RATING_METRICS, amount, data, f"{amount} against {data}"))
+        measured = f"{amount} against {data}"
+        if found["elo"] is None:
+            return [Result("elo", "Elo", math.nan, _bound(found), "", amount, data, measured)]
+        return list(_results(found, RATING_METRICS, amount, data, measured))
     protocols = (
         [found] if "protocol" in found else [part for part in found.values() if isinstance(part, dict)]
     )
     return [result for part in protocols for result in _of_protocol(part, found)]
+
+
+def _bound(rating: dict) -> str:
+    """Say what is known of a player who lost all games, or won all: one end of the interval."""
+    if rating["high"] is not None:
+        return f"below {rating['high']:z.0f}"
+    return f"above {rating['low']:z.0f}"
 
 
 def _of_boards(found: dict, source: str) -> Iterator[Result]:
@@ -320,7 +331,7 @@ def _unit(config: Config) -> str:
     return "boards with all their moves" if config.data.example == "board" else "moves"
 
 
-def _settings(config: Config) -> str:
+def shareable_settings(config: Config) -> str:
     """Return the settings as YAML, without where on this machine anything lies."""
     settings = OmegaConf.to_container(OmegaConf.structured(config))
     for key in LEFT_OUT:

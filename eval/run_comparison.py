@@ -5,8 +5,6 @@ loss, weight and seed, eval.study one for every variant and seed.
 """
 
 import argparse
-import os
-import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -42,7 +40,13 @@ def add_comparison_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     parser.set_defaults(settings_taken=[])
     add("--output", required=True, type=Path, metavar="DIR", help="the folder of the runs and of the report")
-    add("--processes", type=positive_int, default=2, metavar="N", help="runs trained at a time (2)")
+    add(
+        "--processes",
+        type=positive_int,
+        default=1 if torch.cuda.is_available() else 2,
+        metavar="N",
+        help="runs trained at a time; their times depend on their neighbours (2, with a GPU 1)",
+    )
     add("--threads", type=positive_int, default=1, metavar="N", help="threads of each of them (1)")
     add("--device", default="auto", help="where models are measured: cpu, cuda, ...; auto takes the GPU")
     add("settings", nargs="*", metavar="key=value", help="settings of all runs, such as training.steps=1000")
@@ -107,26 +111,6 @@ def difference_over_seeds(pairs: Iterable[tuple[float | None, float | None]]) ->
         return {"mean": None, "low": None, "high": None}
     mean, low, high = paired_interval(np.array([first - second for first, second in defined]))
     return {"mean": mean, "low": low, "high": high}
-
-
-def describe_hardware(device: torch.device) -> dict:
-    """Say what machine this is."""
-    is_gpu = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if is_gpu else _processor(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 def failed_cells(failures: dict[str, str], num_cells: int) -> InputError:

@@ -25,6 +25,7 @@ import torch
 from configs.schema import Config
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
+from eval.hardware import describe_hardware
 from eval.loading import choose_device
 from eval.options import write_json
 from eval.run_comparison import (
@@ -32,7 +33,6 @@ from eval.run_comparison import (
     SEVERAL,
     add_comparison_options,
     check_lists_something,
-    describe_hardware,
     failed_cells,
     parse_comparison,
     read_numbers,

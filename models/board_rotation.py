@@ -4,8 +4,9 @@ Sources: Su et al., "RoFormer" (arXiv 2104.09864); Heo et al., "Rotary Position 
 Transformer" (arXiv 2403.13298), for more than one dimension.
 
 Every two entries of a query or key are turned by an angle that grows along files, ranks or one of the two
-diagonals, so that their product depends on how far two squares are apart in that direction. The fastest turns
-by π/2 a square, and comes round once every four; the slowest tells all distances apart.
+diagonals, so that their product depends on how far two squares are apart in that direction. In heads of 32
+entries or more the angles per square are evenly spread up to π/2, and the slowest tells all distances along
+files and ranks apart.
 """
 
 import math
@@ -44,7 +45,11 @@ def rotation_of(angles: Tensor) -> Tensor:
 
 
 def rotate(vectors: Tensor, rotation: Tensor) -> Tensor:
-    """Turn vectors (..., d): entries i and i + d/2 by the angle i of those that made the rotation."""
-    own, others = rotation.chunk(2, dim=-1)
-    partners = vectors.roll(vectors.shape[-1] // 2, dims=-1)
-    return torch.addcmul(vectors * own, partners, others).to(vectors.dtype)
+    """Turn vectors (batch, heads, tokens, d): entries i and i + d/2 by the angle i that made the rotation.
+
+    `rotation` (batch or 1, 1 or 2, tokens, 2d) is the same for all heads, or one for each half of them.
+    """
+    halves = vectors.unflatten(1, (rotation.shape[1], -1))  # (batch, 1 or 2, heads of each, tokens, d)
+    own, others = rotation.unsqueeze(2).chunk(2, dim=-1)
+    partners = halves.roll(vectors.shape[-1] // 2, dims=-1)
+    return torch.addcmul(halves * own, partners, others).flatten(1, 2).to(vectors.dtype)

@@ -21,7 +21,8 @@ class ValueTransformerConfig(PreTrainedConfig):
     it ends; more are scratch.
 
     `board_rotation` turns queries and keys by the places of their squares (models/board_rotation.py, chess
-    only); a move stands where it starts in half of the heads and where it ends in the others.
+    only); a move stands where it starts in half of the heads and where it ends in the others. Off by default,
+    since configurations from before do not name it.
 
     `value_loss` to `match_mean` are the arguments of `make_value_loss`; `support_padding` is its `padding`.
     The sizes of the defaults are those of ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size`
@@ -42,7 +43,7 @@ class ValueTransformerConfig(PreTrainedConfig):
     attention: str = "prefix"
     action_embedding: str = "board"
     tokens_per_action: int = 1
-    board_rotation: bool = True
+    board_rotation: bool = False
     bos_token_id: int = 0
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
@@ -65,9 +66,12 @@ class ValueTransformerConfig(PreTrainedConfig):
             raise ValueError(f"action_embedding must be one of {choices}; got {self.action_embedding!r}")
         if self.tokens_per_action < 1:
             raise ValueError(f"tokens_per_action must be at least 1, got {self.tokens_per_action}")
+        sizes = f"hidden_size {self.hidden_size} and num_attention_heads {self.num_attention_heads}"
         if self.hidden_size % self.num_attention_heads:
-            sizes = f"hidden_size {self.hidden_size} and num_attention_heads {self.num_attention_heads}"
             raise ValueError(f"every head needs the same width: {sizes} do not divide")
+        head_width = self.hidden_size // self.num_attention_heads
+        if self.board_rotation and (self.num_attention_heads % 2 or head_width % 2):
+            raise ValueError(f"board_rotation needs an even number of heads of even width; got {sizes}")
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if self.position_initializer_range is None:

@@ -258,7 +258,7 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
                 raise ValueError("full attention takes one action per sequence: put each in a row of its own")
             hidden = torch.cat([hidden, self._embed_actions(input_ids, action_ids)], dim=1)
         mask = self._attention_mask(hidden, num_states, past_key_values)
-        rotation = self._rotation(num_past, num_states, action_ids) if self.config.board_rotation else None
+        rotation = self._rotation(input_ids, num_past, action_ids) if self.config.board_rotation else None
         for block in self.blocks:
             hidden = block(hidden, mask, rotation, past_key_values=past_key_values)
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=past_key_values)
@@ -283,27 +283,24 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             ends = self._embed(pieces, squares)
             hidden[:, :, :2] += ends.sum(dim=2, keepdim=True) if num_tokens == 1 else ends
         if self.slot_embedding is not None:
-            hidden = hidden + self.slot_embedding.weight
+            hidden = hidden + self.slot_embedding(torch.arange(num_tokens, device=action_ids.device))
         return hidden.flatten(1, 2)
 
-    def _rotation(self, num_past: int, num_states: int, action_ids: Tensor | None) -> Tensor:
-        """Return how all tokens are turned, (1 or batch, 1 or heads, tokens, 2 × head width)."""
+    def _rotation(self, input_ids: Tensor, num_past: int, action_ids: Tensor | None) -> Tensor:
+        """Return how all tokens are turned, (batch or 1, 2 or 1, tokens, 2 × head width), see `rotate`."""
         num_heads, num_tokens = self.config.num_attention_heads, self.config.tokens_per_action
-        device = self.position_embedding.weight.device
-        angles = square_angles(num_states, self.config.hidden_size // num_heads // 2, device)
-        table = rotation_of(angles)
+        num_angles = self.config.hidden_size // num_heads // 2
+        table = rotation_of(square_angles(num_past + input_ids.shape[1], num_angles, input_ids.device))
         rotation = table[None, None, num_past:]
-        if action_ids is not None:
-            start, end = (self.action_squares[action_ids.clamp(min=0)] + 1).unbind(-1)  # (batch, actions)
-            # Where the tokens of an action stand, in the first half of the heads and in the second.
-            places = [(start, end)] if num_tokens == 1 else [(start, start), (end, end)]
-            places += [(start, end)] * (num_tokens - len(places))
-            squares = torch.stack([torch.stack(halves) for halves in places], dim=-1)
-            squares = squares.transpose(0, 1).flatten(2)  # (batch, 2, tokens of all actions)
-            half = torch.arange(num_heads, device=device) * 2 // num_heads
-            actions = table[squares][:, half]
-            rotation = torch.cat([rotation.expand(*actions.shape[:2], -1, -1), actions], dim=2)
-        return rotation
+        if action_ids is None:
+            return rotation
+        start, end = (self.action_squares[action_ids.clamp(min=0)] + 1).unbind(-1)  # (batch, actions)
+        # Where the tokens of an action stand, in the first half of the heads and in the second.
+        places = [(start, end)] if num_tokens == 1 else [(start, start), (end, end)]
+        places += [(start, end)] * (num_tokens - len(places))
+        squares = torch.stack([torch.stack(halves) for halves in places], dim=-1)
+        squares = squares.transpose(0, 1).flatten(2)  # (batch, 2, tokens of all actions)
+        return torch.cat([rotation.expand(len(squares), 2, -1, -1), table[squares]], dim=2)
 
     def _attention_mask(
         self, hidden: Tensor, num_states: int, past_key_values: Cache | None

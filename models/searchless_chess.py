@@ -73,7 +73,6 @@ def convert(
         "num_attention_heads": num_attention_heads,
         "attention": "full",
         "action_embedding": "table",
-        "board_rotation": False,
         "num_bins": len(state["head.bias"]),
     }
     # Without memory of its own the model takes the arrays as they are.

@@ -167,7 +167,8 @@ class OneHot(CategoricalLoss):
         edges = self.value_min + self.width * inner
         bins = torch.bucketize(value.contiguous(), edges)
         targets = torch.zeros(*value.shape, self.num_bins, dtype=torch.float32, device=value.device)
-        return targets.scatter_(-1, bins[..., None], 1.0).to(device)
+        targets.scatter_(-1, bins[..., None], 1.0)
+        return targets.masked_fill_(value.isnan()[..., None], math.nan).to(device)
 
 
 class HLGauss(CategoricalLoss):

@@ -17,7 +17,9 @@ def products(first: str, second: str, width: int = 32) -> torch.Tensor:
     for vector, name in zip(vectors, (first, second), strict=True):
         # Rank 8 comes first among the tokens.
         token = 1 + FIRST_SQUARE + chess.square_mirror(chess.parse_square(name))
-        turned.append(rotate(vector, rotation_of(angles[token])))
+        turned.append(
+            rotate(vector.view(1, 1, 1, -1), rotation_of(angles[token]).view(1, 1, 1, -1)).flatten()
+        )
     return torch.stack(turned).prod(dim=0).view(2, -1).sum(dim=0)
 
 
@@ -57,15 +59,25 @@ def test_actions_stand_where_they_start_and_where_they_end(num_tokens):
     model = small_model(tokens_per_action=num_tokens).model
     squares = square_angles(78, 4, torch.device("cpu"))
     start, end = squares[1 + FIRST_SQUARE + 63 - 3], squares[1 + FIRST_SQUARE + 31 - 3]
-    rotation = model._rotation(0, 78, torch.tensor([[ACTION_IDS["e1e5"]]]))
-    heads = small_model().config.num_attention_heads
-    assert rotation.shape == (1, heads, 78 + num_tokens, 16)
+    boards, actions = torch.zeros(1, 78, dtype=torch.long), torch.tensor([[ACTION_IDS["e1e5"]]])
+    rotation = model._rotation(boards, 0, actions)
+    assert rotation.shape == (1, 2, 78 + num_tokens, 16)
     halves = {1: [(start, end)], 2: [(start, start), (end, end)]}
     halves[3] = [*halves[2], (start, end)]
     for token, (first, second) in enumerate(halves[num_tokens]):
         turned = rotation[0, :, 78 + token]
-        assert torch.equal(turned[: heads // 2], rotation_of(first).expand(heads // 2, -1))
-        assert torch.equal(turned[heads // 2 :], rotation_of(second).expand(heads - heads // 2, -1))
+        assert torch.equal(turned[0], rotation_of(first))
+        assert torch.equal(turned[1], rotation_of(second))
+
+
+def test_one_rotation_turns_the_first_half_of_the_heads_and_one_the_second():
+    vectors = torch.randn(3, 4, 5, 8, generator=torch.Generator().manual_seed(0))
+    rotation = rotation_of(torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(1)))
+    turned = rotate(vectors, rotation)
+    for head in range(4):
+        alone = rotate(vectors[:, [head]], rotation[:, [head // 2]])
+        assert torch.equal(turned[:, [head]], alone)
+    torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1))
 
 
 def test_the_rotation_needs_no_weights_and_is_felt():
@@ -77,10 +89,10 @@ def test_the_rotation_needs_no_weights_and_is_felt():
 
 
 def test_the_rotation_holds_its_angles_in_bfloat16():
-    """Angles are computed anew in float32: cast with the weights, they would be off by whole bins."""
-    model, boards = small_model().model, random_inputs()
-    exact = model._rotation(0, 78, boards[1])
-    rounded = model.bfloat16()._rotation(0, 78, boards[1])
+    """Angles are computed anew in float32: cast with the weights, they would be off by 0.1."""
+    model, (boards, actions) = small_model().model, random_inputs()
+    exact = model._rotation(boards, 0, actions)
+    rounded = model.bfloat16()._rotation(boards, 0, actions)
     assert torch.equal(exact, rounded)
 
 

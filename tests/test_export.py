@@ -20,7 +20,7 @@ def exported(pushed_run, tmp_path_factory):
     output = tmp_path_factory.mktemp("exported") / "tiny"
     result = run_command("eval.export", "--run", pushed_run, "--output", output)
     assert result.returncode == 0, result.stderr
-    assert "repeat this with --results" in result.stdout
+    assert "repeat the command with --results" in result.stdout
     return pushed_run, output
 
 
@@ -48,10 +48,10 @@ def test_it_is_the_model_rounded_to_bfloat16(exported):
 
 def test_weights_that_need_several_files_load_from_them(exported, tmp_path, monkeypatch):
     run, _ = exported
-    export(run, tmp_path / "model", torch.float32, 1, [], "")
+    export(run, tmp_path / "model", torch.float32, 1, "")
     whole = values(tmp_path / "model")
     monkeypatch.setattr("eval.export.MEGABYTE", 1e5)
-    export(run, tmp_path / "model", torch.float32, 1, [], "")
+    export(run, tmp_path / "model", torch.float32, 1, "")
     files = list((tmp_path / "model").glob("*.safetensors"))
     assert len(files) > 1
     # The embedding of all moves fills a file by itself.
@@ -85,6 +85,32 @@ def test_results_of_the_run_before_rounding_are_not_its_own(exported, tmp_path):
     assert run_command("eval.actions", "--model", run / "model", *arguments).returncode == 0
     result = run_command("eval.export", "--run", run, "--output", output, "--results", measured)
     assert_input_error(result, str(measured), "evaluate that one")
+
+
+def test_results_of_other_weights_are_refused(exported, tmp_path):
+    run, output = exported
+    measured = tmp_path / "actions.json"
+    own = tmp_path / "tiny"
+    shutil.copytree(output, own)
+    arguments = ("--data", SAMPLE, "--limit", 20, "--json", measured)
+    assert run_command("eval.actions", "--model", own, *arguments).returncode == 0
+    put = ("eval.export", "--run", run, "--output", own, "--results", measured)
+    assert run_command(*put).returncode == 0
+    # Rounded otherwise, they are others.
+    assert_input_error(run_command(*put, "--dtype", "float32"), "other weights")
+    # What was measured before the weights were written tells of others.
+    assert run_command("eval.export", "--run", run, "--output", own).returncode == 0
+    assert_input_error(run_command(*put), str(measured), "measure them again")
+    card = ModelCard.load(own / "README.md")
+    assert card.data.eval_results is None
+
+
+def test_nothing_of_this_machine_is_exported(exported):
+    run, output = exported
+    for file in output.iterdir():
+        if file.suffix in (".md", ".yaml", ".json"):
+            assert str(run) not in file.read_text()
+    assert str(SAMPLE.parent) not in (output / "settings.yaml").read_text()
 
 
 def test_what_is_no_exported_model_is_not_replaced(exported, tmp_path):

@@ -29,6 +29,7 @@ POSITION = "r3k2r/pp1n1ppp/2p1pn2/q2p1b2/1b1P1B2/2N1PN2/PPPQBPPP/R3K2R b KQkq - 
 def small_model(**settings) -> ValueTransformerForActionValue:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
+    sizes["board_rotation"] = True
     return ValueTransformerForActionValue(ValueTransformerConfig(**sizes | settings)).eval()
 
 
@@ -306,6 +307,8 @@ def test_full_attention_refuses_several_actions_in_one_sequence():
         ({"action_embedding": "square"}, "action_embedding must be one of board, table"),
         ({"tokens_per_action": 0}, "tokens_per_action must be at least 1"),
         ({"num_attention_heads": 3}, "do not divide"),
+        ({"num_attention_heads": 1}, "an even number of heads of even width"),
+        ({"hidden_size": 36}, "an even number of heads of even width"),
         ({"value_loss": "huber"}, "unknown value loss"),
     ],
 )
@@ -391,7 +394,6 @@ def small_token_model(**settings) -> ValueTransformerForTokenValue:
         "vocab_size": 35,
         "attention": "causal",
         "action_embedding": "table",
-        "board_rotation": False,
         "position_period": 12,
     }
     return ValueTransformerForTokenValue(ValueTransformerConfig(**sizes | language | settings)).eval()

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from configs.schema import load_config
 from data.command_line import InputError
-from eval.model_card import read_results, write_model_card
+from eval.model_card import make_card, read_results, write_model_card
 from eval.options import write_json
 from eval.publish import main, publish
 from tests.commands import REPOSITORY
@@ -109,6 +109,17 @@ def test_results_of_evaluations_go_into_the_card(copied_run, own_hub, tmp_path, 
     assert measured["Stockfish 0", "elo"] == 512.3
     assert measured["held_out.parquet", "best_move_agreement"] == 0.25
     assert ("test_boards.parquet", "best_move_agreement") in measured
+
+
+@pytest.mark.parametrize(("low", "high", "shown"), [(None, 911.2, "below 911"), (2900.0, None, "above 2900")])
+def test_of_a_player_who_lost_or_won_every_game_the_card_shows_the_bound(
+    copied_run, tmp_path, low, high, shown
+):
+    rating = {"elo": None, "low": low, "high": high, "num_games": 40, "opponents": [{"name": "Stockfish 0"}]}
+    write_json(tmp_path / "elo.json", rating)
+    card = ModelCard(make_card(copied_run, "model", read_results(tmp_path / "elo.json", tmp_path)))
+    assert f"| Elo | {shown} |" in card.text
+    assert "elo" not in [result.metric_type for result in card.data.eval_results or []]
 
 
 def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path):

@@ -11,16 +11,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data.chess.boards import Boards
 from eval.engines import ValueEngine
-from eval.speed.ceiling import forward_operations, matrix_product_rate
-from eval.speed.data_path import batch_one_by_one, tokenize_one_by_one
+from eval.speed.ceiling import forward_operations
+from eval.speed.data_path import batch_one_by_one, read_some_boards, tokenize_one_by_one
 from eval.speed.play import NAIVE, ONE_PASS, PREFIX, PYTHON, one_move_after_the_other, with_attention
 from eval.speed.training import (
     PlainCrossEntropy,
-    Way,
+    TrainingWay,
+    measure_training,
     micro_batches_of_boards,
     micro_batches_of_pairs,
     padding_share,
 )
+from models.configuration_value_transformer import ValueTransformerConfig
+from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer, tokenize_fens
 from models.value_losses import make_value_loss
 from tests.commands import assert_input_error, run_command
@@ -60,7 +63,10 @@ def test_both_attentions_train_on_the_same_action_values():
     boards = few_boards()
     whole = micro_batches_of_boards(boards, np.arange(24), 600, 1)
     pairs = micro_batches_of_pairs(boards, np.arange(24), 600)
-    assert len(whole) == 4  # the fewest that divide the batch and hold about 600 tokens
+    assert len(whole) == 6
+    for batch in (*whole, *pairs):
+        rows, actions = batch["action_ids"].shape
+        assert rows * (78 + actions) <= 600
     values = []
     for batches in (whole, pairs):
         counted = [
@@ -84,7 +90,7 @@ def test_a_step_of_either_split_is_the_same_step():
     for tokens in (10**9, 600):
         batches = micro_batches_of_boards(boards, np.arange(24), tokens, 1)
         own = with_attention(model, "prefix")
-        way = Way(own, own.value_loss, lambda batches=batches: (batches, boards.num_action_values))
+        way = TrainingWay(own, own.value_loss, lambda batches=batches: (batches, boards.num_action_values))
         way.step("fp32")
         weights.append(torch.cat([p.detach().flatten() for p in own.parameters()]))
     before = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -98,30 +104,55 @@ def test_padding_is_the_share_of_tokens_that_are_no_move():
     assert padding_share([{"action_ids": actions[:1]}, {"action_ids": actions[1:, :1]}]) == 0
 
 
-def test_operations_are_those_of_the_matrix_products():
+@pytest.mark.parametrize("num_tokens", [1, 2])
+@pytest.mark.parametrize("attention", ["prefix", "causal", "full"])
+def test_operations_are_those_of_the_matrix_products(attention, num_tokens):
     """Against what torch counts in a forward pass, in which attention computes all pairs of tokens."""
-    model = tiny_model("prefix")
-    config, width, layers = model.config, model.config.hidden_size, model.config.num_hidden_layers
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
+    config = ValueTransformerConfig(**sizes, attention=attention, tokens_per_action=num_tokens)
+    model = ValueTransformerForActionValue(config)
     model.set_attn_implementation("eager")
-    boards = torch.zeros(1, 77, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(boards, torch.arange(20)[None])
-    seen = 78 * 78 + 20 * 79
-    dense = 98 * 98
-    expected = counter.get_total_flops() - 4 * layers * width * (dense - seen)
+        model(torch.zeros(1, 77, dtype=torch.long), torch.arange(20)[None])
+    own = range(1, num_tokens + 1)
+    if attention == "full":
+        seen = dense = 20 * (78 + num_tokens) ** 2
+    else:
+        dense = (78 + 20 * num_tokens) ** 2
+        state = sum(range(1, 79)) if attention == "causal" else 78**2
+        among = sum(own) if attention == "causal" else num_tokens**2
+        seen = state + 20 * (78 * num_tokens + among)
+    expected = counter.get_total_flops() - 4 * 2 * 32 * (dense - seen)
     assert forward_operations(config, model.value_loss.num_outputs, [20]) == expected
-    twice = forward_operations(config, model.value_loss.num_outputs, [20, 20])
-    assert twice == 2 * expected
+    assert forward_operations(config, model.value_loss.num_outputs, [20, 20]) == 2 * expected
 
 
-def test_full_attention_needs_a_sequence_for_every_move():
-    config = tiny_model("full").config
-    one = forward_operations(config, 16, [1])
-    assert forward_operations(config, 16, [30]) == 30 * one
-
-
-def test_the_ceiling_is_a_rate_that_products_reach():
-    assert 1e8 < matrix_product_rate(torch.device("cpu"), torch.float32) < 1e15
+def test_the_shares_of_a_step_are_shares():
+    measured = measure_training(
+        tiny_model("prefix"),
+        few_boards(),
+        batch_size=24,
+        tokens=1000,
+        precision="fp32",
+        repeats=2,
+        compile=False,
+        ceiling=1e12,
+        seed=0,
+    )
+    shares = measured["shares_of_step"]
+    assert 0 < shares["python and waiting"] < 1
+    assert shares["data, if it were not loaded ahead"] > 0
+    assert shares["what loading ahead adds"] > -1
+    ways = measured["ways"]
+    ratio = ways["full attention"]["seconds_per_step"] / ways["prefix attention"]["seconds_per_step"]
+    assert measured["prefix_to_full"] == pytest.approx(ratio)
+    assert measured["prefix_to_full_compiled"] is None
+    counted = 3 * forward_operations(
+        tiny_model("prefix").config, 16, few_boards().lengths(range(24)).tolist()
+    )
+    row = ways["prefix attention"]
+    assert row["model_flop_utilization"] == pytest.approx(counted / row["seconds_per_step"] / 1e12)
 
 
 def test_plain_cross_entropy_is_that_of_the_index_of_the_bin():
@@ -141,6 +172,39 @@ def test_naive_tokens_and_batches_are_the_fast_ones():
     naive, fast = batch_one_by_one(rows), boards.batch(np.arange(24), orient=False)
     for name in ("input_ids", "action_ids", "win_probs"):
         np.testing.assert_array_equal(naive[name].numpy(), fast[name])
+
+
+def test_of_large_files_the_first_boards_are_read(tmp_path):
+    whole = pq.read_table(SAMPLE)
+    for part in range(3):
+        pq.write_table(whole.slice(100 * part, 100), tmp_path / f"{part}.parquet")
+    for limit in (50, 100, 250, 1000):
+        assert read_some_boards(tmp_path, limit).equals(whole.slice(0, min(limit, 300)))
+
+
+def test_data_that_cannot_be_read_is_refused(tmp_path):
+    path = tmp_path / "boards.parquet"
+    path.write_text("no boards")
+    assert_input_error(run_command("eval.speed", "data", "--data", path), str(path), "cannot be read")
+
+
+def test_a_stockfish_that_is_none_is_refused():
+    result = run_command("eval.speed", "data", "--data", SAMPLE, "--repeats", 1, STOCKFISH="/nowhere")
+    assert_input_error(result, "/nowhere", "not a program")
+
+
+@pytest.mark.slow
+def test_compiled_training_is_measured_too(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "model")
+    ChessTokenizer().save_pretrained(tmp_path / "model")
+    result = run_command(
+        *("eval.speed", "training", "--compile", "--model", tmp_path / "model", "--data", SAMPLE),
+        *("--repeats", 1, "--train-boards", 8, "--json", tmp_path / "s.json"),
+    )
+    assert result.returncode == 0, result.stderr
+    training = json.loads((tmp_path / "s.json").read_text())["training"]
+    assert {"prefix attention, compiled", "full attention, compiled"} < training["ways"].keys()
+    assert training["prefix_to_full_compiled"] > 1
 
 
 def test_tables_and_json_hold_the_same_numbers(tmp_path):
@@ -166,7 +230,7 @@ def test_tables_and_json_hold_the_same_numbers(tmp_path):
             training["num_action_values"] / row["seconds_per_step"]
         )
         assert set(row["seconds"]) == {"forward", "backward", "optimizer"}
-    assert 0 < training["shares"]["padding"] < 0.5
+    assert 0 < training["padding_share_of_tokens"] < 0.5
     assert measured["losses"].keys() >= {"hl_gauss", "mse"}
     assert measured["data"]["labels"] is not None
 

@@ -396,13 +396,13 @@ def test_impossible_settings_are_refused(arguments, message):
         make_value_loss(settings.pop("name"), **settings)
 
 
-@pytest.mark.parametrize("match_mean", [False, True])
-@pytest.mark.parametrize("name", ["one_hot", "two_hot", "hl_gauss"])
-def test_a_value_that_is_no_number_shows_in_the_loss_and_in_nothing_else(name, match_mean):
-    options = {"match_mean": match_mean} if name == "hl_gauss" else {}
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("one_hot", {}), ("two_hot", {}), ("c51", {}), ("hl_gauss", {}), ("hl_gauss", {"match_mean": True})],
+)
+def test_a_value_that_is_no_number_shows_in_the_loss_and_in_nothing_else(name, options):
     loss = make_value_loss(name, value_min=0.0, value_max=1.0, num_bins=21, **options)
     values = torch.tensor([0.3, math.nan, 0.9])
     targets = loss.targets(values)
     assert torch.equal(targets[[0, 2]], loss.targets(values[[0, 2]]))
-    if name != "one_hot":
-        assert loss.loss(torch.zeros(3, 21), values).isnan()
+    assert loss.loss(torch.zeros(3, 21), values).isnan()

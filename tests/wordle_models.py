@@ -19,7 +19,6 @@ def tiny_token_model(seed: int = 0, **settings) -> ValueTransformerForTokenValue
         "num_attention_heads": 2,
         "attention": "causal",
         "action_embedding": "table",
-        "board_rotation": False,
         "value_min": -7,
         "num_bins": 11,
     }

@@ -7,7 +7,6 @@ trust the ratios more than the seconds.
 """
 
 import argparse
-import platform
 import random
 import sys
 import tempfile
@@ -23,10 +22,11 @@ from data.chess.preparation import prepare
 from data.command_line import InputError, command
 from data.files import check_output
 from data.hub_data import local_files
+from eval.hardware import describe_hardware
 from eval.loading import choose_device, load_model
 from eval.options import DTYPES, add_json_option, positive_int, seed_number, write_json
 from eval.speed.ceiling import matrix_product_rate
-from eval.speed.data_path import NODES_PER_MOVE, measure_data, measure_labels
+from eval.speed.data_path import format_data, measure_data, measure_labels, read_some_boards
 from eval.speed.losses import measure_losses
 from eval.speed.play import format_play, measure_play
 from eval.speed.training import format_training, measure_training
@@ -43,6 +43,7 @@ SAMPLE = Path(__file__).parents[2] / "data" / "chess" / "sample"
 # Enough work to keep a device busy, without making one wait: boards of a training step, tokens of a
 # micro-batch, boards of a batch from the data path, values of the losses.
 SCALES = {"cpu": (32, 4096, 1024, 8192), "cuda": (1024, 32768, 1024, 65536)}
+MOST_BOARDS = 20_000  # of --data; more would take longer and tell no more
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
 
 
@@ -89,7 +90,11 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"tokens of a micro-batch ({SCALES['cpu'][1]}, on a GPU {SCALES['cuda'][1]})",
     )
-    add("--data", metavar="FILE", help="Parquet file of boards for training steps and the data path")
+    add(
+        "--data",
+        metavar="FILE",
+        help=f"Parquet file of boards for training steps and the data path; its first {MOST_BOARDS} are used",
+    )
     add("--repeats", type=positive_int, default=3, metavar="N", help="rounds, in which all take turns (3)")
     add("--seed", type=seed_number, default=0, help="draws boards and weights (0)")
     add_json_option(parser)
@@ -108,7 +113,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     started = time.perf_counter()
-    parquet = local_files(arguments.data or str(SAMPLE / "train_boards.parquet"), "train")
+    data = local_files(arguments.data or str(SAMPLE / "train_boards.parquet"), "train")
     fens = pq.read_table(SAMPLE / "test_boards.parquet", columns=["fen"])["fen"].to_pylist()
     if arguments.boards > len(fens):
         raise InputError(f"--boards {arguments.boards}: the sample has {len(fens)}; give no more than that")
@@ -122,9 +127,8 @@ def main() -> None:
         "command": " ".join(sys.argv[1:]),
         "model": arguments.model or arguments.size,
         "num_parameters": model.num_parameters(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+        **describe_hardware(device),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
         "seed": arguments.seed,
         "repeats": arguments.repeats,
     }
@@ -136,16 +140,18 @@ def main() -> None:
     def show(text: str) -> None:
         print(f"\n{text}", flush=True)
 
-    if "training" in arguments.sections:
-        dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
-        ceiling = results["matrix_products_per_second"] = matrix_product_rate(device, dtype)
-        with tempfile.TemporaryDirectory() as folder:
-            loaded = Boards.load(prepare(parquet, Path(folder) / "prepared"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parquet = folder / "boards.parquet"
+        pq.write_table(read_some_boards(data, MOST_BOARDS), parquet)
+        if "training" in arguments.sections:
+            loaded = Boards.load(prepare(parquet, folder / "for-training"))
             if train_boards > loaded.num_boards:
                 raise InputError(
-                    f"--train-boards {train_boards}: {parquet} has {loaded.num_boards}; "
-                    "give no more than that"
+                    f"--train-boards {train_boards}: there are {loaded.num_boards}; give no more than that"
                 )
+            dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
+            ceiling = results["matrix_products_per_second"] = matrix_product_rate(device, dtype)
             results["training"] = measure_training(
                 model,
                 loaded,
@@ -157,11 +163,15 @@ def main() -> None:
                 ceiling=ceiling,
                 seed=arguments.seed,
             )
-        show(
-            f"{train_boards} boards, {results['training']['num_action_values']} moves, "
-            f"{arguments.precision}; matrix products: {ceiling / 1e12:.2f} TFLOP/s\n"
-            f"{format_training(results['training'])}"
-        )
+            show(
+                f"{train_boards} boards, {results['training']['num_action_values']} moves, "
+                f"{arguments.precision}; matrix products: {ceiling / 1e12:.2f} TFLOP/s\n"
+                f"{format_training(results['training'])}"
+            )
+        if "data" in arguments.sections:
+            results["data"] = measure_data(parquet, folder, batch_size, arguments.repeats, arguments.seed)
+            results["data"]["labels"] = measure_labels(fens, arguments.repeats)
+            show(format_data(results["data"]))
     if "play" in arguments.sections:
         played = model.to(getattr(torch, arguments.dtype))
         results["play"] = measure_play(
@@ -170,25 +180,6 @@ def main() -> None:
         results["play"]["dtype"] = arguments.dtype
         show(f"{results['play']['mean_legal_moves']:.1f} legal moves a board, {arguments.dtype}")
         print(format_play(results["play"]))
-    if "data" in arguments.sections:
-        data = results["data"] = measure_data(parquet, batch_size, arguments.repeats, arguments.seed)
-        labels = data["labels"] = measure_labels(fens, arguments.repeats)
-        titles = {
-            f"batches of {data['batch_size']} boards": "batches",
-            "Parquet to arrays": "preparation",
-            "tokens": "tokens",
-        }
-        width = max(len(name) for key in titles.values() for name in data[key])
-        blocks = [
-            format_rows(title, "boards/s", rate_rows(data[key]), width) for title, key in titles.items()
-        ]
-        if labels is None:
-            blocks.append("labels: not measured, as Stockfish was not found")
-        else:
-            title = f"labels, {NODES_PER_MOVE} nodes/move"
-            blocks.append(format_rows(title, "moves/s", rate_rows(labels), width))
-        show("\n\n".join(blocks))
-        print(f"{data['moves_per_board']:.1f} moves a board")
     if "losses" in arguments.sections:
         num_bins = model.config.num_bins
         results["losses"] = measure_losses(device, num_values, num_bins, arguments.repeats, arguments.seed)
@@ -209,19 +200,12 @@ def make_model(arguments: argparse.Namespace) -> tuple[ValueTransformerForAction
     torch.manual_seed(arguments.seed)
     hidden_size, num_layers, num_heads = SIZES[arguments.size]
     config = ValueTransformerConfig(
-        hidden_size=hidden_size, num_hidden_layers=num_layers, num_attention_heads=num_heads
+        hidden_size=hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        board_rotation=True,
     )
     return ValueTransformerForActionValue(config).to(device), ChessTokenizer()
-
-
-def processor_name() -> str:
-    """Return what the CPU calls itself."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ def synchronize(device: torch.device) -> None:
     """Wait until a device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -46,16 +48,17 @@ def forward_operations(config: ValueTransformerConfig, num_outputs: int, num_mov
     width, layers = config.hidden_size, config.num_hidden_layers
     per_token = 2 * layers * (4 * width**2 + 3 * width * config.intermediate_size)
     per_pair_seen = 2 * layers * 2 * width  # a score, and a weighted value
+    own = config.tokens_per_action
     total = 0
     for moves in num_moves:
+        state_pairs, action_pairs = STATE_LENGTH**2, own * (STATE_LENGTH + own)
+        if config.attention == "causal":
+            state_pairs = STATE_LENGTH * (STATE_LENGTH + 1) // 2
+            action_pairs = own * STATE_LENGTH + own * (own + 1) // 2
+        tokens = STATE_LENGTH + moves * own
+        pairs = state_pairs + moves * action_pairs
         if config.attention == "full":
-            tokens = moves * (STATE_LENGTH + 1)
-            pairs = tokens * (STATE_LENGTH + 1)
-        else:
-            board_pairs = STATE_LENGTH**2
-            if config.attention == "causal":
-                board_pairs = STATE_LENGTH * (STATE_LENGTH + 1) // 2
-            tokens = STATE_LENGTH + moves
-            pairs = board_pairs + moves * (STATE_LENGTH + 1)
+            tokens = moves * (STATE_LENGTH + own)
+            pairs = moves * (STATE_LENGTH + own) ** 2
         total += tokens * per_token + pairs * per_pair_seen + moves * 2 * width * num_outputs
     return total

@@ -3,6 +3,7 @@
 Naive ways do the same for one board after the other with dictionaries and lists.
 """
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,13 @@ import pyarrow.parquet as pq
 import torch
 
 from data.chess.boards import Boards
+from data.chess.checked_rows import MADE_BY
 from data.chess.preparation import prepare
 from data.chess.rows import SCHEMA
-from data.chess.stockfish import Stockfish, label_moves
+from data.chess.stockfish import EngineCrash, Stockfish, find_stockfish, label_moves
 from data.command_line import InputError
-from eval.timing import Way, compare
+from data.parquet_files import list_files, open_file, read_batches
+from eval.timing import Row, Way, compare, format_rows, rate_rows
 from models.tokenization_chess import ACTION_IDS, ACTION_PADDING, CHARACTERS, tokenize_fens
 
 
@@ -56,95 +59,150 @@ def batch_one_by_one(rows: list[dict]) -> dict[str, torch.Tensor]:
     return {"input_ids": input_ids, "action_ids": action_ids, "win_probs": win_probs}
 
 
-def measure_data(parquet: Path, batch_size: int, repeats: int, seed: int) -> dict[str, dict]:
-    """Measure boards per second: batches from prepared arrays, preparation, and tokens alone."""
-    table = pq.read_table(parquet, schema=SCHEMA)
-    fens = table["fen"].to_pylist()
-    rng = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory() as name:
-        boards = Boards.load(prepare(parquet, Path(name) / "prepared"))
-        some = rng.integers(boards.num_boards, size=(repeats + 1, batch_size))
-        num_naive = min(batch_size, NAIVE_BOARDS)
+def read_some_boards(source: Path, limit: int) -> pa.Table:
+    """Read the first rows of a Parquet file of boards, or of a folder of them.
 
-        def prepared(indices: np.ndarray) -> None:
-            batch = boards.batch(indices, orient=True)
-            {name: torch.from_numpy(array) for name, array in batch.items()}
+    Raises InputError if they cannot be read; what they say is not checked.
+    """
+    tables: list[pa.Table] = []
+    num_rows = 0
+    for path in list_files(source):
+        file = open_file(path, SCHEMA, MADE_BY)
+        for _, batch in read_batches(path, file, SCHEMA.names, limit):
+            tables.append(pa.Table.from_batches([batch]).slice(0, limit - num_rows))
+            num_rows += len(tables[-1])
+            if num_rows == limit:
+                break
+        if num_rows == limit:
+            break
+    if not num_rows:
+        raise InputError(f"{source}: holds no boards")
+    return pa.concat_tables(tables, promote_options="permissive")
 
-        def prepared_plain(indices: np.ndarray) -> None:
-            boards.batch(indices, orient=False)
 
-        def naive(indices: np.ndarray) -> None:
-            batch_one_by_one(table.take(pa.array(indices[:num_naive])).to_pylist())
+def measure_data(parquet: Path, folder: Path, batch_size: int, repeats: int, seed: int) -> dict[str, dict]:
+    """Measure boards per second: from Parquet to batches, prepared or not, and tokens alone.
 
-        batches = compare(
-            {
-                "prepared arrays, gathered": Way(prepared, batch_size),
-                "prepared arrays, not oriented": Way(prepared_plain, batch_size),
-                "Parquet rows, board by board": Way(naive, num_naive),
-            },
-            list(some[1:]),
-            "batches",
-            warm_up=some[0],
-        )
-        cold = compare(
-            {
-                f"preparation, moves {'' if check else 'not '}checked": Way(
-                    _preparation(parquet, Path(name), check), boards.num_boards
-                )
-                for check in (True, False)
-            },
-            range(min(repeats, 3)),
-            "preparation",
-        )
-        moves_per_board = boards.num_action_values / boards.num_boards
+    Writes prepared arrays to new folders in `folder`.
+    """
+    rows = pq.read_table(parquet)
+    fens = rows["fen"].to_pylist()
+    boards = Boards.load(prepare(parquet, folder / "for-batches"))
+    some = np.random.default_rng(seed).integers(boards.num_boards, size=(repeats + 1, batch_size))
+    num_naive = min(NAIVE_BOARDS, boards.num_boards)
+
+    def gather(indices: np.ndarray) -> None:
+        {name: torch.from_numpy(array) for name, array in boards.batch(indices, orient=True).items()}
+
+    def gather_as_it_is(indices: np.ndarray) -> None:
+        boards.batch(indices, orient=False)
+
+    def board_by_board(indices: np.ndarray) -> None:
+        batch_one_by_one(rows.take(pa.array(indices[:num_naive])).to_pylist())
+
+    def cold(check_moves: bool) -> Callable[[int], None]:
+        def run(turn: int) -> None:
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                fresh = Boards.load(prepare(parquet, Path(name) / "prepared", check_moves))
+                for start in range(0, fresh.num_boards, batch_size):
+                    fresh.batch(np.arange(start, min(start + batch_size, fresh.num_boards)), orient=True)
+
+        return run
+
+    batches = compare(
+        {
+            "prepared arrays, gathered": Way(gather, batch_size),
+            "prepared arrays, not oriented": Way(gather_as_it_is, batch_size),
+            "Parquet rows, board by board": Way(board_by_board, min(num_naive, batch_size)),
+        },
+        list(some[1:]),
+        "batches",
+        warm_up=some[0],
+    )
+    cold_batches = compare(
+        {
+            "prepared, moves checked": Way(cold(True), boards.num_boards),
+            "prepared, moves not checked": Way(cold(False), boards.num_boards),
+            "Parquet rows, board by board": Way(
+                lambda _: batch_one_by_one(pq.read_table(parquet).slice(0, num_naive).to_pylist()), num_naive
+            ),
+        },
+        range(repeats),
+        "cold",
+    )
     tokens = compare(
         {
             "tokenize_fens": Way(lambda _: tokenize_fens(fens), len(fens)),
-            "character by character": Way(
-                lambda _: tokenize_one_by_one(fens[:NAIVE_BOARDS]), len(fens[:NAIVE_BOARDS])
-            ),
+            "character by character": Way(lambda _: tokenize_one_by_one(fens[:num_naive]), num_naive),
         },
         range(repeats),
         "tokens",
         warm_up=0,
     )
     return {
-        "moves_per_board": moves_per_board,
+        "num_boards": boards.num_boards,
+        "moves_per_board": boards.num_action_values / boards.num_boards,
         "batch_size": batch_size,
         "batches": batches,
-        "preparation": cold,
+        "cold": cold_batches,
         "tokens": tokens,
     }
-
-
-def _preparation(parquet: Path, folder: Path, check: bool) -> Callable[[int], Path]:
-    # Into a new folder each time, since what is there already is not made again.
-    return lambda turn: prepare(parquet, folder / f"cold-{check}-{turn}", check_moves=check)
 
 
 def measure_labels(fens: list[str], repeats: int) -> dict | None:
     """Measure Stockfish's labels per second, one search of all moves beside one search per move.
 
-    None without Stockfish.
+    None if Stockfish is not installed. Raises InputError if it does not work.
     """
     boards = [chess.Board(fen) for fen in fens[:LABELLED_BOARDS]]
     num_moves = sum(board.legal_moves.count() for board in boards)
     try:
-        engine = Stockfish()
+        path = find_stockfish()
     except InputError:
+        if os.environ.get("STOCKFISH"):
+            raise
         return None
-    with engine:
 
-        def one_search(_: int) -> None:
-            for board in boards:
-                label_moves(engine, board, NODES_PER_MOVE)
+    def one_search(_: int) -> None:
+        for board in boards:
+            label_moves(engine, board, NODES_PER_MOVE)
 
-        def search_per_move(_: int) -> None:
-            for board in boards:
-                engine.new_game()
-                for move in board.legal_moves:
-                    engine.search(board.fen(), nodes=NODES_PER_MOVE, only=[move.uci()])
+    def search_per_move(_: int) -> None:
+        for board in boards:
+            engine.new_game()
+            for move in board.legal_moves:
+                engine.search(board.fen(), nodes=NODES_PER_MOVE, only=[move.uci()])
 
-        ways = {"one search of all moves": Way(one_search, num_moves)}
-        ways["one search per move"] = Way(search_per_move, num_moves)
-        return compare(ways, range(repeats), "labels", warm_up=0)
+    ways = {"one search of all moves": Way(one_search, num_moves)}
+    ways["one search per move"] = Way(search_per_move, num_moves)
+    try:
+        with Stockfish(path) as engine:
+            return compare(ways, range(repeats), "labels", warm_up=0)
+    except EngineCrash as crash:
+        raise InputError(f"{path}: {crash}") from None
+
+
+def format_data(results: dict) -> str:
+    """Lay out the results of `measure_data`, and of `measure_labels` under "labels"."""
+    titles = {
+        f"batches of {results['batch_size']} boards": "batches",
+        f"{results['num_boards']} boards to batches": "cold",
+        "tokens": "tokens",
+    }
+    width = max(len(name) for key in titles.values() for name in (*titles, *results[key]))
+    blocks = [format_rows(title, "boards/s", rate_rows(results[key]), width) for title, key in titles.items()]
+    labels = results["labels"]
+    if labels is None:
+        blocks.append("labels: not measured, as Stockfish is not installed")
+    else:
+        rows = [
+            Row(
+                name,
+                f"{1000 / rate['median']:.2f}",
+                f"{1000 / rate['high']:.2f} – {1000 / rate['low']:.2f}",
+                rate["times"],
+            )
+            for name, rate in labels.items()
+        ]
+        blocks.append(format_rows(f"labels, {NODES_PER_MOVE} nodes a move", "ms a move", rows, width))
+    return "\n\n".join([*blocks, f"{results['moves_per_board']:.1f} moves a board"])

@@ -17,20 +17,21 @@ def measure_losses(
     generator = torch.Generator().manual_seed(seed)
     values = torch.rand(num_values, generator=generator).to(device)
     logits = torch.randn(num_values, num_bins, generator=generator).to(device).requires_grad_()
+    one_output = logits[:, :1].detach().clone().requires_grad_()  # of mse
     bins = (values * num_bins).long().clamp(max=num_bins - 1)
 
-    def backward(loss: torch.Tensor) -> None:
+    def backward(outputs: torch.Tensor, loss: torch.Tensor) -> None:
         loss.backward()
-        logits.grad = None
+        outputs.grad = None
         synchronize(device)
 
     def plain(_: int) -> None:
-        backward(torch.nn.functional.cross_entropy(logits, bins))
+        backward(logits, torch.nn.functional.cross_entropy(logits, bins))
 
     def value_loss(name: str):
         loss = make_value_loss(name, value_min=0.0, value_max=1.0, num_bins=num_bins)
-        outputs = logits if loss.num_outputs > 1 else logits[:, :1]
-        return lambda _: backward(loss.loss(outputs, values))
+        outputs = logits if loss.num_outputs > 1 else one_output
+        return lambda _: backward(outputs, loss.loss(outputs, values))
 
     ways = {PLAIN: Way(plain, num_values)}
     ways |= {name: Way(value_loss(name), num_values) for name in VALUE_LOSSES}

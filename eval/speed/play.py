@@ -14,6 +14,7 @@ from models.tokenization_chess import BOARD_LENGTH, ChessTokenizer
 
 # A board with about as many legal moves as the average: BOS, 77 board tokens, 32 actions.
 REFERENCE_MOVES = 32
+LARGEST_FULL_BATCH = 16  # a board is some thirty sequences there
 REFERENCE_TOKENS = 1 + BOARD_LENGTH + REFERENCE_MOVES
 
 ONE_PASS = f"the forward pass of {REFERENCE_TOKENS} tokens alone"
@@ -66,8 +67,8 @@ def measure_play(
 ) -> dict:
     """Measure a move of every board, and boards per second together, with two attentions of the same weights.
 
-    Batches larger than the number of boards repeat them. `full` attention and Python alone are measured on
-    all boards together once.
+    Batches larger than the number of boards repeat them; `full` attention gets no larger ones than
+    LARGEST_FULL_BATCH.
     """
     prefix_model, full_model = (with_attention(model, name) for name in ("prefix", "full"))
 
@@ -98,15 +99,19 @@ def measure_play(
         {name: Way(each.analyse_many, len(boards)) for name, each in together.items()},
         [boards] * repeats,
         "boards together",
+        warm_up=boards,
     )
     batches = {}
     for size in batch_sizes:
         some = [boards[i % len(boards)] for i in range(size)]
-        fastest = {name: together[name] for name in (PREFIX, COMPILED) if name in together}
+        chosen = {name: together[name] for name in (PREFIX, COMPILED) if name in together}
+        if size <= LARGEST_FULL_BATCH:
+            chosen[FULL] = full
         batches[size] = compare(
-            {name: Way(each.analyse_many, size) for name, each in fastest.items()},
+            {name: Way(each.analyse_many, size) for name, each in chosen.items()},
             [some] * repeats,
             f"{size} boards together",
+            warm_up=some,
         )
     return {
         "num_boards": len(boards),

@@ -1,10 +1,11 @@
 """What a training step costs: `prefix` against `full` attention of the same weights on the same moves.
 
 Every step is forward pass and loss, backward pass, clipping and optimiser, as train.py takes it, in bfloat16
-autocast unless said otherwise. A batch is cut into micro-batches of about as many tokens, padding included,
-whichever the attention.
+autocast unless said otherwise. Whichever the attention, a batch is cut into micro-batches of so many tokens
+at most, padding included.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
@@ -32,6 +34,7 @@ PREFIX = "prefix attention"
 COMPILED = "prefix attention, compiled"
 PLAIN = "prefix attention, cross-entropy on class indices"
 FULL = "full attention"
+FULL_COMPILED = "full attention, compiled"
 FROM_DISK = "from disk, loaded ahead"
 LOAD = "loading alone"
 PHASES = ("data", "forward", "backward", "optimizer")
@@ -50,7 +53,7 @@ class PlainCrossEntropy(CategoricalLoss):
 
 
 @dataclass
-class Way:
+class TrainingWay:
     """A way to train: a model with its optimisers, its loss, and where its micro-batches come from."""
 
     model: ValueTransformerForActionValue
@@ -101,20 +104,28 @@ class SomeBoards(BoardExamples):
 def micro_batches_of_boards(
     boards: Boards, indices: np.ndarray, tokens: int, pad_multiple: int
 ) -> list[Batch]:
-    """Return micro-batches of whole boards, those of similar numbers of moves together."""
+    """Return micro-batches of whole boards, those of similar numbers of moves together.
+
+    They are as large as divides the batch and has no more than so many tokens, padding included; or single
+    boards.
+    """
     lengths = boards.lengths(indices)
-    wanted = (len(indices) * (STATE_LENGTH + float(lengths.mean()))) / tokens
-    divisors = [n for n in range(1, len(indices) + 1) if len(indices) % n == 0]
-    number = min((n for n in divisors if n >= wanted), default=len(indices))
-    parts = shard(indices, lengths, 1, 0, number)
-    return [_as_tensors(boards.batch(part, True, pad_multiple)) for part in parts]
+    for number in range(1, len(indices) + 1):
+        if len(indices) % number == 0:
+            parts = shard(indices, lengths, 1, 0, number)
+            # The first holds the boards with the most moves.
+            batch = _as_tensors(boards.batch(parts[0], True, pad_multiple))
+            rows, num_actions = batch["action_ids"].shape
+            if rows * (STATE_LENGTH + num_actions) <= tokens:
+                break
+    return [batch, *(_as_tensors(boards.batch(part, True, pad_multiple)) for part in parts[1:])]
 
 
 def micro_batches_of_pairs(boards: Boards, indices: np.ndarray, tokens: int) -> list[Batch]:
     """Return micro-batches of single moves, all of those boards'."""
     ranges = [np.arange(boards.offsets[i], boards.offsets[i + 1]) for i in indices]
     moves = np.concatenate(ranges)
-    number = -(-len(moves) * (STATE_LENGTH + 1) // tokens)
+    number = math.ceil(len(moves) / max(1, tokens // (STATE_LENGTH + 1)))
     return [_as_tensors(boards.pairs(part, True)) for part in np.array_split(moves, number)]
 
 
@@ -163,20 +174,22 @@ def measure_training(
         for name, batches in on_cpu.items()
     }
 
-    def way(attention: str, batches: str, plain: bool = False) -> Way:
+    def way(attention: str, batches: str, plain: bool = False) -> TrainingWay:
         own = with_attention(model, attention).train()
         loss = own.value_loss
         if plain:
             loss = PlainCrossEntropy(loss.value_min, loss.value_max, loss.num_bins)
-        return Way(own, loss, lambda: (resident[batches], num_values))
+        return TrainingWay(own, loss, lambda: (resident[batches], num_values))
 
     ways = {PREFIX: way("prefix", "boards"), FULL: way("full", "pairs")}
     if isinstance(model.value_loss, CategoricalLoss):
         ways[PLAIN] = way("prefix", "boards", plain=True)
     if compile:
         ways[COMPILED] = way("prefix", "padded boards")
-        for block in ways[COMPILED].model.model.blocks:
-            block.compile()
+        ways[FULL_COMPILED] = way("full", "pairs")
+        for compiled in (ways[COMPILED], ways[FULL_COMPILED]):
+            for block in compiled.model.model.blocks:
+                block.compile()
     fastest_name = COMPILED if compile else PREFIX
     fastest = ways[fastest_name]
     training_set = TrainingSet(
@@ -188,7 +201,7 @@ def measure_training(
         num_micro_batches=len(on_cpu["boards"]),
     )
     stream = (loaded for _, loaded in training_set.iterate(0, 10**9))
-    from_disk = Way(fastest.model, fastest.value_loss, lambda: next(stream))
+    from_disk = TrainingWay(fastest.model, fastest.value_loss, lambda: next(stream))
 
     for each in ways.values():
         each.step(precision)  # allocates, chooses kernels, compiles
@@ -230,13 +243,14 @@ def measure_training(
         "num_micro_batches": {name: len(batches) for name, batches in on_cpu.items()},
         "precision": precision,
         "ways": rows,
-        "shares": {
+        "shares_of_step": {
             "data, if it were not loaded ahead": medians[LOAD] / medians[fastest_name],
-            "data, loaded ahead": medians[FROM_DISK] / medians[fastest_name] - 1,
-            "padding": padding_share(on_cpu["padded boards" if compile else "boards"]),
-            "python and waiting": _idle_share(fastest, precision),
+            "what loading ahead adds": medians[FROM_DISK] / medians[fastest_name] - 1,
+            "python and waiting": _idle_share(fastest, precision, medians[fastest_name]),
         },
-        "prefix_to_full": medians[FULL] / medians[fastest_name],
+        "padding_share_of_tokens": padding_share(on_cpu["padded boards" if compile else "boards"]),
+        "prefix_to_full": medians[FULL] / medians[PREFIX],
+        "prefix_to_full_compiled": medians[FULL_COMPILED] / medians[COMPILED] if compile else None,
         "hl_gauss_to_plain": medians[PREFIX] / medians[PLAIN] if PLAIN in ways else None,
     }
 
@@ -249,7 +263,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _phases(way: Way, precision: str) -> dict[str, float]:
+def _phases(way: TrainingWay, precision: str) -> dict[str, float]:
     """Return the seconds of each phase of a step."""
     seconds = dict.fromkeys(PHASES, 0.0)
     last = time.perf_counter()
@@ -265,15 +279,21 @@ def _phases(way: Way, precision: str) -> dict[str, float]:
     return seconds
 
 
-def _idle_share(way: Way, precision: str) -> float:
-    """Return the share of a step in which no operation runs on the device, as the profiler sees it."""
+def _idle_share(way: TrainingWay, precision: str, median: float) -> float:
+    """Return the share of a step in which no operation runs on the device, as the profiler sees it.
+
+    On a GPU kernels run no slower for the profiler, and their time is compared with the `median` step's; on
+    the CPU with that of the step that was profiled.
+    """
     on_gpu = way.model.device.type == "cuda"
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
     with profile(activities=activities) as profiled:
         seconds = _seconds(lambda: way.step(precision), way.model.device)
-    attribute = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    busy = sum(getattr(event, attribute) for event in profiled.key_averages()) / 1e6
-    return max(0.0, 1 - busy / seconds)
+    events = profiled.key_averages()
+    if on_gpu:
+        kernels = [e for e in events if e.device_type == DeviceType.CUDA and not e.is_user_annotation]
+        return 1 - sum(event.self_device_time_total for event in kernels) / 1e6 / median
+    return 1 - sum(event.self_cpu_time_total for event in events) / 1e6 / seconds
 
 
 def format_training(results: dict) -> str:
@@ -286,5 +306,6 @@ def format_training(results: dict) -> str:
         cells = f"{row['action_values_per_second']:>10,.0f}{1000 * row['seconds_per_step']:>9.1f}"
         cells += "".join(f"{1000 * row['seconds'][phase]:>14.1f}" for phase in PHASES[1:])
         lines.append(f"{name:<{width}}{cells}{row['model_flop_utilization']:>8.1%}{row['times']:>8.3g}")
-    shares = ", ".join(f"{name} {share:.1%}" for name, share in results["shares"].items())
-    return "\n".join([*lines, f"share of the step, or of its tokens: {shares}"])
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in results["shares_of_step"].items())
+    padding = f"padding: {results['padding_share_of_tokens']:.1%} of the tokens"
+    return "\n".join([*lines, f"share of the step: {shares}", padding])

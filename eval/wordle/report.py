@@ -28,6 +28,7 @@ from data.files import check_output, written_whole
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
+from eval.hardware import describe_hardware
 from eval.loading import choose_device
 from eval.options import positive_int, seed_number, write_json
 from eval.run_comparison import (
@@ -37,7 +38,6 @@ from eval.run_comparison import (
     add_comparison_options,
     check_lists_something,
     check_settings,
-    describe_hardware,
     difference_over_seeds,
     failed_cells,
     mean_over_seeds,
