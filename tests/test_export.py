@@ -102,7 +102,7 @@ def test_results_of_other_weights_are_refused(exported, tmp_path):
     assert run_command("eval.export", "--run", run, "--output", own).returncode == 0
     assert_input_error(run_command(*put), str(measured), "measure them again")
     card = ModelCard.load(own / "README.md")
-    assert card.data.eval_results is None
+    assert not card.data.eval_results
 
 
 def test_nothing_of_this_machine_is_exported(exported):
