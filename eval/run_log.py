@@ -136,7 +136,8 @@ def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], pa
             axis.axhline(points[-1][reference], color="0.5", ls=":", label=name)
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     plt.close(figure)
