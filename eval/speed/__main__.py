@@ -42,7 +42,7 @@ SECTIONS = ("training", "play", "data", "losses")
 SAMPLE = Path(__file__).parents[2] / "data" / "chess" / "sample"
 # Enough work to keep a device busy, without making one wait: boards of a training step, tokens of a
 # micro-batch, boards of a batch from the data path, values of the losses.
-SCALES = {"cpu": (32, 4096, 1024, 8192), "cuda": (1024, 32768, 1024, 65536)}
+SCALES = {"cpu": (128, 4096, 1024, 8192), "cuda": (1024, 32768, 1024, 65536)}
 MOST_BOARDS = 20_000  # of --data; more would take longer and tell no more
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
 
