@@ -5,11 +5,13 @@ fields, nested ones with dots: `training.steps=2000 optimizer.learning_rate=1e-3
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -199,37 +201,61 @@ ONLY_FOR = {
 }
 
 
+def find_yaml(name: str, folder: Path, what: str) -> Path:
+    """Return the file that is named by its path, or in a folder, there also without .yaml.
+
+    Raises InputError, which says `what` was not found.
+    """
+    candidates = (Path(name), folder / name, folder / f"{name}.yaml")
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        known = ", ".join(sorted(path.name for path in folder.glob("*.yaml")))
+        raise InputError(f"no {what} {name!r}: give the path of a YAML file, or one of {known}")
+    return path
+
+
+def read_yaml(path: Path, structure: type) -> DictConfig:
+    """Read a YAML file as the fields of a dataclass; raise InputError for what it does not have."""
+    with one_line_errors(str(path)):
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise InputError(f"{path}: expected lines of key: value")
+        return OmegaConf.merge(OmegaConf.structured(structure), loaded)
+
+
+@contextmanager
+def one_line_errors(source: str, or_else: str = "") -> Iterator[None]:
+    """Turn what OmegaConf and YAML raise of a `source` into an InputError.
+
+    `or_else` is what else helps against a missing key, whose name is put in for {}.
+    """
+    try:
+        yield
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    except MissingMandatoryValue as error:
+        remedy = f"add it there{or_else.format(error.full_key)}"
+        raise InputError(f"{source}: {error.full_key} is not set: {remedy}") from None
+    except OmegaConfBaseException as error:
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{source}: {key}{str(error).splitlines()[0]}") from None
+
+
 def load_config(name: str, overrides: list[str]) -> Config:
     """Read configs/<name>, or the file at the path `name`, and apply `overrides`, each "key=value".
 
     Raises InputError for a missing file, an unknown or missing key, or a value of the wrong type or range.
     """
-    candidates = (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.yaml")
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if path is None:
-        known = ", ".join(sorted(p.name for p in CONFIG_FOLDER.glob("*.yaml")))
-        raise InputError(f"no configuration {name!r}: give the path of a YAML file, or one of {known}")
+    path = find_yaml(name, CONFIG_FOLDER, "configuration")
     for override in overrides:
         if "=" not in override:
             raise InputError(f"argument {override!r}: expected key=value, such as training.steps=1000")
     source = str(path)
-    try:
-        loaded = OmegaConf.load(path)
-        if not OmegaConf.is_dict(loaded):
-            raise InputError(f"{path}: expected lines of key: value")
-        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded)
-        source = "command line"
+    merged = read_yaml(path, Config)
+    with one_line_errors("command line"):
         merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(overrides))
-        source = str(path)
+    with one_line_errors(source, or_else=", or {}=VALUE on the command line"):
         config = OmegaConf.to_object(merged)
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    except MissingMandatoryValue as error:
-        remedy = f"add it there, or {error.full_key}=VALUE on the command line"
-        raise InputError(f"{source}: {error.full_key} is not set: {remedy}") from None
-    except OmegaConfBaseException as error:
-        key = f"{error.full_key}: " if error.full_key else ""
-        raise InputError(f"{source}: {key}{str(error).splitlines()[0]}") from None
     _check(config, source)
     return config
 

@@ -5,7 +5,7 @@ loss, weight and seed, eval.study one for every variant and seed.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from configs.schema import Config
 from data.batch_order import shard
 from data.command_line import InputError
+from data.files import written_whole
 from eval.intervals import mean_and_standard_error, paired_interval
-from eval.options import positive_int
+from eval.options import positive_int, write_json
 from train import make_task
 
 
@@ -111,6 +112,15 @@ def difference_over_seeds(pairs: Iterable[tuple[float | None, float | None]]) ->
         return {"mean": None, "low": None, "high": None}
     mean, low, high = paired_interval(np.array([first - second for first, second in defined]))
     return {"mean": mean, "low": low, "high": high}
+
+
+def write_report(output: Path, results: dict, report: str, plot: Callable[[dict, Path], None]) -> None:
+    """Write REPORT_FILES to a folder, with `plot` for the figure, and print the report."""
+    write_json(output / "results.json", results)
+    with written_whole(output / "report.md") as unfinished:
+        unfinished.write_text(report + "\n", encoding="utf-8")
+    plot(results, output / "report.png")
+    print(f"\n{report}\n\n{output}: {', '.join(REPORT_FILES)}")
 
 
 def failed_cells(failures: dict[str, str], num_cells: int) -> InputError:

@@ -24,10 +24,9 @@ import torch
 
 from configs.schema import Config
 from data.command_line import InputError, command
-from data.files import check_output, written_whole
+from data.files import check_output
 from eval.hardware import describe_hardware
 from eval.loading import choose_device
-from eval.options import write_json
 from eval.run_comparison import (
     REPORT_FILES,
     SEVERAL,
@@ -36,6 +35,7 @@ from eval.run_comparison import (
     failed_cells,
     parse_comparison,
     read_numbers,
+    write_report,
 )
 from eval.studies.cells import Cell, Cells
 from eval.studies.chess import StudiedChess
@@ -123,12 +123,7 @@ def main() -> None:
             "threads": threads,
             "seconds": time.perf_counter() - started,
         }
-        report = format_report(results)
-        write_json(output / "results.json", results)
-        with written_whole(output / "report.md") as unfinished:
-            unfinished.write_text(report + "\n", encoding="utf-8")
-        plot_report(results, output / "report.png")
-        print(f"\n{report}\n\n{output}: {', '.join(REPORT_FILES)}")
+        write_report(output, results, format_report(results), plot_report)
     if failures:
         raise failed_cells(failures, len(names))
 

@@ -1,12 +1,9 @@
 """A study as a user runs it: interrupted, continued, with a variant that fails, and called again."""
 
 import json
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from configs.schema import load_config
@@ -17,8 +14,9 @@ from eval.lichess_puzzles import read_puzzles
 from eval.loading import load_model
 from eval.puzzles import evaluate_puzzles
 from eval.run_log import read_metrics
-from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+from tests.commands import REPOSITORY, assert_input_error, run_command
 from tests.random_boards import random_file
+from tests.training_runs import interrupt_cells
 
 
 pytestmark = pytest.mark.slow  # many runs of train.py
@@ -67,17 +65,7 @@ def arguments(folder: Path, *options: object) -> list[object]:
 @pytest.fixture(scope="module")
 def interrupted(folder) -> Path:
     """A study that Ctrl-C ended while the first cells were trained, and what is left of it."""
-    process = start_command("eval.study", *arguments(folder))
-    metrics = [folder / "out" / cell / "metrics.jsonl" for cell in CELLS[:2]]
-    while process.poll() is None and not any(len(read_metrics(path)) > 3 for path in metrics):
-        time.sleep(0.05)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
-    assert process.returncode == 130
-    assert stderr == "interrupted: 0 of 4 cells are trained; the same command goes on\n"
-    assert len(children) >= 2 and not [child for child in children if child.is_running()]
-    assert not (folder / "out/results.json").exists()
+    interrupt_cells("eval.study", arguments(folder), folder / "out", CELLS[:2])
     return folder
 
 

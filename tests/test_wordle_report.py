@@ -2,13 +2,10 @@
 
 import argparse
 import json
-import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import scipy.stats
 from matplotlib import pyplot
@@ -27,7 +24,8 @@ from eval.wordle.report import find_held_out_games, main, make_cells, summarise
 from eval.wordle.report_plot import plot_report
 from eval.wordle.report_tables import format_report
 from eval.wordle.token_agent import TokenAgent
-from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
+from tests.commands import REPOSITORY, assert_input_error, run_command
+from tests.training_runs import interrupt_cells
 
 
 pytestmark = pytest.mark.slow  # many runs of train.py
@@ -64,17 +62,7 @@ def arguments(games: Path, output: Path) -> list[object]:
 def interrupted(games, tmp_path_factory) -> Path:
     """A report that Ctrl-C ended while the first cells were trained, and what is left of it."""
     output = tmp_path_factory.mktemp("report") / "out"
-    process = start_command("eval.wordle.report", *arguments(games, output))
-    metrics = [output / cell / "metrics.jsonl" for cell in CELLS[:2]]
-    while process.poll() is None and not any(len(read_metrics(path)) > 3 for path in metrics):
-        time.sleep(0.05)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
-    assert process.returncode == 130
-    assert stderr == "interrupted: 0 of 4 cells are trained; the same command goes on\n"
-    assert len(children) >= 2 and not [child for child in children if child.is_running()]
-    assert not (output / "results.json").exists()
+    interrupt_cells("eval.wordle.report", arguments(games, output), output, CELLS[:2])
     return output
 
 

@@ -20,14 +20,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from configs.schema import CONFIG_FOLDER, Config
+from configs.schema import CONFIG_FOLDER, Config, find_yaml, one_line_errors, read_yaml
 from data.command_line import InputError, first_line
 from eval.run_comparison import SET_BY_RUNS
 
@@ -85,23 +84,10 @@ def read_study(name: str) -> Study:
     Raises InputError for a missing file, an unknown or missing key, a setting that no configuration has, or
     variants that cannot be compared.
     """
-    candidates = (Path(name), STUDY_FOLDER / name, STUDY_FOLDER / f"{name}.yaml")
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if path is None:
-        known = ", ".join(sorted(path.stem for path in STUDY_FOLDER.glob("*.yaml")))
-        raise InputError(f"no study {name!r}: give the path of a YAML file, or one of {known}")
-    try:
-        loaded = OmegaConf.load(path)
-        if not OmegaConf.is_dict(loaded):
-            raise InputError(f"{path}: expected lines of key: value")
-        file = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyFile), loaded))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    except MissingMandatoryValue as error:
-        raise InputError(f"{path}: {error.full_key} is not set: add it there") from None
-    except OmegaConfBaseException as error:
-        key = f"{error.full_key}: " if error.full_key else ""
-        raise InputError(f"{path}: {key}{first_line(error)}") from None
+    path = find_yaml(name, STUDY_FOLDER, "study")
+    merged = read_yaml(path, StudyFile)
+    with one_line_errors(str(path)):
+        file = OmegaConf.to_object(merged)
     try:
         study = Study(
             title=file.title,

@@ -24,13 +24,13 @@ import torch
 
 from configs.schema import Config, load_config
 from data.command_line import InputError, command
-from data.files import check_output, written_whole
+from data.files import check_output
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
 from eval.hardware import describe_hardware
 from eval.loading import choose_device
-from eval.options import positive_int, seed_number, write_json
+from eval.options import positive_int, seed_number
 from eval.run_comparison import (
     REPORT_FILES,
     SET_BY_RUNS,
@@ -43,6 +43,7 @@ from eval.run_comparison import (
     mean_over_seeds,
     parse_comparison,
     read_numbers,
+    write_report,
 )
 from eval.train_runs import TrainingRun, train_runs
 from eval.wordle.agents import Contestant, read_game
@@ -134,12 +135,7 @@ def main() -> None:
             "threads": arguments.threads,
             "seconds": time.perf_counter() - started,
         }
-        report = format_report(results)
-        write_json(output / "results.json", results)
-        with written_whole(output / "report.md") as unfinished:
-            unfinished.write_text(report + "\n", encoding="utf-8")
-        plot_report(results, output / "report.png")
-        print(f"\n{report}\n\n{output}: results.json, report.md, report.png")
+        write_report(output, results, format_report(results), plot_report)
     if failures:
         raise failed_cells(failures, len(cells))
 
