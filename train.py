@@ -23,7 +23,7 @@ import torch
 from accelerate.utils import set_seed
 
 from configs.schema import Config, load_config, save_config
-from data.command_line import InputError, command
+from data.command_line import command
 from data.files import written_whole
 from data.training_set import TrainingSet
 from eval.model_card import write_model_card
@@ -38,10 +38,10 @@ from training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from training.chess_task import ChessTask
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
 from training.optimizer_state import load_states, named_states
 from training.sharding import Weights
+from training.tasks import make_task
 from training.topology import (
     autocast_forward,
     check_agreement,
@@ -51,10 +51,6 @@ from training.topology import (
     make_accelerator,
     zero_stage_of,
 )
-from training.wordle_task import WordleTask
-
-
-TASKS = {"chess": ChessTask, "wordle": WordleTask}
 
 
 def main() -> None:
@@ -225,17 +221,6 @@ def train(config: Config) -> None:
     # After that, since processes that wait for an upload would give up.
     if is_main and config.push_to_hub:
         publish_after_training(config)
-
-
-def make_task(config: Config) -> ChessTask | WordleTask:
-    """Make what is learnt, with a new model; raise InputError for settings that do not go together."""
-    try:
-        task = TASKS[config.task](config)
-    except ValueError as error:
-        raise InputError(f"these settings do not go together: {error}") from None
-    if config.model.activation_checkpointing:
-        task.model.activation_checkpointing_enable()
-    return task
 
 
 if __name__ == "__main__":

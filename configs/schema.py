@@ -5,7 +5,7 @@ fields, nested ones with dots: `training.steps=2000 optimizer.learning_rate=1e-3
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,6 +182,10 @@ FREE_ON_RESUME = (
 )
 
 
+# What settings were of a task before they existed, where that is not their default.
+BEFORE = {"chess": {"model.board_rotation": False}}
+
+
 # Settings that only one task reads; `data.` ones that both read are not among them.
 ONLY_FOR = {
     "chess": (
@@ -214,13 +218,16 @@ def find_yaml(name: str, folder: Path, what: str) -> Path:
     return path
 
 
-def read_yaml(path: Path, structure: type) -> DictConfig:
-    """Read a YAML file as the fields of a dataclass; raise InputError for what it does not have."""
+def read_yaml(path: Path, structure: type, before: Sequence[str] = ()) -> DictConfig:
+    """Read a YAML file as the fields of a dataclass; raise InputError for what it does not have.
+
+    Fields that it lacks have their defaults, or what `before` says as key=value.
+    """
     with one_line_errors(str(path)):
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
             raise InputError(f"{path}: expected lines of key: value")
-        return OmegaConf.merge(OmegaConf.structured(structure), loaded)
+        return OmegaConf.merge(OmegaConf.structured(structure), OmegaConf.from_dotlist(list(before)), loaded)
 
 
 @contextmanager
@@ -260,8 +267,25 @@ def load_config(name: str, overrides: list[str]) -> Config:
     return config
 
 
+def load_run_config(run: Path) -> Config:
+    """Read what a run was trained with, from the config.yaml in its folder.
+
+    Settings that it lacks are newer than the run, and are as they were before. Raises InputError for a file
+    that `save_config` did not write.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: there is no {path.name}")
+    task = read_yaml(path, Config).task
+    merged = read_yaml(path, Config, [f"{key}={value}" for key, value in BEFORE.get(task, {}).items()])
+    with one_line_errors(str(path)):
+        config = OmegaConf.to_object(merged)
+    _check(config, str(path))
+    return config
+
+
 def save_config(config: Config, path: Path) -> None:
-    """Write the resolved configuration, which `load_config` reads back."""
+    """Write the resolved configuration, which `load_run_config` reads back."""
     with written_whole(path) as unfinished:
         OmegaConf.save(OmegaConf.structured(config), unfinished)
 
@@ -269,7 +293,7 @@ def save_config(config: Config, path: Path) -> None:
 def differences(config: Config, path: Path) -> list[str]:
     """List the settings that differ from those saved at `path` and may not, as "key: saved, now".
 
-    Settings that the saved ones lack had their default, being newer than the run.
+    Settings that the saved ones lack are newer than the run, and are as they were before.
     Raises InputError if `path` is not what `save_config` wrote.
     """
     try:
@@ -281,7 +305,8 @@ def differences(config: Config, path: Path) -> list[str]:
         raise InputError(
             f"{path}: cannot read the settings that the run was started with ({reason})"
         ) from None
-    saved, now = _settings(Config) | saved, _settings(config)
+    saved = _settings(Config) | BEFORE.get(saved.get("task", Config.task), {}) | saved
+    now = _settings(config)
     keys = sorted(saved.keys() | now.keys())
     fixed = [key for key in keys if not key.startswith(FREE_ON_RESUME)]
     return [f"{key}: {saved.get(key)}, now {now.get(key)}" for key in fixed if saved.get(key) != now.get(key)]

@@ -18,7 +18,7 @@ from data.hub_data import local_files
 from eval.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
 from eval.calibration import Calibration, plot_reliability
 from eval.intervals import Z_95, mean_and_standard_error
-from eval.loading import check_finite, load_model
+from eval.loading import check_finite, identify_model, load_model
 from eval.options import (
     add_batch_size_option,
     add_json_option,
@@ -203,7 +203,8 @@ def main() -> None:
         model, boards, tokenizer.orient, arguments.batch_size, model.device, indices, show_progress=True
     )
     if arguments.json:
-        write_json(arguments.json, {"model": arguments.model, "data": arguments.data, **results})
+        identity = identify_model(arguments.model)
+        write_json(arguments.json, {"model": identity, "data": arguments.data, **results})
     if arguments.plot:
         plot_reliability(results["calibration"], arguments.plot, arguments.model)
     print(f"{arguments.model} on {arguments.data}: {results['num_boards']} boards", end="")

@@ -3,7 +3,8 @@
     python -m eval.export --run runs/chess_9m --output checkpoints/chess_9m
 
 The folder is what every evaluation takes as --model. Rounded weights are another model, if hardly, so that it
-is measured itself; the same command with --results then puts what was measured into its card.
+is measured itself; the same command with --results then puts what was measured into its card, which is
+written anew, so that --results lists everything and --note is given again.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file
 
-from configs.schema import load_config
+from configs.schema import load_run_config
 from data.command_line import InputError, command
-from data.files import written_whole
+from data.files import check_output, written_whole
 from eval.model_card import add_card, make_card, read_results, shareable_settings
 from eval.options import DTYPES, positive_int
 from eval.publish import check_run
@@ -35,13 +36,14 @@ def export(run: Path, output: Path, dtype: torch.dtype, shard_megabytes: int, no
     """
     check_run(run)
     check_replaceable(output)
+    check_output(output / SETTINGS, overwrite=True)
     weights = rounded_weights(run / "model", dtype)
     with written_whole(output) as folder:
         folder.mkdir()
         for file in (run / "model").iterdir():
             if file.is_file() and ".safetensors" not in file.name:
                 shutil.copyfile(file, folder / file.name)
-        (folder / SETTINGS).write_text(shareable_settings(load_config(str(run / "config.yaml"), [])))
+        (folder / SETTINGS).write_text(shareable_settings(load_run_config(run)))
         save_torch_state_dict(weights, folder, max_shard_size=int(shard_megabytes * MEGABYTE))
         add_card(run, folder, make_card(run, str(output), [], title=output.resolve().name, note=note))
 
@@ -49,8 +51,7 @@ def export(run: Path, output: Path, dtype: torch.dtype, shard_megabytes: int, no
 def add_results(run: Path, output: Path, dtype: torch.dtype, files: Sequence[str], note: str) -> None:
     """Put into the card of an exported model what evaluations of it wrote to `files`.
 
-    Raises InputError if `output` does not hold the weights of the run as `dtype`, or if a file is older than
-    these, so that it tells of others.
+    Raises InputError if `output` does not hold the weights of the run as `dtype`, or a file tells of others.
     """
     check_run(run)
     if not is_exported(output):
@@ -64,10 +65,6 @@ def add_results(run: Path, output: Path, dtype: torch.dtype, files: Sequence[str
         raise InputError(
             f"{output} holds other weights than {run}: export them without --results, and measure them"
         )
-    written = max(file.stat().st_mtime_ns for file in output.glob("*.safetensors"))
-    for file in files:
-        if Path(file).is_file() and Path(file).stat().st_mtime_ns < written:
-            raise InputError(f"{file} is older than the weights in {output}: measure them again")
     results = [result for path in files for result in read_results(path, output)]
     add_card(run, output, make_card(run, str(output), results, title=output.resolve().name, note=note))
 
@@ -117,9 +114,9 @@ def parse_arguments() -> argparse.Namespace:
         default=[],
         metavar="FILE",
         help="put into the card what --json of eval.actions, eval.puzzles, eval.elo or eval.wordle wrote "
-        "about --output, and leave the rest as it is",
+        "about --output: all of it, as the card is written anew; everything else stays as it is",
     )
-    add("--note", default="", help="a sentence for the card: on which machine it was trained, and how long")
+    add("--note", default="", help="a sentence for the card: on which machine it was trained, how long")
     return parser.parse_args()
 
 

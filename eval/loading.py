@@ -114,22 +114,28 @@ def _load(name: str | Path, model_class: type[PreTrainedModel], dtype: str | tor
     return model
 
 
-def identify_model(name: str | Path) -> str:
+def identify_model(
+    name: str | Path, model_class: type[PreTrainedModel] = ValueTransformerForActionValue
+) -> str:
     """Return a model's name with what changes whenever its files do, such as runs/chess_tiny/model#1a2b3c4d.
 
-    Of a model on the hub that is its commit, of a folder a digest of its configuration and weights. Raises
-    InputError if it is not a model that values chess moves.
+    Of a model on the hub that is its commit, of a folder its `model_digest`. Raises InputError if it is not a
+    model of `model_class`.
     """
-    _check_is_model(name, ValueTransformerForActionValue)
-    folder = Path(name)
-    if not folder.is_dir():
+    _check_is_model(name, model_class)
+    if not Path(name).is_dir():
         commit = extract_commit_hash(cached_file(name, "config.json"), None)
         return f"{name}#{commit[:8]}"
+    return f"{name}#{model_digest(Path(name))}"
+
+
+def model_digest(folder: Path) -> str:
+    """Return eight digits that tell what is in a folder, configuration and weights, from other models."""
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"{name}#{digest.hexdigest()[:8]}"
+    return digest.hexdigest()[:8]
 
 
 def check_finite(values: np.ndarray) -> None:

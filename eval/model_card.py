@@ -17,13 +17,14 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
-from configs.schema import Config, load_config
+from configs.schema import Config, load_run_config
 from data.command_line import InputError, first_line
 from data.files import written_whole
 from data.hub_data import read_name
 from data.hub_uploads import is_hub_id
 from data.wordle.games import GameDescription
 from eval.intervals import Z_95
+from eval.loading import model_digest
 from eval.run_log import format_count, read_metrics
 
 
@@ -113,7 +114,7 @@ def make_card(
     Its `title` is, unless given, the name of the repository or of the run. `note` goes into the section on
     training.
     """
-    config = load_config(str(run / "config.yaml"), [])
+    config = load_run_config(run)
     title = title or (name.split("/")[-1] if is_hub_id(name) else run.resolve().name)
     dataset = read_name(config.data.train)
     numbers = [result for result in results if not math.isnan(result.value)]
@@ -158,7 +159,7 @@ def make_card(
 
 def training_results(run: Path, step: int | None = None) -> list[Result]:
     """Return what the run measured at its end, or at a step; nothing if it did not."""
-    config = load_config(str(run / "config.yaml"), [])
+    config = load_run_config(run)
     rows = [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "eval"]
     rows = [row for row in rows if row["step"] == (config.training.steps if step is None else step)]
     if not rows:
@@ -175,24 +176,25 @@ def training_results(run: Path, step: int | None = None) -> list[Result]:
 def read_results(path: str | Path, model: Path) -> list[Result]:
     """Read the --json file of eval.actions, eval.puzzles, eval.elo or eval.wordle.
 
-    Raises InputError if it is none of those, or says that another model than the folder `model` was measured.
+    Raises InputError if it is none of those, or was not measured with the weights in the folder `model`.
     """
     try:
         found = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; give what --json of an evaluation wrote") from None
-    who = ""
-    if isinstance(found, dict):
-        who = str(found.get("model") or found.get("agent") or found.get("player", "")).split("#")[0]
-    if who and Path(who).is_dir() and Path(who).resolve() != model.resolve():
-        raise InputError(f"{path} holds numbers of {who}, not of {model}: evaluate that one")
     try:
         results = _find_results(found)
+        who = str(found.get("model") or found.get("agent") or found.get("player") or "an unnamed model")
     except (KeyError, TypeError, AttributeError):
         results = []
     if not results:
         kinds = "eval.actions, eval.puzzles, eval.elo or eval.wordle"
         raise InputError(f"{path} holds no results that a card shows: give what --json of {kinds} wrote")
+    # A name, what tells weights from others, and how moves were chosen.
+    name, _, digest = who.partition("#")
+    if digest.partition(" ")[0] != model_digest(model):
+        where = "these weights were not in it" if name == str(model) else f"not of {model}"
+        raise InputError(f"{path} holds numbers of {name}, {where}: evaluate {model} again")
     return results
 
 

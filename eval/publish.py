@@ -18,7 +18,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, get_token
 from safetensors.torch import load_file, save_file
 
-from configs.schema import Config, load_config
+from configs.schema import Config, load_run_config
 from data.command_line import InputError, command
 from data.hub_uploads import NOT_LOGGED_IN, check_upload, make_repo, uploading
 from eval.model_card import (
@@ -111,7 +111,7 @@ def check_weights(run: Path, checkpoint: Path) -> Path:
 
     Raises InputError if they are not there, or not those of the run's model.
     """
-    config = load_config(str(run / "config.yaml"), [])
+    config = load_run_config(run)
     path = checkpoint / ("average.safetensors" if config.training.ema_decay else "model.safetensors")
     if not path.is_file():
         raise InputError(f"{checkpoint} holds no {path.name}: publish without checkpoints")

@@ -23,6 +23,7 @@ from data.files import check_output
 from eval.engines import Analysis, ValueEngine
 from eval.intervals import wilson_interval
 from eval.lichess_puzzles import Puzzle, read_puzzles
+from eval.loading import identify_model
 from eval.options import (
     add_batch_size_option,
     add_json_option,
@@ -155,7 +156,8 @@ def main() -> None:
     )
     results = evaluate_puzzles(engine, puzzles)
     if arguments.json:
-        write_json(arguments.json, {"model": arguments.model, "puzzles": arguments.puzzles, **results})
+        identity = identify_model(arguments.model)
+        write_json(arguments.json, {"model": identity, "puzzles": arguments.puzzles, **results})
     print(f"{arguments.model} on {results['num_puzzles']} puzzles of {arguments.puzzles}\n")
     print(format_table(results))
 

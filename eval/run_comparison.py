@@ -17,7 +17,7 @@ from data.command_line import InputError
 from data.files import written_whole
 from eval.intervals import mean_and_standard_error, paired_interval
 from eval.options import positive_int, write_json
-from train import make_task
+from training.tasks import make_task
 
 
 # What every cell sets for itself, and train.py gets besides.

@@ -106,6 +106,7 @@ def main() -> None:
     failures |= unmeasured
     failures = {name: failures[name] for name in names if name in failures}
     if rows:
+        sessions = [session for cell in trained for session in cell.run.sessions()]
         measures = [measure for measurement in task.measurements for measure in measurement.measures]
         results = {
             "study": {"name": arguments.name, **asdict(study)},
@@ -119,8 +120,9 @@ def main() -> None:
             "settings": arguments.settings,
             "quick": arguments.quick,
             "hardware": describe_hardware(device),
-            "processes": processes,
-            "threads": threads,
+            # Runs of earlier versions do not say.
+            "processes": sorted({session.get("processes", processes) for session in sessions}),
+            "threads": sorted({session.get("threads", threads) for session in sessions}),
             "seconds": time.perf_counter() - started,
         }
         write_report(output, results, format_report(results), plot_report)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.schema import Config, differences, load_config
+from configs.schema import Config, differences, load_run_config
 from data.command_line import InputError
 from data.hub_data import pin
 from eval.run_folder import list_checkpoints
@@ -65,10 +65,9 @@ class TrainingRun:
             raise InputError(f"{self.folder} is not a folder, which a run needs: remove it")
         if not self.is_finished and not list_checkpoints(self.folder):
             return
-        saved = self.folder / "config.yaml"
-        changed = differences(config, saved)
+        changed = differences(config, self.folder / "config.yaml")
         # A run that goes on may find its data elsewhere, and checks what it holds; a finished one does not.
-        trained_on = load_config(str(saved), []).data.train
+        trained_on = load_run_config(self.folder).data.train
         if self.is_finished and trained_on != pin(config.data.train):
             changed.append(f"data.train: {trained_on}, now {pin(config.data.train)}")
         if changed:
@@ -85,22 +84,23 @@ class TrainingRun:
 
     def seconds(self) -> float:
         """Return how long it has been trained, start of the process and evaluations included."""
-        return sum(row["seconds"] for row in read_metrics(self._sessions))
+        return sum(session["seconds"] for session in self.sessions())
 
-    @property
-    def _sessions(self) -> Path:
-        return self.folder / "sessions.jsonl"
+    def sessions(self) -> list[dict]:
+        """Return a row for every process that trained it: its seconds, status, threads and neighbours."""
+        return read_metrics(self.folder / "sessions.jsonl")
 
-    def add_session(self, seconds: float, status: int) -> None:
-        with self._sessions.open("a") as file:
-            file.write(json.dumps({"seconds": round(seconds, 3), "status": status}) + "\n")
+    def add_session(self, session: dict) -> None:
+        with (self.folder / "sessions.jsonl").open("a") as file:
+            file.write(json.dumps(session) + "\n")
 
 
 class _Training:
     """A process that trains. Raises BlockingIOError if another one does."""
 
-    def __init__(self, run: TrainingRun, threads: int):
+    def __init__(self, run: TrainingRun, processes: int, threads: int):
         self.run, self.started = run, time.perf_counter()
+        self.shared_with = {"processes": processes, "threads": threads}
         run.folder.mkdir(parents=True, exist_ok=True)
         with run.log.open("ab") as log:
             # The process inherits the lock and holds it for as long as it lives, also after we were killed.
@@ -120,7 +120,8 @@ class _Training:
         """Tell whether the process has ended, and note how long it took."""
         if self.process.poll() is None:
             return False
-        self.run.add_session(time.perf_counter() - self.started, self.process.returncode)
+        seconds = round(time.perf_counter() - self.started, 3)
+        self.run.add_session({"seconds": seconds, "status": self.process.returncode} | self.shared_with)
         return True
 
     def failure(self) -> str:
@@ -165,7 +166,7 @@ def train_runs(runs: Sequence[TrainingRun], processes: int, threads: int) -> dic
                 if run.is_finished:
                     continue
                 try:
-                    running.append(_Training(run, threads))
+                    running.append(_Training(run, processes, threads))
                 except BlockingIOError:
                     # Its process outlived the one that started it.
                     if run.name not in is_elsewhere:

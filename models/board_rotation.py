@@ -17,7 +17,7 @@ from torch import Tensor
 from .tokenization_chess import FIRST_SQUARE
 
 
-DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))  # steps along files and ranks
+NUM_DIRECTIONS = 4
 FASTEST = math.pi / 2
 
 
@@ -27,10 +27,10 @@ def square_angles(num_positions: int, num_angles: int, device: torch.device) -> 
     Squares count from the middle of the board; what is no square stands there.
     """
     squares = torch.arange(64, device=device)
-    places = torch.stack([squares % 8, squares // 8], dim=1).float() - 3.5  # (64, 2): file and rank
-    directions = torch.tensor(DIRECTIONS, dtype=torch.float32, device=device)
-    distances = (places[:, None] * directions).sum(dim=-1)  # (64, 4)
-    num_speeds = -(-num_angles // len(DIRECTIONS))
+    file, rank = squares % 8 - 3.5, squares // 8 - 3.5
+    # No list of numbers: copying that to a GPU would wait for it.
+    distances = torch.stack([file, rank, file + rank, file - rank], dim=-1)  # (64, 4)
+    num_speeds = -(-num_angles // NUM_DIRECTIONS)
     speeds = FASTEST * torch.arange(1, num_speeds + 1, device=device) / max(num_speeds, 4)
     angles = (speeds[:, None] * distances[:, None]).flatten(1)[:, :num_angles]  # (64, num_angles)
     first = 1 + FIRST_SQUARE

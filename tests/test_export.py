@@ -84,7 +84,7 @@ def test_results_of_the_run_before_rounding_are_not_its_own(exported, tmp_path):
     arguments = ("--data", SAMPLE, "--limit", 20, "--json", measured)
     assert run_command("eval.actions", "--model", run / "model", *arguments).returncode == 0
     result = run_command("eval.export", "--run", run, "--output", output, "--results", measured)
-    assert_input_error(result, str(measured), "evaluate that one")
+    assert_input_error(result, str(measured), f"evaluate {output} again")
 
 
 def test_results_of_other_weights_are_refused(exported, tmp_path):
@@ -98,9 +98,8 @@ def test_results_of_other_weights_are_refused(exported, tmp_path):
     assert run_command(*put).returncode == 0
     # Rounded otherwise, they are others.
     assert_input_error(run_command(*put, "--dtype", "float32"), "other weights")
-    # What was measured before the weights were written tells of others.
-    assert run_command("eval.export", "--run", run, "--output", own).returncode == 0
-    assert_input_error(run_command(*put), str(measured), "measure them again")
+    assert run_command("eval.export", "--run", run, "--output", own, "--dtype", "float32").returncode == 0
+    assert_input_error(run_command(*put, "--dtype", "float32"), str(measured), f"evaluate {own} again")
     card = ModelCard.load(own / "README.md")
     assert not card.data.eval_results
 
@@ -109,7 +108,8 @@ def test_nothing_of_this_machine_is_exported(exported):
     run, output = exported
     for file in output.iterdir():
         if file.suffix in (".md", ".yaml", ".json"):
-            assert str(run) not in file.read_text()
+            assert str(run) not in file.read_text().replace(str(output), "")
+            assert str(SAMPLE.parent) not in file.read_text()
     assert str(SAMPLE.parent) not in (output / "settings.yaml").read_text()
 
 
@@ -124,6 +124,22 @@ def test_what_is_no_exported_model_is_not_replaced(exported, tmp_path):
     assert_input_error(
         run_command("eval.export", "--run", run, "--output", tmp_path / "model"), "no exported"
     )
+
+
+def test_where_no_folder_can_be_nothing_is_exported(exported):
+    run, _ = exported
+    assert_input_error(run_command("eval.export", "--run", run, "--output", "LICENSE/model"), "LICENSE")
+
+
+def test_of_a_run_from_before_boards_were_rotated_the_settings_say_so(exported, tmp_path):
+    run, _ = exported
+    older = tmp_path / "older"
+    shutil.copytree(run, older)
+    settings = (run / "config.yaml").read_text()
+    assert "  board_rotation: true\n" in settings
+    (older / "config.yaml").write_text(settings.replace("  board_rotation: true\n", ""))
+    assert run_command("eval.export", "--run", older, "--output", tmp_path / "model").returncode == 0
+    assert "  board_rotation: false\n" in (tmp_path / "model/settings.yaml").read_text()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

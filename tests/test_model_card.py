@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 
 from configs.schema import load_config
 from data.command_line import InputError
+from eval.loading import identify_model, model_digest
 from eval.model_card import make_card, read_results, write_model_card
 from eval.options import write_json
 from eval.publish import main, publish
@@ -78,7 +79,7 @@ def test_data_of_the_hub_is_named_as_such(copied_run):
 
 
 def test_results_of_evaluations_go_into_the_card(copied_run, own_hub, tmp_path, monkeypatch):
-    model = str(copied_run / "model")
+    model = identify_model(copied_run / "model")
     actions = {"best_move_agreement": 0.25, "random_agreement": 0.06, "regret": 0.05, "num_boards": 400}
     actions |= {"standard_errors": {"best_move_agreement": 0.01}, "data": "some/held_out.parquet"}
     puzzles = {
@@ -91,7 +92,7 @@ def test_results_of_evaluations_go_into_the_card(copied_run, own_hub, tmp_path, 
     elo = {"elo": 512.3, "low": None, "high": 700.0, "num_games": 40, "opponents": [{"name": "Stockfish 0"}]}
     files = []
     for name, results in {"actions": actions, "puzzles": puzzles, "elo": elo}.items():
-        named = {"player": f"{model}#1a2b3c4d"} if name == "elo" else {"model": model}
+        named = {"player": f"{model} temperature 0.1"} if name == "elo" else {"model": model}
         files.append(tmp_path / f"{name}.json")
         write_json(files[-1], named | results)
     arguments = ["eval.publish", f"--run={copied_run}", f"--repo={REPO}", "--results", *map(str, files)]
@@ -115,28 +116,29 @@ def test_results_of_evaluations_go_into_the_card(copied_run, own_hub, tmp_path, 
 def test_of_a_player_who_lost_or_won_every_game_the_card_shows_the_bound(
     copied_run, tmp_path, low, high, shown
 ):
-    rating = {"elo": None, "low": low, "high": high, "num_games": 40, "opponents": [{"name": "Stockfish 0"}]}
-    write_json(tmp_path / "elo.json", rating)
-    card = ModelCard(make_card(copied_run, "model", read_results(tmp_path / "elo.json", tmp_path)))
+    player = f"gone#{model_digest(tmp_path / 'model')}"
+    rating = {"player": player, "elo": None, "low": low, "high": high, "num_games": 40}
+    write_json(tmp_path / "elo.json", rating | {"opponents": [{"name": "Stockfish 0"}]})
+    card = ModelCard(make_card(copied_run, "model", read_results(tmp_path / "elo.json", tmp_path / "model")))
     assert f"| Elo | {shown} |" in card.text
     assert "elo" not in [result.metric_type for result in card.data.eval_results or []]
 
 
 def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path):
-    settings = {"agent": "user/agent", "num_answers": 446, "rule": "official"}
+    settings = {"agent": f"gone#{model_digest(tmp_path / 'model')}", "num_answers": 446, "rule": "official"}
     official = {"protocol": "official", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
     official |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
     one_turn = {"protocol": "one_turn", "success_rate": 0.2, "low": 0.1, "high": 0.3, "bayes_ceiling": 0.5}
     one_turn |= {"mean_return": None, "num_games": 9, "num_states": 30, "behavior": "greedy"}
     write_json(tmp_path / "one.json", settings | official)
     write_json(tmp_path / "all.json", settings | {"one_turn": one_turn, "official": official})
-    single = read_results(tmp_path / "one.json", tmp_path)
+    single = read_results(tmp_path / "one.json", tmp_path / "model")
     assert [(result.key, result.shown) for result in single] == [
         ("success_rate", "90.0% (87.0% to 92.0%)"),
         ("mean_return", "-2.500 ± 0.196"),
         ("mean_guesses", "3.20"),
     ]
-    first, *rest = read_results(tmp_path / "all.json", tmp_path)
+    first, *rest = read_results(tmp_path / "all.json", tmp_path / "model")
     assert (first.title, first.compared) == ("next guess right", "ceiling 50.0%") and rest == single
 
 
@@ -147,11 +149,35 @@ def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path):
         ("[]", "no results that a card shows"),
         ('{"model": "user/tiny", "boards_per_second": 3}', "no results that a card shows"),
         ('{"elo": 30, "num_games": 4, "openings": {}}', "no results that a card shows"),
-        ('{"model": "MODEL", "accuracy": 1.0}', "not of"),
     ],
 )
-def test_other_files_are_not_taken_for_results(tmp_path, model_folder, content, part):
+def test_other_files_are_not_taken_for_results(tmp_path, content, part):
     path = tmp_path / "results.json"
-    path.write_text(content.replace("MODEL", str(model_folder)))
+    path.write_text(content)
     with pytest.raises(InputError, match=part):
         read_results(path, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("who", "part"),
+    [
+        (
+            "{folder}#12345678",
+            "holds numbers of {folder}, these weights were not in it: evaluate {folder} again",
+        ),
+        ("{folder}", "these weights were not in it"),
+        ("user/other#12345678", "numbers of user/other, not of {folder}"),
+        ("user/other", "not of {folder}"),
+        ("greedy", "not of {folder}"),
+    ],
+)
+def test_numbers_of_other_weights_are_refused_wherever_these_were(tmp_path, model_folder, who, part):
+    path = tmp_path / "results.json"
+    protocol = {"protocol": "lmrl", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
+    protocol |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
+    shared = {"num_answers": 446, "rule": "official", **protocol}
+    write_json(path, {"agent": f"somewhere/else#{model_digest(model_folder)}", **shared})
+    assert read_results(path, model_folder)
+    write_json(path, {"agent": who.format(folder=model_folder), **shared})
+    with pytest.raises(InputError, match=re.escape(part.format(folder=model_folder))):
+        read_results(path, model_folder)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.schema import CONFIG_FOLDER, Config, differences, load_config, save_config
+from configs.schema import CONFIG_FOLDER, Config, differences, load_config, load_run_config, save_config
 from data.command_line import InputError
 from models.configuration_value_transformer import ACTION_EMBEDDINGS, ATTENTIONS
 from models.value_losses import VALUE_LOSSES
@@ -113,3 +113,17 @@ def test_settings_newer_than_a_run_do_not_keep_it_from_going_on(tmp_path):
     assert differences(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml") == []
     other = load_config("chess_tiny.yaml", ["training.ema_decay=0.5"])
     assert differences(other, tmp_path / "config.yaml") == ["training.ema_decay: 0.99, now 0.5"]
+
+
+def test_a_run_from_before_boards_were_rotated_goes_on_without(tmp_path):
+    saved = tmp_path / "config.yaml"
+    for name, before in (("chess_tiny.yaml", False), ("wordle_tiny.yaml", True)):
+        save_config(load_config(name, []), saved)
+        assert load_run_config(tmp_path) == load_config(name, [])
+        lines = saved.read_text().splitlines(keepends=True)
+        saved.write_text("".join(line for line in lines if "board_rotation" not in line))
+        assert load_run_config(tmp_path).model.board_rotation == before
+        changed = ["model.board_rotation: False, now True"] if name == "chess_tiny.yaml" else []
+        assert differences(load_config(name, []), saved) == changed
+    with pytest.raises(InputError, match="nowhere holds no run"):
+        load_run_config(tmp_path / "nowhere")

@@ -259,6 +259,7 @@ def test_models_are_measured_once_on_the_same_data(tmp_path):
     assert (first.num_calls, second.num_calls) == (3, 2)
     second.measures = (Measure("size", "size", "d"), Measure("not asked for", "", "d"))
     assert measure_once(tmp_path, [second]) == {"size": 3, "not asked for": 1}
-    (tmp_path / "measures.json").write_text("{")
-    with pytest.raises(InputError, match=r"measures\.json is damaged: delete it"):
-        measure_once(tmp_path, [first])
+    for damaged in ("{", "[]", '{"first": 3}', '{"first": {"fingerprint": 3}}'):
+        (tmp_path / "measures.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"measures\.json is damaged: delete it"):
+            measure_once(tmp_path, [first])

@@ -107,7 +107,8 @@ def results_of(numbers: dict) -> dict:
         "units": ["boards", "action values"],
         "command": "python -m eval.study",
         "hardware": {"device": "abacus", "cores": 2, "torch": "2"},
-        "processes": 2,
+        "processes": [1, 2],
+        "threads": [1],
     }
 
 
@@ -134,7 +135,7 @@ def test_the_tables_are_aligned_and_complete(tmp_path):
     for part in (
         "# What does it do?", "500 boards of here and 20 puzzles of there; means over seeds",
         "Difference to prefix with the same seed, and its 95% interval", "deep-seed0 failed: the loss is nan",
-        "9.3 min of training in all",
+        "9.3 min of training in all", "1 to 2 at a time with 1 threads each",
     ):  # fmt: skip
         assert part in text
     alone = format_report(results_of({key: value for key, value in NUMBERS.items() if key[1] == 1}))

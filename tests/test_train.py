@@ -22,10 +22,10 @@ from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.commands import REPOSITORY, assert_input_error, run_command
 from tests.training_runs import SAMPLE, read_losses, run_until, start_launch
-from train import make_task
 from training.checkpoints import check_output_dir
 from training.optimization import WeightAverage, learning_rate_at, make_optimizers
 from training.sharding import Weights
+from training.tasks import make_task
 
 
 ATTENTION = ("query", "key", "value", "output")

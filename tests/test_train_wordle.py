@@ -19,9 +19,9 @@ from data.wordle.rules import ALL_GREEN
 from models.tokenization_wordle import TOKENS
 from tests.commands import assert_input_error, run_command
 from tests.training_runs import TINY, read_losses, run_until, start_launch
-from train import make_task
 from training.optimization import TargetNetwork
 from training.sharding import Weights
+from training.tasks import make_task
 
 
 pytestmark = pytest.mark.slow  # many runs of train.py

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.schema import Config, load_config
+from configs.schema import Config, load_config, load_run_config
 from data.command_line import InputError
 from eval.run_comparison import SET_BY_RUNS, check_settings
 from eval.run_folder import list_checkpoints
@@ -121,7 +121,7 @@ class Cells:
         folder = self._folder(variant, seed)
         if not (folder / "model").is_dir() and not list_checkpoints(folder):
             return None
-        return load_config(str(folder / "config.yaml"), []).training.steps
+        return load_run_config(folder).training.steps
 
 
 def steps_of_same_time(num_steps: int, seconds: float, other_seconds: float) -> int:

@@ -77,9 +77,12 @@ def measure_once(run: Path, measurements: Iterable[Measurement]) -> dict[str, fl
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_bytes())
-    except ValueError:
-        raise InputError(f"{path} is damaged: delete it") from None
+        kept = json.loads(path.read_bytes())
+        if all({"fingerprint", "measured"} <= entry.keys() for entry in kept.values()):
+            return kept
+    except (ValueError, AttributeError):
+        pass
+    raise InputError(f"{path} is damaged: delete it")
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -50,6 +50,11 @@ def format_report(results: dict) -> str:
     parts.append(
         f"    {results['command']}\n\n{hardware['device']}, {hardware['cores']} cores, torch "
         f"{hardware['torch']}; {format_seconds(seconds)} of training in all, evaluations included, "
-        f"{results['processes']} at a time"
+        f"{_range(results['processes'])} at a time with {_range(results['threads'])} threads each"
     )
     return "\n\n".join(parts)
+
+
+def _range(numbers: list[int]) -> str:
+    """Write what was the same for all runs, or from where to where it went."""
+    return f"{numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")

@@ -191,7 +191,7 @@ def main() -> None:
             )
     if arguments.json:
         settings = {
-            "agent": contestants[0].name,
+            "agent": contestants[0].identify(),
             "num_answers": num_answers,
             "num_guesses": num_guesses,
             "rule": game.rule,

@@ -16,7 +16,7 @@ from data.wordle.players import GAMES_PER_BATCH, Player, make_player, play_games
 from data.wordle.rules import RULES, word_numbers
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import WordLists, add_word_options, load_word_lists, read_words
-from eval.loading import check_finite, load_wordle_model
+from eval.loading import check_finite, identify_model, load_wordle_model
 from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.tokenization_wordle import GAME_LENGTH, TOKENS
@@ -127,6 +127,10 @@ class Contestant:
     @property
     def is_model(self) -> bool:
         return not isinstance(self.plays, Player)
+
+    def identify(self) -> str:
+        """Return the name, of a model with what tells its weights from others."""
+        return identify_model(self.name, ValueTransformerForTokenValue) if self.is_model else self.name
 
     def agent(self, game: GameDescription, seed: int, **settings) -> Agent:
         """Return the agent that plays a game; `settings` are for models, those of a TokenAgent."""
