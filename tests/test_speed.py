@@ -100,8 +100,9 @@ def test_a_step_of_either_split_is_the_same_step():
 
 def test_padding_is_the_share_of_tokens_that_are_no_move():
     actions = torch.tensor([[1, 2, 3], [4, -100, -100]])
-    assert padding_share([{"action_ids": actions}]) == pytest.approx(2 / (2 * 81))
-    assert padding_share([{"action_ids": actions[:1]}, {"action_ids": actions[1:, :1]}]) == 0
+    assert padding_share([{"action_ids": actions}], 1) == pytest.approx(2 / (2 * 81))
+    assert padding_share([{"action_ids": actions}], 2) == pytest.approx(4 / (2 * 84))
+    assert padding_share([{"action_ids": actions[:1]}, {"action_ids": actions[1:, :1]}], 1) == 0
 
 
 @pytest.mark.parametrize("num_tokens", [1, 2])
@@ -143,7 +144,6 @@ def test_the_shares_of_a_step_are_shares():
     shares = measured["shares_of_step"]
     assert 0 < shares["python and waiting"] < 1
     assert shares["data, if it were not loaded ahead"] > 0
-    assert shares["what loading ahead adds"] > -1
     ways = measured["ways"]
     ratio = ways["full attention"]["seconds_per_step"] / ways["prefix attention"]["seconds_per_step"]
     assert measured["prefix_to_full"] == pytest.approx(ratio)
@@ -162,6 +162,11 @@ def test_plain_cross_entropy_is_that_of_the_index_of_the_bin():
     weight = torch.arange(7).expand(5, 7) < 4
     one_hot = make_value_loss("one_hot", value_min=0.0, value_max=1.0, num_bins=16)
     torch.testing.assert_close(loss.loss(logits, values, weight), one_hot.loss(logits, values, weight))
+
+
+def test_naive_tokens_of_numbers_beyond_their_places_are_the_fast_ones():
+    fens = ["8/8/8/8/8/8/k6K/8 w - - 1234 5678", "8/8/8/8/8/8/k6K/8 b - - 0 1000"]
+    np.testing.assert_array_equal(tokenize_one_by_one(fens), tokenize_fens(fens))
 
 
 def test_naive_tokens_and_batches_are_the_fast_ones():

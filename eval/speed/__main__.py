@@ -152,17 +152,24 @@ def main() -> None:
                 )
             dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
             ceiling = results["matrix_products_per_second"] = matrix_product_rate(device, dtype)
-            results["training"] = measure_training(
-                model,
-                loaded,
-                batch_size=train_boards,
-                tokens=arguments.train_tokens or train_tokens,
-                precision=arguments.precision,
-                repeats=arguments.repeats,
-                compile=compile,
-                ceiling=ceiling,
-                seed=arguments.seed,
-            )
+            tokens = arguments.train_tokens or train_tokens
+            try:
+                results["training"] = measure_training(
+                    model,
+                    loaded,
+                    batch_size=train_boards,
+                    tokens=tokens,
+                    precision=arguments.precision,
+                    repeats=arguments.repeats,
+                    compile=compile,
+                    ceiling=ceiling,
+                    seed=arguments.seed,
+                )
+            except torch.OutOfMemoryError:
+                raise InputError(
+                    f"micro-batches of {tokens:,} tokens do not fit in the memory of {device}: lower "
+                    "--train-tokens, or measure a smaller --size"
+                ) from None
             show(
                 f"{train_boards} boards, {results['training']['num_action_values']} moves, "
                 f"{arguments.precision}; matrix products: {ceiling / 1e12:.2f} TFLOP/s\n"

@@ -18,7 +18,6 @@ def measure_losses(
     values = torch.rand(num_values, generator=generator).to(device)
     logits = torch.randn(num_values, num_bins, generator=generator).to(device).requires_grad_()
     one_output = logits[:, :1].detach().clone().requires_grad_()  # of mse
-    bins = (values * num_bins).long().clamp(max=num_bins - 1)
 
     def backward(outputs: torch.Tensor, loss: torch.Tensor) -> None:
         loss.backward()
@@ -26,6 +25,7 @@ def measure_losses(
         synchronize(device)
 
     def plain(_: int) -> None:
+        bins = (values * num_bins).long().clamp(max=num_bins - 1)
         backward(logits, torch.nn.functional.cross_entropy(logits, bins))
 
     def value_loss(name: str):

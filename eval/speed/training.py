@@ -102,7 +102,7 @@ class SomeBoards(BoardExamples):
 
 
 def micro_batches_of_boards(
-    boards: Boards, indices: np.ndarray, tokens: int, pad_multiple: int
+    boards: Boards, indices: np.ndarray, tokens: int, pad_multiple: int, tokens_per_action: int = 1
 ) -> list[Batch]:
     """Return micro-batches of whole boards, those of similar numbers of moves together.
 
@@ -116,16 +116,18 @@ def micro_batches_of_boards(
             # The first holds the boards with the most moves.
             batch = _as_tensors(boards.batch(parts[0], True, pad_multiple))
             rows, num_actions = batch["action_ids"].shape
-            if rows * (STATE_LENGTH + num_actions) <= tokens:
+            if rows * (STATE_LENGTH + tokens_per_action * num_actions) <= tokens:
                 break
     return [batch, *(_as_tensors(boards.batch(part, True, pad_multiple)) for part in parts[1:])]
 
 
-def micro_batches_of_pairs(boards: Boards, indices: np.ndarray, tokens: int) -> list[Batch]:
+def micro_batches_of_pairs(
+    boards: Boards, indices: np.ndarray, tokens: int, tokens_per_action: int = 1
+) -> list[Batch]:
     """Return micro-batches of single moves, all of those boards'."""
     ranges = [np.arange(boards.offsets[i], boards.offsets[i + 1]) for i in indices]
     moves = np.concatenate(ranges)
-    number = math.ceil(len(moves) / max(1, tokens // (STATE_LENGTH + 1)))
+    number = math.ceil(len(moves) / max(1, tokens // (STATE_LENGTH + tokens_per_action)))
     return [_as_tensors(boards.pairs(part, True)) for part in np.array_split(moves, number)]
 
 
@@ -133,12 +135,12 @@ def _as_tensors(batch: dict[str, np.ndarray]) -> Batch:
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-def padding_share(micro_batches: list[Batch]) -> float:
+def padding_share(micro_batches: list[Batch], tokens_per_action: int) -> float:
     """Return the share of tokens that are padding."""
     shapes = [batch["action_ids"].shape for batch in micro_batches]
-    total = sum(rows * (STATE_LENGTH + moves) for rows, moves in shapes)
+    total = sum(rows * (STATE_LENGTH + tokens_per_action * moves) for rows, moves in shapes)
     used = sum(
-        len(batch["action_ids"]) * STATE_LENGTH + int((batch["action_ids"] >= 0).sum())
+        len(batch["action_ids"]) * STATE_LENGTH + tokens_per_action * int((batch["action_ids"] >= 0).sum())
         for batch in micro_batches
     )
     return 1 - used / total
@@ -160,14 +162,14 @@ def measure_training(
 
     `tokens` is the size of a micro-batch, `ceiling` the matrix products that the machine can do a second.
     """
-    device = model.device
+    device, tokens_per_action = model.device, model.config.tokens_per_action
     indices = np.random.default_rng(seed).choice(boards.num_boards, batch_size, replace=False)
     num_moves = boards.lengths(indices)
     num_values = int(num_moves.sum())
     on_cpu = {
-        "boards": micro_batches_of_boards(boards, indices, tokens, 1),
-        "padded boards": micro_batches_of_boards(boards, indices, tokens, PAD_MULTIPLE),
-        "pairs": micro_batches_of_pairs(boards, indices, tokens),
+        "boards": micro_batches_of_boards(boards, indices, tokens, 1, tokens_per_action),
+        "padded boards": micro_batches_of_boards(boards, indices, tokens, PAD_MULTIPLE, tokens_per_action),
+        "pairs": micro_batches_of_pairs(boards, indices, tokens, tokens_per_action),
     }
     resident = {
         name: [{key: tensor.to(device) for key, tensor in batch.items()} for batch in batches]
@@ -190,7 +192,7 @@ def measure_training(
         for compiled in (ways[COMPILED], ways[FULL_COMPILED]):
             for block in compiled.model.model.blocks:
                 block.compile()
-    fastest_name = COMPILED if compile else PREFIX
+    fastest_name, fastest_batches = (COMPILED, "padded boards") if compile else (PREFIX, "boards")
     fastest = ways[fastest_name]
     training_set = TrainingSet(
         SomeBoards(boards, indices, PAD_MULTIPLE if compile else 1),
@@ -198,7 +200,7 @@ def measure_training(
         seed=seed,
         num_processes=1,
         process_index=0,
-        num_micro_batches=len(on_cpu["boards"]),
+        num_micro_batches=len(on_cpu[fastest_batches]),
     )
     stream = (loaded for _, loaded in training_set.iterate(0, 10**9))
     from_disk = TrainingWay(fastest.model, fastest.value_loss, lambda: next(stream))
@@ -248,7 +250,7 @@ def measure_training(
             "what loading ahead adds": medians[FROM_DISK] / medians[fastest_name] - 1,
             "python and waiting": _idle_share(fastest, precision, medians[fastest_name]),
         },
-        "padding_share_of_tokens": padding_share(on_cpu["padded boards" if compile else "boards"]),
+        "padding_share_of_tokens": padding_share(on_cpu[fastest_batches], tokens_per_action),
         "prefix_to_full": medians[FULL] / medians[PREFIX],
         "prefix_to_full_compiled": medians[FULL_COMPILED] / medians[COMPILED] if compile else None,
         "hl_gauss_to_plain": medians[PREFIX] / medians[PLAIN] if PLAIN in ways else None,
