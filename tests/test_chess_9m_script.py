@@ -53,6 +53,23 @@ def test_it_trains_compares_measures_and_ships(tmp_path):
     assert (tmp_path / "shipped/README.md").read_text() == card
 
 
+def test_what_another_command_left_is_neither_used_nor_replaced(tmp_path):
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/arguments").write_text("other.parquet\n")
+    result = run_script(tmp_path)
+    assert result.returncode == 2
+    assert "was made with other arguments" in result.stderr and result.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["arguments"]
+    assert (tmp_path / "output/arguments").read_text() == "other.parquet\n"
+
+
+def test_without_the_loss_that_ships_nothing_is_begun(tmp_path):
+    result = run_script(tmp_path, LOSSES="one_hot mse")
+    assert result.returncode == 2
+    assert "LOSSES lacks hl_gauss" in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "output").exists()
+
+
 def test_elsewhere_it_says_where_to_start_it(tmp_path):
     result = subprocess.run(
         ["bash", str(SCRIPT), "a", "b", "c", "d"], cwd=tmp_path, capture_output=True, text=True
