@@ -1,7 +1,8 @@
 #!/bin/bash
 # Train on the nodes of a Slurm cluster: one `accelerate launch` on each, one process per GPU.
 #
-#     sbatch --nodes 2 configs/accelerate/slurm.sh --config chess_270m.yaml data.train=boards.parquet output_dir=runs/big
+#     sbatch --nodes 2 configs/accelerate/slurm.sh --config chess_270m.yaml data.train=boards.parquet \
+#         training.gradient_accumulation_steps=1 output_dir=runs/big
 #
 # Submit it in the repository's folder, which all nodes must see, with the Python environment active.
 # TOPOLOGY is another file of this folder: `TOPOLOGY=zero3 sbatch ...`. Options of sbatch stand before the
