@@ -6,6 +6,7 @@ Nothing here imports torch, so that --help is quick and a UCI engine answers at 
 import argparse
 import json
 import math
+import os
 from pathlib import Path
 
 from data.command_line import InputError
@@ -14,6 +15,7 @@ from eval.game_ends import EXACT_ENDS
 
 
 DTYPES = ("float32", "bfloat16")
+SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "checkpoints" / "chess_3m"
 
 
 def positive_int(text: str) -> int:
@@ -60,9 +62,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add --model, --device and --dtype."""
     parser.add_argument(
         "--model",
-        required=True,
+        default=os.path.relpath(SHIPPED_MODEL),
         metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
+        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name "
+        "(the model that comes with this repository, checkpoints/chess_3m)",
     )
     add_device_options(parser)
 

@@ -1,15 +1,19 @@
 """What the tests of several files share."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from models.tokenization_chess import ChessTokenizer
 from tests.commands import run_command
 from tests.hub_server import TOKEN, HubServer
 from tests.pushed_run import EIGHT_STEPS, REPO
+from tests.test_engines import tiny_model
 from tests.training_runs import tiny_settings
 
 
@@ -18,6 +22,16 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
     """Keep what commands cache out of the home folder; processes that tests start inherit it."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_each() -> Iterator[None]:
+    """Tests that run side by side take a thread each, and so do the commands that they start."""
+    with pytest.MonkeyPatch.context() as environment:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            environment.setenv("OMP_NUM_THREADS", "1")
+            torch.set_num_threads(1)
         yield
 
 
@@ -37,10 +51,6 @@ def settings(tmp_path_factory) -> list[str]:
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
     """Save a tiny chess model with its tokenizer; for reading alone, as all tests share it."""
-    # Here, because the tests that need no model should not wait for torch.
-    from models.tokenization_chess import ChessTokenizer
-    from tests.test_engines import tiny_model
-
     folder = tmp_path_factory.mktemp("run") / "model"
     tiny_model().save_pretrained(folder)
     ChessTokenizer().save_pretrained(folder)

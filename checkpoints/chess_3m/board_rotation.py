@@ -1,0 +1,1 @@
+../../models/board_rotation.py

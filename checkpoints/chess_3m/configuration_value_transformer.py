@@ -1,0 +1,1 @@
+../../models/configuration_value_transformer.py

@@ -1,0 +1,1 @@
+../../models/tokenization_chess.py
