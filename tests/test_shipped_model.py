@@ -1,4 +1,4 @@
-"""The model that comes with the repository: what it weighs, what its card tells, and that it plays unasked."""
+"""The model that comes with the repository: its size, what its card tells, and that it plays unasked."""
 
 import json
 import re
