@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
+from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file, extract_commit_hash, logging
+from transformers.utils import cached_file, logging
 
 from data.command_line import InputError, first_line
 from eval.model_folder import check_model_folder
@@ -119,14 +121,23 @@ def identify_model(
 ) -> str:
     """Return a model's name with what changes whenever its files do, such as runs/chess_tiny/model#1a2b3c4d.
 
-    Of a model on the hub that is its commit, of a folder its `model_digest`. Raises InputError if it is not a
-    model of `model_class`.
+    That is its `model_digest`, the same in a folder and on the hub. Raises InputError if it is not a model of
+    `model_class`.
     """
     _check_is_model(name, model_class)
-    if not Path(name).is_dir():
-        commit = extract_commit_hash(cached_file(name, "config.json"), None)
-        return f"{name}#{commit[:8]}"
-    return f"{name}#{model_digest(Path(name))}"
+    folder = Path(name)
+    if not folder.is_dir():
+        with _loading(name):
+            files = ["*.json", "*.safetensors"]
+            folder = Path(snapshot_download(name, allow_patterns=files, tqdm_class=_TerminalBar))
+    return f"{name}#{model_digest(folder)}"
+
+
+class _TerminalBar(tqdm):
+    """A progress bar that only a terminal shows."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **{**options, "disable": options.get("disable") or None})
 
 
 def model_digest(folder: Path) -> str:

@@ -31,6 +31,7 @@ def one_thread_each() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         if "PYTEST_XDIST_WORKER" in os.environ:
             environment.setenv("OMP_NUM_THREADS", "1")
+            environment.setenv("OMP_WAIT_POLICY", "PASSIVE")  # for runs of accelerate, which take all cores
             torch.set_num_threads(1)
         yield
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from configs.schema import differences, load_config
 from data.command_line import InputError
-from eval.loading import load_model
+from eval.loading import load_model, model_digest
 from eval.publish import main, publish, publish_after_training
 from tests.commands import REPOSITORY, assert_input_error, run_command
 from tests.hub_server import HubServer
@@ -275,7 +275,8 @@ def test_every_chess_evaluation_takes_a_hub_id(pushed_run, model_hub, tmp_path, 
     result = run_command(module, f"--model={REPO}", *arguments, **model_hub.environment)
     assert result.returncode == 0, result.stderr
     if module == "eval.elo":  # which goes on with the games of the very same model
-        assert f"{REPO}#{model_hub.repositories['models', REPO].branches['main'][:8]}" in result.stdout
+        assert f"{REPO}#{model_digest(pushed_run / 'model')}\n" in result.stdout
+    assert "Fetching" not in result.stderr
 
 
 @pytest.mark.slow
