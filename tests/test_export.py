@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from eval.export import export
 from eval.loading import load_model
@@ -96,7 +96,13 @@ def test_results_of_other_weights_are_refused(exported, tmp_path):
     assert run_command("eval.actions", "--model", own, *arguments).returncode == 0
     put = ("eval.export", "--run", run, "--output", own, "--results", measured)
     assert run_command(*put).returncode == 0
-    # Rounded otherwise, they are others.
+    # Trained on, they are others, and so are they rounded otherwise.
+    later = tmp_path / "later"
+    shutil.copytree(run, later)
+    weights = load_file(later / "model/model.safetensors")
+    weights["head.bias"] += 1
+    save_file(weights, later / "model/model.safetensors", metadata={"format": "pt"})
+    assert_input_error(run_command(*put[:2], later, *put[3:]), "other weights")
     assert_input_error(run_command(*put, "--dtype", "float32"), "other weights")
     assert run_command("eval.export", "--run", run, "--output", own, "--dtype", "float32").returncode == 0
     assert_input_error(run_command(*put, "--dtype", "float32"), str(measured), f"evaluate {own} again")
