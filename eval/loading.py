@@ -1,6 +1,5 @@
 """Load a trained model, of chess with its tokenizer or of Wordle, from a folder or from the hub."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, logging
 
 from data.command_line import InputError, first_line
+from data.files import digest
 from eval.model_folder import check_model_folder
 from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerForTokenValue
 from models.tokenization_chess import ChessTokenizer
@@ -142,11 +142,7 @@ class _TerminalBar(tqdm):
 
 def model_digest(folder: Path) -> str:
     """Return eight digits that tell what is in a folder, configuration and weights, from other models."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:8]
+    return digest([*folder.glob("*.json"), *folder.glob("*.safetensors")])[:8]
 
 
 def check_finite(values: np.ndarray) -> None:

@@ -191,8 +191,9 @@ def read_results(path: str | Path, model: Path) -> list[Result]:
         kinds = "eval.actions, eval.puzzles, eval.elo or eval.wordle"
         raise InputError(f"{path} holds no results that a card shows: give what --json of {kinds} wrote")
     # A name, what tells weights from others, and how moves were chosen.
-    name, _, digest = who.partition("#")
-    if digest.partition(" ")[0] != model_digest(model):
+    name, _, measured = who.rpartition("#")
+    name = name or who
+    if measured.partition(" ")[0] != model_digest(model):
         where = "these weights were not in it" if name == str(model) else f"not of {model}"
         raise InputError(f"{path} holds numbers of {name}, {where}: evaluate {model} again")
     return results

@@ -176,7 +176,7 @@ def test_numbers_of_other_weights_are_refused_wherever_these_were(tmp_path, mode
     protocol = {"protocol": "lmrl", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
     protocol |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
     shared = {"num_answers": 446, "rule": "official", **protocol}
-    write_json(path, {"agent": f"somewhere/else#{model_digest(model_folder)}", **shared})
+    write_json(path, {"agent": f"somewhere/run#7#{model_digest(model_folder)}", **shared})
     assert read_results(path, model_folder)
     write_json(path, {"agent": who.format(folder=model_folder), **shared})
     with pytest.raises(InputError, match=re.escape(part.format(folder=model_folder))):

@@ -8,6 +8,7 @@ from configs.schema import Config
 from data.chess.boards import Boards
 from data.chess.preparation import prepare
 from data.command_line import InputError
+from data.files import digest
 from data.hub_data import local_files, pin
 from data.parquet_files import list_files
 from eval.actions import evaluate_actions
@@ -15,7 +16,7 @@ from eval.engines import ValueEngine
 from eval.lichess_puzzles import read_puzzles
 from eval.loading import load_model
 from eval.puzzles import evaluate_puzzles
-from eval.studies.measurements import Measure, Measurement, Seen, digest
+from eval.studies.measurements import Measure, Measurement, Seen
 
 
 KL = Measure("kl", "KL ↓", ".3f")

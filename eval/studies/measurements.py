@@ -1,6 +1,5 @@
 """What a study asks of a task, and measurements of models, which are kept in the folders of their runs."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from configs.schema import Config
 from data.command_line import InputError
+from eval.loading import model_digest
 from eval.options import write_json
 
 
@@ -60,7 +60,7 @@ def measure_once(run: Path, measurements: Iterable[Measurement]) -> dict[str, fl
     """
     path, model = run / "measures.json", run / "model"
     kept = _read(path) if path.exists() else {}
-    weights = digest([*model.glob("*.json"), *model.glob("*.safetensors")])
+    weights = model_digest(model)
     results = {}
     for measurement in measurements:
         keys = [measure.key for measure in measurement.measures]
@@ -83,12 +83,3 @@ def _read(path: Path) -> dict:
     except (ValueError, AttributeError):
         pass
     raise InputError(f"{path} is damaged: delete it")
-
-
-def digest(paths: Iterable[Path]) -> str:
-    """Return a digest of the contents of files, whatever their names."""
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:16]
