@@ -72,10 +72,13 @@ class DataConfig:
     # Train also on every board mirrored left to right: an epoch then is twice as long. Boards on which
     # somebody has a right to castle come twice as they are.
     mirror: bool = False
+    # Add a draw of U(-n/2, n/2) to every label of the training boards, once for all: n.
+    label_noise: float = 0.0
     # Wordle only: which game it is, for files of games that do not say so themselves.
     words: str | None = None  # the secret words: a file, or the name of a list that ships with the repository
     guesses: str | None = None  # the allowed guesses; the secret words unless given
     rule: Literal["official", "simplified"] | None = None
+    reward_noise: float = 0.0  # add a draw of U(0, this) to every reward, once for all
 
 
 @dataclass
@@ -198,10 +201,18 @@ ONLY_FOR = {
         "data.example",
         "data.orient",
         "data.mirror",
+        "data.label_noise",
         "evaluation.boards",
         "evaluation.batch_size",
     ),
-    "wordle": ("q_learning.", "data.words", "data.guesses", "data.rule", "evaluation.games"),
+    "wordle": (
+        "q_learning.",
+        "data.words",
+        "data.guesses",
+        "data.rule",
+        "data.reward_noise",
+        "evaluation.games",
+    ),
 }
 
 
@@ -357,6 +368,8 @@ def _check(config: Config, source: str) -> None:
         "optimizer.weight_decay": optimizer.weight_decay,
         "training.warmup_steps": training.warmup_steps,
         "q_learning.cql_alpha": config.q_learning.cql_alpha,
+        "data.label_noise": config.data.label_noise,
+        "data.reward_noise": config.data.reward_noise,
     }
     below_one = {
         "optimizer.beta1": optimizer.beta1,

@@ -9,11 +9,12 @@ import torch
 
 from configs.schema import save_config
 from data.command_line import InputError, command
-from eval.studies.cells import Cells, steps_of_same_time
+from eval.studies.cells import Cells, Place, steps_of_same_time
 from eval.studies.chess import StudiedChess
-from eval.studies.definition import STUDY_FOLDER, read_study
+from eval.studies.commands import choose
+from eval.studies.definition import STUDY_FOLDER, Study, read_study
 from eval.studies.measurements import Measure, measure_once
-from eval.study import choose_variants, main
+from eval.study import main
 from tests.commands import REPOSITORY
 from tests.random_boards import random_file
 from tests.training_runs import SAMPLE
@@ -46,27 +47,46 @@ def study_file(tmp_path) -> Path:
     return path
 
 
+def place(study: Study, variant: str, seed: int, point: str = "") -> Place:
+    return Place(study.variants[variant], study.points[point], seed)
+
+
 @pytest.mark.parametrize("quick", [False, True], ids=["whole", "quick"])
 @pytest.mark.parametrize("path", sorted(STUDY_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_study_can_be_trained(tmp_path, path, quick):
     study = read_study(path.stem)
     cells = Cells(study, tmp_path, quick, ["data.train=boards.parquet"])
     for variant in study.variants.values():
-        assert cells.make(variant, seed=0).run.num_steps > 0
+        for point in study.points.values():
+            assert cells.make(Place(variant, point, seed=0)).run.num_steps > 0
     assert not list(tmp_path.iterdir())
 
 
 def test_settings_of_variants_win_over_those_of_all_and_quick_ones_over_both(study_file, tmp_path):
     study = read_study(str(study_file))
-    deep = study.variants["deep"]
-    cell = Cells(study, tmp_path, False, ["optimizer.name=adamw"]).make(deep, seed=3)
+    cell = Cells(study, tmp_path, False, ["optimizer.name=adamw"]).make(place(study, "deep", 3))
     assert (cell.run.name, cell.config.seed, cell.run.num_steps) == ("deep-seed3", 3, 200)
     assert (cell.config.model.hidden_size, cell.config.optimizer.name) == (16, "adamw")
     assert (cell.config.model.num_hidden_layers, cell.config.optimizer.beta1) == (3, 0.8)
-    quick = Cells(study, tmp_path, True, ["training.steps=30"]).make(deep, seed=0).config
+    quick = Cells(study, tmp_path, True, ["training.steps=30"]).make(place(study, "deep", 0)).config
     assert (quick.model.num_hidden_layers, quick.optimizer.beta1) == (1, 0.8)
     # The command line knows best.
     assert (quick.training.steps, quick.training.warmup_steps) == (30, 2)
+
+
+def test_every_variant_is_trained_at_every_point(study_file, tmp_path):
+    points = "across: {title: n, points: {few: {training.steps: 30}, many: {training: {steps: 60}}}}\n"
+    study_file.write_text(STUDY.replace("reference:", points + "reference:"))
+    study = read_study(str(study_file))
+    assert (study.points_title, study.figure, list(study.points)) == ("n", "lines", ["few", "many"])
+    cells = Cells(study, tmp_path, False, [])
+    full = [cells.make(place(study, "full", 3, point)) for point in study.points]
+    assert [(cell.run.name, cell.run.num_steps) for cell in full] == [
+        ("full-few-seed3", 30), ("full-many-seed3", 60),
+    ]  # fmt: skip
+    assert {cell.config.model.attention for cell in full} == {"full"}
+    with pytest.raises(InputError, match=r"point few sets its own training\.steps"):
+        Cells(study, tmp_path, False, ["training.steps=3"])
 
 
 @pytest.mark.parametrize(
@@ -96,6 +116,29 @@ def test_settings_of_variants_win_over_those_of_all_and_quick_ones_over_both(stu
         ),
         ("config: chess_tiny.yaml", "config: nowhere.yaml", ["no configuration 'nowhere.yaml'"]),
         ("config: chess_tiny.yaml", "config: wordle_tiny.yaml", ["data.validation is for task chess"]),
+        (
+            "reference:",
+            "measurements: [weight]\nreference:",
+            ["no 'weight'", "held_out_boards, held_out_values, won_boards"],
+        ),
+        ("reference:", "across: {title: n, points: {}}\nreference:", ["across.points: there are none"]),
+        (
+            "reference:",
+            "across: {title: n, points: {x: {}}, usual: [y]}\nreference:",
+            ["across.usual: there is no point 'y': give some of x"],
+        ),
+        (
+            DEEP,
+            "prefix-x: {}\nacross: {title: n, points: {x: {}, x-x: {}}}",
+            ["two of them are called prefix-x-x"],
+        ),
+        ("reference:", "across: {points: {a: {}}}\nreference:", ["across.title is not set"]),
+        (
+            "reference:",
+            "across: {title: n, points: {a: {model.attention: causal}}}\nreference:",
+            ["across.points.a: model.attention is set by variant full too"],
+        ),
+        ("reference:", "across: {title: n, points: {a: {seed: 1}}}\nreference:", ["across.points.a.seed"]),
         ("variants:", "variants: [", ["not valid YAML"]),
         (STUDY, "[1, 2]", ["expected lines of key: value"]),
     ],
@@ -122,6 +165,8 @@ def test_a_broken_definition_gives_one_line_and_trains_nothing(
         (["--seeds", "1.5"], ["--seeds", "'1.5'"]),
         (["--seeds", "training.steps=3"], ["--seeds lists nothing"]),
         (["--variants", "prefix", "pass"], ["--variants", "'pass'", "prefix, full, as_long, deep"]),
+        (["--points", "one"], ["--points", "'one'", "none in this study"]),
+        (["--games", "games.parquet"], ["--games is not for chess"]),
         (["--variants", "as_long"], ["as_long needs the time of full-seed0", "add full to --variants"]),
         (["--variants", "as_long", "full"], ["as_long needs the time of prefix-seed0"]),
         (["--output", "README.md"], ["README.md is a file, not a folder"]),
@@ -165,12 +210,12 @@ def studied(study_file, tmp_path) -> tuple[Cells, StudiedChess]:
     random_file(boards, 30)
     settings = [f"data.train={boards}", f"data.validation={boards}"]
     cells = Cells(read_study(str(study_file)), tmp_path / "out", False, settings)
-    return cells, StudiedChess(cells.shared_config(), None, torch.device("cpu"))
+    return cells, StudiedChess(cells.shared_config(), None, None, torch.device("cpu"))
 
 
 def finish(cells: Cells, name: str, seed: int, rates: list[float]) -> None:
     """Leave what a finished run of a variant would that logged these rates."""
-    cell = cells.make(cells.study.variants[name], seed)
+    cell = cells.make(place(cells.study, name, seed))
     (cell.run.folder / "model").mkdir(parents=True)
     save_config(cell.config, cell.run.folder / "config.yaml")
     rows = [{"step": 0, "kind": "eval", "kl": 3.0}]
@@ -182,15 +227,14 @@ def finish(cells: Cells, name: str, seed: int, rates: list[float]) -> None:
 
 def test_a_variant_takes_the_time_of_another_with_the_same_seed(studied):
     cells, task = studied
-    as_long = cells.study.variants["as_long"]
     # The first steps are slow, and so may be those after a run was resumed; both count as others do.
     finish(cells, "prefix", 0, [3.0, 1000.0, 990.0, 2.0, 1010.0])
     finish(cells, "full", 0, [1.0, 50.0, 50.0, 50.0, 1.0])
     finish(cells, "full", 3, [100.0])
     with pytest.raises(InputError, match="needs the time of prefix-seed3, which is not trained"):
-        cells.make_timed(as_long, 3, task)
+        cells.make_timed(place(cells.study, "as_long", 3), task)
     finish(cells, "prefix", 3, [1000.0])
-    made = [cells.make_timed(as_long, seed, task) for seed in (0, 3)]
+    made = [cells.make_timed(place(cells.study, "as_long", seed), task) for seed in (0, 3)]
     assert [cell.run.num_steps for cell in made] == [4000 * 990 // 1000, 2000]
     assert made[1].config.training.steps == 2000 and made[1].config.evaluation.every == 40
 
@@ -198,7 +242,7 @@ def test_a_variant_takes_the_time_of_another_with_the_same_seed(studied):
 def test_training_seconds_are_those_of_all_steps_at_the_median_rate(studied):
     cells, task = studied
     finish(cells, "prefix", 0, [3.0, 1000.0, 500.0, 800.0, 900.0])
-    cell = cells.make(cells.study.variants["prefix"], 0)
+    cell = cells.make(place(cells.study, "prefix", 0))
     seen = task.seen(cell.config)
     assert seen.examples == 200 * 10
     boards = task.measurements[0].boards
@@ -211,21 +255,23 @@ def test_training_seconds_are_those_of_all_steps_at_the_median_rate(studied):
 
 def test_a_variant_that_has_begun_keeps_its_number_of_steps(studied):
     cells, task = studied
-    as_long = cells.study.variants["as_long"]
     finish(cells, "prefix", 0, [1000.0])
     finish(cells, "full", 0, [500.0])
-    begun = cells.make(as_long, 0, 345)
+    begun = cells.make(place(cells.study, "as_long", 0), 345)
     begun.run.folder.mkdir()
     save_config(begun.config, begun.run.folder / "config.yaml")
     # Without a checkpoint it starts again.
-    assert cells.make_timed(as_long, 0, task).run.num_steps == 400
+    assert cells.make_timed(place(cells.study, "as_long", 0), task).run.num_steps == 400
     (begun.run.folder / "checkpoints/step_0000100").mkdir(parents=True)
-    assert cells.make_timed(as_long, 0, task).run.num_steps == 345
+    assert cells.make_timed(place(cells.study, "as_long", 0), task).run.num_steps == 345
 
 
 def test_variants_come_in_the_order_of_the_study(study_file):
     study = read_study(str(study_file))
-    assert [variant.name for variant in choose_variants(study, ["deep", "prefix"])] == ["prefix", "deep"]
+    assert [variant.name for variant in choose("--variants", ["deep", "prefix"], study.variants)] == [
+        "prefix",
+        "deep",
+    ]
 
 
 class Counted:

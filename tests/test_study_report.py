@@ -5,18 +5,20 @@ import pytest
 import scipy.stats
 from matplotlib import pyplot
 
-from eval.studies.chess import StudiedChess
+from eval.studies.chess import AGREEMENT, KL, TAU
+from eval.studies.choices import differences_at_best, gains_of_choosing
 from eval.studies.measurements import Measure
 from eval.studies.report_plot import line_looks, plot_report
 from eval.studies.report_tables import format_report
 from eval.studies.summary import mean_curve, summarise
 
 
-def rows_of(numbers: dict[tuple[str, int], tuple[float | None, float]]) -> list[dict]:
+def rows_of(numbers: dict[tuple[str, int], tuple[float | None, float]], point: str = "") -> list[dict]:
     return [
         {
             "cell": f"{variant}-seed{seed}",
             "variant": variant,
+            "point": point,
             "seed": seed,
             "num_steps": 10 + seed,
             "parameters": 40_000,
@@ -55,8 +57,8 @@ MEASURES = (Measure("kl", "KL ↓", ".3f"), Measure("best_move_agreement", "best
 
 
 def test_means_and_paired_differences_over_seeds():
-    results = summarise(rows_of(NUMBERS), "prefix", [measure.key for measure in MEASURES])
-    variants = {row["variant"]: row for row in results["variants"]}
+    results = summarise(rows_of(NUMBERS), "prefix", MEASURES)
+    variants = {row["variant"]: row for row in results["groups"]}
     assert [(name, row["num_seeds"]) for name, row in variants.items()] == [
         ("prefix", 3), ("full", 3), ("mse", 1), ("deep", 1),
     ]  # fmt: skip
@@ -98,12 +100,12 @@ def test_curves_are_means_at_common_steps_and_at_the_ends():
 
 def results_of(numbers: dict) -> dict:
     return {
-        "study": {"title": "What does it do?", "reference": "prefix"},
-        **summarise(rows_of(numbers), "prefix", [measure.key for measure in MEASURES]),
+        "study": {"title": "What does it do?", "reference": "prefix", "points_title": None, "figure": None},
+        **summarise(rows_of(numbers), "prefix", MEASURES),
         "failed": {"deep-seed0": "the loss is nan"},
-        "measures": [measure._asdict() for measure in MEASURES],
+        "levels": [],
         "measured_on": ["500 boards of here", "20 puzzles of there"],
-        "curves": [curve._asdict() for curve in StudiedChess.curves],
+        "curves": [curve._asdict() for curve in (KL, AGREEMENT, TAU)],
         "units": ["boards", "action values"],
         "command": "python -m eval.study",
         "hardware": {"device": "abacus", "cores": 2, "torch": "2"},
@@ -134,12 +136,13 @@ def test_the_tables_are_aligned_and_complete(tmp_path):
     assert cells_of(tables[1][3]) == ["mse", "–", "-7.0%", "1"]
     for part in (
         "# What does it do?", "500 boards of here and 20 puzzles of there; means over seeds",
-        "Difference to prefix with the same seed, and its 95% interval", "deep-seed0 failed: the loss is nan",
-        "9.3 min of training in all", "1 to 2 at a time with 1 threads each",
+        "Below: differences to prefix with the same seed, and its 95% interval",
+        "deep-seed0 failed: the loss is nan", "9.3 min of training in all",
+        "1 to 2 at a time with 1 threads each",
     ):  # fmt: skip
         assert part in text
     alone = format_report(results_of({key: value for key, value in NUMBERS.items() if key[1] == 1}))
-    assert "±" not in alone and "95% interval" not in alone and "Difference to prefix" in alone
+    assert "±" not in alone and "95% interval" not in alone and "differences to prefix" in alone
 
 
 def test_the_picture_has_every_curve(tmp_path, monkeypatch):
@@ -163,3 +166,124 @@ def test_the_picture_has_every_curve(tmp_path, monkeypatch):
 def test_a_dozen_lines_look_different():
     looks = line_looks([f"variant{number}" for number in range(25)], reference="variant3")
     assert len({(look["color"], str(look["ls"])) for look in looks.values()}) == 25
+
+
+def results_at_points(figure: str) -> dict:
+    better = {place: (kl and kl / 2, 2 * agreement) for place, (kl, agreement) in NUMBERS.items()}
+    del better["mse", 1]
+    rows = [*rows_of(NUMBERS, "0"), *rows_of(better, "0.5")]
+    study = {"title": "Where?", "reference": "prefix", "points_title": "noise η", "figure": figure}
+    return results_of(NUMBERS) | {
+        **summarise(rows, "prefix", MEASURES),
+        "study": study,
+        "levels": [{"key": "best_move_agreement", "title": "random", "value": 0.06}],
+    }
+
+
+def test_differences_are_those_at_the_same_point():
+    results = results_at_points("lines")
+    found = {(row["variant"], row["point"]): row for row in results["differences"]}
+    assert list(found) == [("full", "0"), ("mse", "0"), ("full", "0.5")]
+    assert found["full", "0.5"]["best_move_agreement"]["mean"] == pytest.approx(2 * 0.04)
+    assert found["full", "0"]["kl"]["mean"] == pytest.approx(-0.1)
+
+
+def test_with_several_points_every_measure_has_a_table_of_variants_and_points():
+    text = format_report(results_at_points("lines"))
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert all(len({len(line) for line in table}) == 1 for table in tables)
+    assert [cells_of(table[0])[0] for table in tables] == [
+        "noise η", "KL ↓, by noise η", "− prefix", "best move ↑, by noise η", "− prefix",
+    ]  # fmt: skip
+    assert [cells_of(line) for line in tables[3][2:]] == [
+        ["prefix", "33.0% ± 2.1%", "66.0% ± 4.2%"],
+        ["full", "37.0% ± 1.5%", "74.0% ± 3.1%"],
+        ["mse", "25.0%", "–"],
+        ["deep", "45.0%", "90.0%"],
+    ]
+    assert cells_of(tables[4][2]) == ["full", "+4.0% (-0.3% to +8.3%)", "+8.0% (-0.6% to +16.6%)"]
+    assert "\n\nrandom 6.0%\n\n" in text and "1 to 3 seeds; of prefix:" in text
+
+
+def rows_at_points(changes: dict[tuple[str, str, int], float]) -> list[dict]:
+    """Rows of `best move` for three seeds: 30% if wide, 19% if narrow, but for the `changes`."""
+    usual = {"wide": 0.30, "narrow": 0.19}
+    return [
+        row
+        for variant in usual
+        for point in ("21", "201")
+        for seed in (0, 1, 2)
+        for row in rows_of(
+            {(variant, seed): (None, changes.get((variant, point, seed), usual[variant]))}, point
+        )
+    ]
+
+
+def test_choosing_for_every_point_gains_what_other_seeds_promise():
+    # Narrow is better by 10% for few bins, and worse by 11% for many.
+    measured = rows_at_points({("narrow", "21", seed): 0.40 for seed in (0, 1, 2)})
+    choice = gains_of_choosing(measured, MEASURES)
+    assert list(choice) == ["best_move_agreement"]  # KL has no numbers
+    choice = choice["best_move_agreement"]
+    assert choice["for_all"] == "wide" and choice["best"] == {"21": "narrow", "201": "wide"}
+    assert choice["gain"] == pytest.approx({"mean": 0.05, "low": 0.05, "high": 0.05})
+    # What is better with one seed alone is chosen for the others, where it is worse.
+    lucky = gains_of_choosing(rows_at_points({("narrow", "21", 1): 0.50}), MEASURES)["best_move_agreement"]
+    assert lucky["gain"]["mean"] == pytest.approx(-0.11 / 2 * 2 / 3)
+    alone = [row for row in measured if row["seed"] == 0]
+    assert gains_of_choosing(alone, MEASURES)["best_move_agreement"]["gain"] is None
+    # Lower is better of a measure that says so; a grid with a hole tells nothing.
+    low = [Measure("best_move_agreement", "error ↓", ".3f")]
+    assert gains_of_choosing(measured, low)["best_move_agreement"]["best"] == {"21": "wide", "201": "narrow"}
+    assert gains_of_choosing(measured[1:], low) == {}
+
+
+def test_variants_are_compared_each_at_the_best_point_of_other_seeds():
+    measured = rows_at_points({("narrow", "21", seed): 0.36 + 0.02 * seed for seed in (0, 1, 2)})
+    at_best = differences_at_best(measured, "wide", MEASURES)["best_move_agreement"]
+    assert at_best["best"]["narrow"] == "21"
+    assert at_best["differences"]["narrow"]["mean"] == pytest.approx(0.08)
+    half_width = 0.02 * 4.303 / 3**0.5  # Student's t with two degrees of freedom
+    assert at_best["differences"]["narrow"]["high"] == pytest.approx(0.08 + half_width, abs=1e-4)
+    # One lucky seed does not choose for itself.
+    lucky = differences_at_best(rows_at_points({("narrow", "201", 1): 0.90}), "wide", MEASURES)
+    found = lucky["best_move_agreement"]["differences"]["narrow"]["mean"]
+    assert found == pytest.approx(-0.11)
+    # Lower is better: the difference keeps its sign.
+    low = [Measure("best_move_agreement", "error ↓", ".3f")]
+    assert differences_at_best(measured, "wide", low)["best_move_agreement"]["best"]["narrow"] == "201"
+    differences = differences_at_best(measured, "wide", low)["best_move_agreement"]["differences"]
+    assert differences["narrow"]["mean"] == pytest.approx(-0.11)
+    assert differences_at_best([row for row in measured if row["variant"] == "narrow"], "wide", low) == {}
+
+
+@pytest.mark.parametrize("figure", ["lines", "heat_map"])
+def test_the_picture_of_several_points_has_every_number(tmp_path, monkeypatch, figure):
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
+    plot_report(results_at_points(figure), tmp_path / "report.png")
+    monkeypatch.undo()
+    (drawn,) = figures
+    assert [axis.get_title() for axis in drawn.axes] == [measure.title for measure in MEASURES]
+    axis = drawn.axes[1]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "0.5"]
+    if figure == "lines":
+        lines = {bars.get_label(): bars.lines[0] for bars in axis.containers}
+        assert list(lines["full"].get_ydata()) == pytest.approx([0.37, 0.74])
+        assert list(lines["mse"].get_ydata()) == [0.25]
+        assert [text.get_text() for text in drawn.legends[0].texts] == [
+            "random",
+            "prefix",
+            "full",
+            "mse",
+            "deep",
+        ]
+        assert axis.lines[-1].get_ydata()[0] == 0.06 or any(
+            line.get_ydata()[0] == 0.06 for line in axis.lines
+        )
+    else:
+        written = {text.get_text(): text.get_weight() for text in axis.texts}
+        assert written["90.0%"] == written["45.0%"] == "bold" and written["74.0%"] == "normal"
+        assert "nan" not in " ".join(written)
+        assert {text.get_text(): text.get_weight() for text in drawn.axes[0].texts}["1.000"] == "bold"
+    pyplot.close(drawn)

@@ -148,7 +148,7 @@ def test_differences_are_to_the_reference_and_curves_have_every_evaluation(study
     for row in results["differences"]:
         difference = rows[row["variant"]]["kl"] - rows["prefix"]["kl"]
         assert row["kl"] == {"mean": pytest.approx(difference), "low": None, "high": None}
-    for row in results["variants"]:
+    for row in results["groups"]:
         last = row["curve"][-1]
         metrics = read_metrics(output / f"{row['variant']}-seed4/metrics.jsonl")
         logged = [line for line in metrics if line["kind"] == "eval"]
@@ -167,7 +167,7 @@ def test_called_again_nothing_is_trained_or_measured(folder, study):
     assert "3 cells, 3 of them trained already" in result.stdout and "is trained" not in result.stdout
     assert before == {path: path.stat().st_mtime_ns for path in files}
     again = json.loads((output / "results.json").read_text())
-    for key in ("cells", "variants", "differences"):
+    for key in ("cells", "groups", "differences"):
         assert again[key] == results[key]
 
 

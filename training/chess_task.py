@@ -58,6 +58,8 @@ class ChessTask:
         data.train = pin(data.train)
         train = local_files(data.train, "train")
         self.boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
+        if data.label_noise:
+            self.boards = self.boards.with_noise(data.label_noise, self.config.seed)
         if data.example == "action":
             self.examples = ActionExamples(self.boards, data.orient)
         else:
@@ -78,7 +80,17 @@ class ChessTask:
         return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
 
     def warnings(self) -> list[str]:
-        return []
+        """Say whether noise takes labels out of the support, which biases losses with bins, but not mse."""
+        low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
+        loss = self.value_loss
+        if loss.num_outputs == 1 or not self.config.data.label_noise:
+            return []
+        if loss.value_min <= low and high <= loss.value_max:
+            return []
+        return [
+            f"with data.label_noise labels reach from {low:g} to {high:g}, outside [value_min, value_max] = "
+            f"[{loss.value_min:g}, {loss.value_max:g}]: widen value_loss.value_min and value_max"
+        ]
 
     def start(self, accelerator: Accelerator) -> dict:
         """Return what checkpoints hold besides the model, by name: nothing."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from configs.schema import Config, DataConfig
 from data.hub_data import local_files, pin
+from data.noise import uniform_at
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
 from data.wordle.token_games import TokenGames
@@ -83,10 +84,15 @@ class WordleTask:
         games, self.game = read_training_games(self.config.data)
         self.trie = WordTrie(self.game.words.guess_letters)
         legal_maximum = self.config.q_learning.legal_maximum
+        rewards = games.rewards()
+        if self.config.data.reward_noise:
+            places = np.arange(rewards.size).reshape(rewards.shape)
+            noise = self.config.data.reward_noise * uniform_at(places, self.config.seed)
+            rewards += np.where(games.is_played, noise, 0.0).astype(np.float32)
         self.examples = TokenGames(
             games.guesses,
             games.patterns,
-            games.rewards(),
+            rewards,
             games.num_turns,
             self.trie if legal_maximum else None,
         )

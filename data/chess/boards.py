@@ -10,6 +10,7 @@ import numpy as np
 from data.chess.checked_rows import read_chunks
 from data.chess.preparation import VERSION, read_meta
 from data.command_line import InputError, first_line
+from data.noise import uniform_at
 from models.tokenization_chess import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
 
 
@@ -17,11 +18,27 @@ class Boards:
     """Many boards: board i has the action values from offsets[i] up to offsets[i + 1].
 
     tokens (n, 77) uint8, not oriented; actions (m,) uint16; win_probs (m,) float32, of the side to move;
-    offsets (n + 1,) int64.
+    offsets (n + 1,) int64. `noise`, if given, adds U(-width / 2, width / 2) to every label in batches: the
+    width, and the seed of the draws.
     """
 
-    def __init__(self, tokens: np.ndarray, actions: np.ndarray, win_probs: np.ndarray, offsets: np.ndarray):
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        actions: np.ndarray,
+        win_probs: np.ndarray,
+        offsets: np.ndarray,
+        noise: tuple[float, int] = (0.0, 0),
+    ):
         self.tokens, self.actions, self.win_probs, self.offsets = tokens, actions, win_probs, offsets
+        self._noise_width, self._noise_seed = noise
+
+    def with_noise(self, width: float, seed: int) -> "Boards":
+        """Return these boards with U(-width / 2, width / 2) added to every label in batches, once for all.
+
+        Labels then are no probabilities any more.
+        """
+        return Boards(self.tokens, self.actions, self.win_probs, self.offsets, (width, seed))
 
     @classmethod
     def from_parquet(cls, path: str | Path, check_moves: bool = True) -> "Boards":
@@ -73,7 +90,7 @@ class Boards:
         action_ids = np.full(is_move.shape, ACTION_PADDING, dtype=np.int64)
         action_ids[is_move] = self.actions[places]
         win_probs = np.zeros(is_move.shape, dtype=np.float32)
-        win_probs[is_move] = self.win_probs[places]
+        win_probs[is_move] = self._labels(places)
         return _as_inputs(self.tokens[indices], action_ids, win_probs, orient)
 
     def pairs(self, indices: np.ndarray, orient: bool) -> dict[str, np.ndarray]:
@@ -81,7 +98,14 @@ class Boards:
         indices = np.asarray(indices)
         boards = np.searchsorted(self.offsets, indices, side="right") - 1
         action_ids = self.actions[indices].astype(np.int64)[:, None]
-        return _as_inputs(self.tokens[boards], action_ids, self.win_probs[indices][:, None], orient)
+        return _as_inputs(self.tokens[boards], action_ids, self._labels(indices)[:, None], orient)
+
+    def _labels(self, places: np.ndarray) -> np.ndarray:
+        labels = self.win_probs[places]
+        if not self._noise_width:
+            return labels
+        noise = self._noise_width * (uniform_at(places, self._noise_seed) - 0.5)
+        return (labels + noise).astype(np.float32)
 
 
 def _as_inputs(tokens: np.ndarray, action_ids: np.ndarray, win_probs: np.ndarray, orient: bool) -> dict:

@@ -1,7 +1,9 @@
 """What a study of chess measures: action values of held-out boards, and perhaps puzzles."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from configs.schema import Config
@@ -16,33 +18,86 @@ from eval.engines import ValueEngine
 from eval.lichess_puzzles import read_puzzles
 from eval.loading import load_model
 from eval.puzzles import evaluate_puzzles
-from eval.studies.measurements import Measure, Measurement, Seen
+from eval.studies.measurements import Measure, Seen, make_measurements
 
 
 KL = Measure("kl", "KL ↓", ".3f")
 AGREEMENT = Measure("best_move_agreement", "best move ↑", ".1%")
 REGRET = Measure("regret", "regret ↓", ".4f")
+MAE = Measure("mae", "error of values ↓", ".4f")
 TAU = Measure("kendall_tau", "Kendall's τ ↑", ".3f")
 PUZZLES = Measure("puzzle_accuracy", "puzzles ↑", ".1%")
+CERTAIN = 0.99
 
 
 class HeldOutBoards:
-    """What eval.actions measures, on all boards of `source`; KL is None of a model without a distribution."""
+    """What eval.actions measures, on all boards of `source`; KL is None of a model without a distribution.
+
+    KL is from the labels of the model's own loss: only of models with the same it can be compared.
+    """
 
     name = "held_out_boards"
     measures = (KL, AGREEMENT, REGRET, TAU)
+    levels = ()
 
     def __init__(self, source: str, check_moves: bool, batch_size: int, device: torch.device):
+        self.source = source
         files = local_files(pin(source), "validation")
         self.boards, self.data = Boards.from_parquet(files, check_moves), digest(list_files(files))
         self.batch_size, self.device = batch_size, device
         self.description = f"{self.boards.num_boards:,} boards of {source}"
 
     def measure(self, model: Path) -> dict[str, float | None]:
+        return self.evaluate(model)
+
+    def evaluate(self, model: Path, indices: np.ndarray | None = None) -> dict:
+        """Return what `evaluate_actions` finds, of all boards or of those at `indices`."""
         loaded, tokenizer = load_model(model, self.device)
         return evaluate_actions(
-            loaded, self.boards, tokenizer.orient, self.batch_size, self.device, show_progress=True
+            loaded, self.boards, tokenizer.orient, self.batch_size, self.device, indices, show_progress=True
         )
+
+
+class HeldOutValues:
+    """The same, with the mean absolute error of values instead of KL: any two models can be compared."""
+
+    name = "held_out_values"
+    measures = (MAE, AGREEMENT, REGRET, TAU)
+    levels = ()
+
+    def __init__(self, held_out: HeldOutBoards):
+        self.held_out = held_out
+        self.data, self.description = held_out.data, held_out.description
+
+    def measure(self, model: Path) -> dict[str, float | None]:
+        return self.held_out.evaluate(model)
+
+
+class WonBoards:
+    """The same, of the boards where the best move wins for certain, and the error of their values."""
+
+    name = "won_boards"
+    measures = (
+        Measure("won_agreement", "best move, won ↑", ".1%"),
+        Measure("won_regret", "regret, won ↓", ".4f"),
+        Measure("won_mae", "error, won ↓", ".4f"),
+    )
+    levels = ()
+
+    def __init__(self, held_out: HeldOutBoards):
+        self.held_out = held_out
+        boards = held_out.boards
+        highest = np.maximum.reduceat(boards.win_probs, boards.offsets[:-1])
+        self.indices = np.flatnonzero(highest >= CERTAIN)
+        if not len(self.indices):
+            raise InputError(f"{held_out.source} has no board with a winning move, for won_boards")
+        self.data = held_out.data
+        self.description = f"{len(self.indices):,} of them with a move that wins for certain (≥ {CERTAIN:g})"
+
+    def measure(self, model: Path) -> dict[str, float | None]:
+        found = self.held_out.evaluate(model, self.indices)
+        keys = ("best_move_agreement", "regret", "mae")
+        return {measure.key: found[key] for measure, key in zip(self.measures, keys, strict=True)}
 
 
 class Puzzles:
@@ -50,6 +105,7 @@ class Puzzles:
 
     name = "puzzles"
     measures = (PUZZLES,)
+    levels = ()
 
     def __init__(self, path: Path, batch_size: int, device: torch.device):
         self.puzzles, self.data = read_puzzles(path), digest([path])
@@ -64,24 +120,33 @@ class Puzzles:
 class StudiedChess:
     """Chess, measured on the held-out boards that `config` names, which all variants share.
 
-    Raises InputError if it names none, or something that cannot be read.
+    `names` are the measurements wanted, the held-out boards unless given; puzzles come with their file.
+    Raises InputError for others, or for something that cannot be read.
     """
 
     example_unit, value_unit = "boards", "action values"
-    curves = (
-        KL._replace(title="KL from the labels (nats) ↓"),
-        AGREEMENT._replace(title="best-move agreement ↑"),
-        TAU,
-    )
 
-    def __init__(self, config: Config, puzzles: Path | None, device: torch.device):
+    def __init__(
+        self, config: Config, names: Sequence[str] | None, puzzles: Path | None, device: torch.device
+    ):
         data, batch_size = config.data, config.evaluation.batch_size
         if data.validation is None:
             raise InputError("data.validation is not set, which models are measured on: add it")
         boards = HeldOutBoards(data.validation, data.check_moves, batch_size, device)
-        self.measurements: list[Measurement] = [boards]
+        known = {
+            HeldOutBoards.name: lambda: boards,
+            HeldOutValues.name: lambda: HeldOutValues(boards),
+            WonBoards.name: lambda: WonBoards(boards),
+        }
+        names = names or [HeldOutBoards.name]
+        self.measurements = make_measurements(known, names)
+        first = KL._replace(title="KL from the labels (nats) ↓") if HeldOutBoards.name in names else MAE
+        self.curves = (first, AGREEMENT._replace(title="best-move agreement ↑"), TAU)
         if puzzles is not None:
             self.measurements.append(Puzzles(puzzles, batch_size, device))
+
+    def check_model(self, model: Path) -> None:
+        """Chess models do not say what they were trained on; the settings of their runs are compared."""
 
     def seen(self, config: Config) -> Seen:
         """Return the boards and the action values, by the mean number of moves of a training board.

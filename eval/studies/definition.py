@@ -6,21 +6,28 @@
     quick: {training.steps: 4}               # further ones under --quick, to try the study out in seconds
     seeds: [0, 1]
     reference: prefix                        # with which the others are compared
+    measurements: [held_out_boards]          # of those in eval/studies/; a usual choice unless given
     variants:
       prefix: {}
       full: {model.attention: full}
       prefix_as_long: {same_time_as: full}   # for as many steps as take the training time of `full`
+    across:                                  # if there: every variant at each of these points
+      title: boards                          # what they are, for the axis of the figure
+      figure: lines                          # one for each variant, or heat_map
+      tuned: true                            # compare variants also each at its best point
+      usual: [few]                         # unless others are asked for; all of them unless given
+      points: {few: {training.steps: 400}, many: {training.steps: 4000}}
 
-A variant's own settings win over those of all, and the quick ones over both. One with `same_time_as` shares
-its settings, but for those of evaluations, checkpoints and the log, with another variant: the time that a
-step of that one takes says how many steps it is trained for.
+A variant's own settings and those of a point win over those of all, and the quick ones over all of them. One
+with `same_time_as` shares its settings, but for those of evaluations, checkpoints and the log, with another
+variant: the time that a step of that one takes says how many steps it is trained for.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,15 +35,27 @@ from yaml import YAMLError
 
 from configs.schema import CONFIG_FOLDER, Config, find_yaml, one_line_errors, read_yaml
 from data.command_line import InputError, first_line
-from eval.run_comparison import SET_BY_RUNS
 
 
 STUDY_FOLDER = CONFIG_FOLDER / "studies"
 SAME_TIME_AS = "same_time_as"
-# What has to be the same for all variants, besides what every run sets: otherwise nothing could be compared.
+# What every run sets for itself, and train.py gets besides.
+SET_BY_RUNS = ("seed", "output_dir", "resume")
+# What has to be the same for all of them: otherwise nothing could be compared.
 SAME_FOR_ALL = ("task", "data.validation")
 # What may differ between a variant and the one that tells how long its steps are.
 NOT_OF_STEPS = ("evaluation.", "checkpoint.", "log_every=", "tensorboard=")
+
+
+@dataclass
+class AcrossFile:
+    """What stands in the file under `across`."""
+
+    title: str = MISSING
+    figure: Literal["lines", "heat_map"] = "lines"
+    tuned: bool = False
+    usual: list[str] | None = None
+    points: dict[str, dict[str, Any]] = MISSING
 
 
 @dataclass
@@ -49,7 +68,9 @@ class StudyFile:
     quick: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = MISSING
     reference: str = MISSING
+    measurements: list[str] | None = None
     variants: dict[str, dict[str, Any]] = MISSING
+    across: AcrossFile | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +83,20 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Point:
+    """Where all variants are compared: a name and settings as key=value."""
+
+    name: str
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Study:
-    """A study that makes sense; settings are key=value, as train.py takes them."""
+    """A study that makes sense; settings are key=value, as train.py takes them.
+
+    Without `across` in the file there is a single point without name and settings, and no title and figure of
+    points.
+    """
 
     title: str
     config: str
@@ -71,7 +104,13 @@ class Study:
     quick: tuple[str, ...]
     seeds: tuple[int, ...]
     reference: str
+    measurements: tuple[str, ...] | None  # by name; the task's own choice if None
     variants: Mapping[str, Variant]
+    points_title: str | None
+    figure: str | None  # of several points
+    tuned: bool  # whether points are choices to be made for each variant
+    points: Mapping[str, Point]
+    usual_points: tuple[str, ...]
 
     def plain(self, variant: Variant) -> Variant:
         """Return the variant with the same steps whose number is given."""
@@ -96,7 +135,13 @@ def read_study(name: str) -> Study:
             quick=_as_settings("quick", file.quick),
             seeds=tuple(dict.fromkeys(file.seeds)),
             reference=file.reference,
+            measurements=None if file.measurements is None else tuple(file.measurements),
             variants={variant: _read_variant(variant, given) for variant, given in file.variants.items()},
+            points_title=file.across.title if file.across else None,
+            figure=file.across.figure if file.across else None,
+            tuned=file.across.tuned if file.across else False,
+            points=_read_points(file.across),
+            usual_points=_usual_points(file.across),
         )
         _check(study)
     except InputError as error:
@@ -105,15 +150,35 @@ def read_study(name: str) -> Study:
 
 
 def _read_variant(name: str, given: dict[str, Any]) -> Variant:
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise InputError(f"variants: {name!r} cannot name a folder: take letters, digits, _, . and -")
-    settings = _as_settings(
-        f"variants.{name}", {key: value for key, value in given.items() if key != SAME_TIME_AS}
+    settings = _own_settings(
+        "variants", name, {key: value for key, value in given.items() if key != SAME_TIME_AS}
     )
+    return Variant(name, settings, str(given[SAME_TIME_AS]) if SAME_TIME_AS in given else None)
+
+
+def _read_points(file: AcrossFile | None) -> dict[str, Point]:
+    if file is None:
+        return {"": Point("", ())}
+    return {
+        name: Point(name, _own_settings("across.points", name, given)) for name, given in file.points.items()
+    }
+
+
+def _usual_points(file: AcrossFile | None) -> tuple[str, ...]:
+    if file is None:
+        return ("",)
+    return tuple(file.points if file.usual is None else dict.fromkeys(file.usual))
+
+
+def _own_settings(where: str, name: str, given: dict[str, Any]) -> tuple[str, ...]:
+    """Return the settings of the variant or point called `name`."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise InputError(f"{where}: {name!r} cannot name a folder: take letters, digits, _, . and -")
+    settings = _as_settings(f"{where}.{name}", given)
     for setting in settings:
         if setting.startswith(tuple(f"{key}=" for key in SAME_FOR_ALL)):
-            raise InputError(f"variants.{name}: {setting}: has to be the same for all: put it into settings")
-    return Variant(name, settings, str(given[SAME_TIME_AS]) if SAME_TIME_AS in given else None)
+            raise InputError(f"{where}.{name}: {setting}: has to be the same for all: put it into settings")
+    return settings
 
 
 def _as_settings(where: str, tree: dict[str, Any]) -> tuple[str, ...]:
@@ -157,6 +222,25 @@ def _check(study: Study) -> None:
         raise InputError("seeds: there are none: add one")
     if study.reference not in study.variants:
         raise InputError(f"reference: there is no variant {study.reference!r}: give one of {names}")
+    if not study.points:
+        raise InputError("across.points: there are none: add one")
+    for point in study.usual_points:
+        if point not in study.points:
+            raise InputError(
+                f"across.usual: there is no point {point!r}: give some of {', '.join(study.points)}"
+            )
+    if not study.usual_points:
+        raise InputError("across.usual: there are none: add one, or leave it out")
+    own = {key: variant.name for variant in study.variants.values() for key in keys_of(variant.settings)}
+    for point in study.points.values():
+        for key in keys_of(point.settings) & own.keys():
+            raise InputError(
+                f"across.points.{point.name}: {key} is set by variant {own[key]} too: leave it out of one"
+            )
+    cells = [f"{variant}-{point}" for variant in study.variants for point in study.points]
+    for cell in cells:
+        if cells.count(cell) > 1:
+            raise InputError(f"variants and points: two of them are called {cell}: rename one")
     for variant in study.variants.values():
         if variant.same_time_as is None:
             continue

@@ -1,7 +1,7 @@
 """What a study asks of a task, and measurements of models, which are kept in the folders of their runs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,8 +15,16 @@ class Measure(NamedTuple):
     """A number that is measured: its key, its title, and how it is written."""
 
     key: str
-    title: str
+    title: str  # which ends in an arrow: ↑ if higher is better, or ↓
     spec: str
+
+
+class Level(NamedTuple):
+    """What a measure is compared with that is no model: the key of the measure, a title, its value."""
+
+    key: str
+    title: str
+    value: float
 
 
 class Seen(NamedTuple):
@@ -32,6 +40,7 @@ class Measurement(Protocol):
     name: str
     description: str  # what the models are measured on, such as 500 boards of a file
     measures: Sequence[Measure]
+    levels: Sequence[Level]
 
     @property
     def data(self) -> str:
@@ -49,8 +58,21 @@ class StudiedTask(Protocol):
     curves: Sequence[Measure]  # what evaluations during training log, to be drawn
     measurements: Sequence[Measurement]
 
+    def check_model(self, model: Path) -> None:
+        """Raise InputError for a trained model that cannot be measured with the others."""
+
     def seen(self, config: Config) -> Seen:
         """Return what a run sees in all its steps; raise InputError if its data cannot be had."""
+
+
+def make_measurements(
+    known: Mapping[str, Callable[[], Measurement]], names: Iterable[str]
+) -> list[Measurement]:
+    """Make the measurements of these names; raise InputError for one that is not `known`."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"measurements: there is no {name!r}: give some of {', '.join(known)}")
+    return [known[name]() for name in names]
 
 
 def measure_once(run: Path, measurements: Iterable[Measurement]) -> dict[str, float | None]:

@@ -1,24 +1,27 @@
 """The numbers of a study: a row for every cell, means over seeds, differences to the reference, curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from eval.intervals import mean_and_standard_error, paired_interval
 from eval.model_card import model_weights
-from eval.run_comparison import difference_over_seeds, mean_over_seeds
 from eval.run_log import read_metrics
 from eval.studies.cells import Cell
-from eval.studies.measurements import StudiedTask, measure_once
+from eval.studies.choices import differences_at_best, gains_of_choosing
+from eval.studies.measurements import Measure, StudiedTask, measure_once
 
 
 def measure_cell(cell: Cell, task: StudiedTask) -> dict:
     """Return the row of a finished cell: what its training took, all measures, and its curve."""
-    run, seen, seconds = cell.run, task.seen(cell.config), cell.training_seconds(task)
+    place, run, seen = cell.place, cell.run, task.seen(cell.config)
+    seconds = cell.training_seconds(task)
     keys = [curve.key for curve in task.curves]
     return {
         "cell": run.name,
-        "variant": cell.variant.name,
-        "seed": cell.seed,
+        "variant": place.variant.name,
+        "point": place.point.name,
+        "seed": place.seed,
         "num_steps": run.num_steps,
         "parameters": sum(model_weights(run.folder / "model").values()),
         "examples_seen": seen.examples,
@@ -39,39 +42,74 @@ def measure_cell(cell: Cell, task: StudiedTask) -> dict:
     }
 
 
-def summarise(rows: Sequence[dict], reference: str, measures: Sequence[str]) -> dict:
+def summarise(
+    rows: Sequence[dict],
+    reference: str,
+    measures: Sequence[Measure],
+    by_point: bool = False,
+    by_variant: bool = False,
+) -> dict:
     """Return the rows, their means over seeds, and the paired differences of every variant to `reference`.
 
-    `variants` has for each the mean of `measures` with its standard error, None for a single seed, and
-    `differences` the mean difference over the seeds that both have, with its 95% interval by Student's t.
+    `groups` has for each variant and point the mean of `measures` with its standard error, None for a single
+    seed; `differences` the mean difference over the seeds that both have, with its 95% interval by Student's
+    t. `choices` are the `gains_of_choosing` a variant, if `by_point`, and `at_best` the `differences_at_best`
+    points, if `by_variant`; else they are empty.
     """
-    by_variant: dict[str, dict[int, dict]] = {}
+    keys = [measure.key for measure in measures]
+    by_place: dict[tuple[str, str], dict[int, dict]] = {}
     for row in rows:
-        by_variant.setdefault(row["variant"], {})[row["seed"]] = row
-    variants, differences = [], []
-    for name, of_variant in by_variant.items():
-        own = list(of_variant.values())
-        variants.append(
+        by_place.setdefault((row["variant"], row["point"]), {})[row["seed"]] = row
+    groups, differences = [], []
+    for (variant, point), by_seed in by_place.items():
+        own = list(by_seed.values())
+        group = {"variant": variant, "point": point}
+        groups.append(
             {
-                "variant": name,
+                **group,
                 "num_seeds": len(own),
                 **{
                     key: float(np.mean([row[key] for row in own]))
                     for key in ("num_steps", "parameters", "examples_seen", "values_seen", "training_seconds")
                 },
-                **{key: mean_over_seeds(row[key] for row in own) for key in measures},
+                **{key: mean_over_seeds(row[key] for row in own) for key in keys},
                 "curve": mean_curve([row["curve"] for row in own]),
             }
         )
-        others = by_variant.get(reference, {})
-        pairs = [(of_variant[seed], others[seed]) for seed in sorted(of_variant.keys() & others.keys())]
-        if name != reference and pairs:
+        others = by_place.get((reference, point), {})
+        pairs = [(by_seed[seed], others[seed]) for seed in sorted(by_seed.keys() & others.keys())]
+        if variant != reference and pairs:
             means = {
-                key: difference_over_seeds((row[key], other[key]) for row, other in pairs) for key in measures
+                key: difference_over_seeds((row[key], other[key]) for row, other in pairs) for key in keys
             }
-            differences.append({"variant": name, "num_seeds": len(pairs), **means})
+            differences.append({**group, "num_seeds": len(pairs), **means})
     cells = [{key: value for key, value in row.items() if key != "curve"} for row in rows]
-    return {"cells": cells, "variants": variants, "differences": differences}
+    return {
+        "measures": [measure._asdict() for measure in measures],
+        "cells": cells,
+        "groups": groups,
+        "differences": differences,
+        "choices": gains_of_choosing(rows, measures) if by_point else {},
+        "at_best": differences_at_best(rows, reference, measures) if by_variant else {},
+    }
+
+
+def mean_over_seeds(values: Iterable[float | None]) -> dict:
+    """Return the mean and its standard error, None for a single seed and for what is undefined."""
+    mean, error = mean_and_standard_error(np.array(list(values), dtype=np.float64))
+    return {"mean": mean, "standard_error": error}
+
+
+def difference_over_seeds(pairs: Iterable[tuple[float | None, float | None]]) -> dict:
+    """Return the mean of first − second over pairs of one seed, and its 95% interval by Student's t.
+
+    Without two pairs there is no interval, only None; pairs in which a number is None are left out.
+    """
+    defined = [(first, second) for first, second in pairs if first is not None and second is not None]
+    if not defined:
+        return {"mean": None, "low": None, "high": None}
+    mean, low, high = paired_interval(np.array([first - second for first, second in defined]))
+    return {"mean": mean, "low": low, "high": high}
 
 
 def mean_curve(curves: Sequence[Sequence[dict]]) -> list[dict]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eval.train_runs import TrainingRun, train_runs
+from eval.studies.train_runs import TrainingRun, train_runs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ FINISH = "import os, sys; os.mkdir(sys.argv[1] + '/model'); print(os.environ['OM
 
 
 def run_of(folder: Path, script: str = FINISH) -> Scripted:
-    return Scripted(folder, "wordle_tiny.yaml", (), 10, script)
+    return Scripted(folder, 10, "wordle_tiny.yaml", (), script)
 
 
 def test_every_run_is_trained_once_and_then_kept(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Train many models, each by train.py in a process of its own, several at a time.
+"""Train many models, each in a process of its own, several at a time.
 
 What is finished is kept, and what was interrupted goes on from its newest checkpoint, so the same call again
 completes what one before began. Ctrl-C has the runs save what they have.
@@ -26,20 +26,28 @@ from eval.run_folder import list_checkpoints
 from eval.run_log import format_seconds, read_metrics
 
 
-TRAIN = Path(__file__).parents[1] / "train.py"
+REPOSITORY = Path(__file__).parents[2]
+TRAIN = REPOSITORY / "train.py"
 POLL_SECONDS = 0.2
 POLLS_PER_REFRESH = 5
 LONGEST_LINE = 300
 
 
 @dataclass(frozen=True)
-class TrainingRun:
-    """A run: its configuration, its settings as key=value, and its folder, which are its `output_dir`."""
+class Run:
+    """A process that trains and leaves something in its folder; `num_steps` is how much it has to do."""
 
     folder: Path
-    config: str
-    settings: tuple[str, ...]
     num_steps: int
+
+    @property
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    @property
+    def result(self) -> Path:
+        """Return what a finished run leaves, written whole after the last step."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -47,34 +55,11 @@ class TrainingRun:
 
     @property
     def is_finished(self) -> bool:
-        # The folder is written whole, after the last step.
-        return (self.folder / "model").is_dir()
+        return self.result.exists()
 
     @property
     def log(self) -> Path:
         return self.folder / "train.log"
-
-    @property
-    def command(self) -> list[str]:
-        settings = [*self.settings, f"output_dir={self.folder}", "resume=true"]
-        return [sys.executable, str(TRAIN), "--config", self.config, *settings]
-
-    def check(self, config: Config) -> None:
-        """Raise InputError if the folder holds a run started with other settings than these, or is none."""
-        if not self.folder.is_dir() and (self.folder.exists() or self.folder.is_symlink()):
-            raise InputError(f"{self.folder} is not a folder, which a run needs: remove it")
-        if not self.is_finished and not list_checkpoints(self.folder):
-            return
-        changed = differences(config, self.folder / "config.yaml")
-        # A run that goes on may find its data elsewhere, and checks what it holds; a finished one does not.
-        trained_on = load_run_config(self.folder).data.train
-        if self.is_finished and trained_on != pin(config.data.train):
-            changed.append(f"data.train: {trained_on}, now {pin(config.data.train)}")
-        if changed:
-            raise InputError(
-                f"{self.folder} was trained with other settings: {'; '.join(changed)}: choose another place, "
-                "or delete it"
-            )
 
     def steps_done(self) -> int:
         """Return the last step that was logged."""
@@ -94,11 +79,49 @@ class TrainingRun:
         with (self.folder / "sessions.jsonl").open("a") as file:
             file.write(json.dumps(session) + "\n")
 
+    def check_folder(self) -> None:
+        """Raise InputError if something else is in the place of the folder."""
+        if not self.folder.is_dir() and (self.folder.exists() or self.folder.is_symlink()):
+            raise InputError(f"{self.folder} is not a folder, which a run needs: remove it")
+
+
+@dataclass(frozen=True)
+class TrainingRun(Run):
+    """A run of train.py: its configuration, and its settings as key=value; its folder is its `output_dir`."""
+
+    config: str
+    settings: tuple[str, ...]
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def command(self) -> list[str]:
+        settings = [*self.settings, f"output_dir={self.folder}", "resume=true"]
+        return [sys.executable, str(TRAIN), "--config", self.config, *settings]
+
+    def check(self, config: Config) -> None:
+        """Raise InputError if the folder holds a run started with other settings than these, or is none."""
+        self.check_folder()
+        if not self.is_finished and not list_checkpoints(self.folder):
+            return
+        changed = differences(config, self.folder / "config.yaml")
+        # A run that goes on may find its data elsewhere, and checks what it holds; a finished one does not.
+        trained_on = load_run_config(self.folder).data.train
+        if self.is_finished and trained_on != pin(config.data.train):
+            changed.append(f"data.train: {trained_on}, now {pin(config.data.train)}")
+        if changed:
+            raise InputError(
+                f"{self.folder} was trained with other settings: {'; '.join(changed)}: choose another place, "
+                "or delete it"
+            )
+
 
 class _Training:
     """A process that trains. Raises BlockingIOError if another one does."""
 
-    def __init__(self, run: TrainingRun, processes: int, threads: int):
+    def __init__(self, run: Run, processes: int, threads: int):
         self.run, self.started = run, time.perf_counter()
         self.shared_with = {"processes": processes, "threads": threads}
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +159,7 @@ class _Training:
         return (last or f"ended with status {self.process.returncode}")[:LONGEST_LINE]
 
 
-def train_runs(runs: Sequence[TrainingRun], processes: int, threads: int) -> dict[str, str]:
+def train_runs(runs: Sequence[Run], processes: int, threads: int) -> dict[str, str]:
     """Train the runs that are not finished, with a progress bar; return the last lines of those that failed.
 
     `processes` are trained at a time, with so many `threads` each. Raises KeyboardInterrupt when it is
