@@ -204,7 +204,6 @@ def train(config: Config) -> None:
         if stop:
             if is_main:
                 print(f"interrupted after step {step} and saved; resume=true continues", flush=True)
-            accelerator.end_training()
             sys.exit(128 + stop)  # what a shell expects of a program that a signal ended
 
     interruption.forget()
@@ -217,10 +216,9 @@ def train(config: Config) -> None:
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")
         write_model_card(output_dir)
         print(f"model: {output_dir / 'model'}, curves: {output_dir / 'curves.png'}", flush=True)
-    accelerator.end_training()
-    # After that, since processes that wait for an upload would give up.
-    if is_main and config.push_to_hub:
-        publish_after_training(config)
+        # The others do not wait for it: they would give up.
+        if config.push_to_hub:
+            publish_after_training(config)
 
 
 if __name__ == "__main__":

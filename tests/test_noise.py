@@ -6,7 +6,7 @@ import scipy.stats
 
 from configs.schema import load_config
 from data.chess.boards import Boards
-from data.noise import uniform_at
+from data.noise import splitmix64, uniform_at
 from tests.random_boards import random_file
 from training.tasks import make_task
 
@@ -18,6 +18,12 @@ def test_numbers_are_uniform_and_independent_of_their_neighbours():
     for first, second in ((drawn[1:], drawn[:-1]), (drawn[1000:], drawn[:-1000]), (drawn, other)):
         assert abs(np.corrcoef(first, second)[0, 1]) < 0.01
     assert drawn.min() >= 0 and drawn.max() < 1
+
+
+def test_numbers_are_those_that_others_publish_for_the_generator():
+    # For the state 1234567, from its page of Rosetta Code.
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    assert splitmix64(np.uint64(1234567), np.arange(1, 5, dtype=np.uint64)).tolist() == expected
 
 
 def test_a_place_has_the_same_number_whoever_looks():

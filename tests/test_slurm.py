@@ -14,12 +14,14 @@ from tests.training_runs import read_losses
 
 NUM_STEPS = 30
 STAND_INS = {
-    # Starts the step on both nodes, and fails if it fails on one.
+    # Starts the step on both nodes, and ends it when it fails on one.
     "srun": """
         while [[ $1 == --* ]]; do shift; done
         for node in 0 1; do SLURM_NODEID=$node "$@" & launchers+=($!); done
         echo "${launchers[@]}" > "$FOLDER/launchers"
-        for launcher in "${launchers[@]}"; do wait "$launcher" || status=$?; done
+        for launcher in "${launchers[@]}"; do
+            wait -n || { status=$?; kill -TERM "${launchers[@]}" 2> /dev/null; }
+        done
         exit "${status:-0}"
     """,
     "scancel": """
@@ -54,7 +56,17 @@ def start_job(arguments: list[str], environment: dict[str, str]) -> subprocess.P
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
+
+
+def finish_job(job: subprocess.Popen) -> str:
+    """Return what the job prints until it ends; fail with that if it hangs."""
+    try:
+        return job.communicate(timeout=300)[0]
+    except subprocess.TimeoutExpired as error:
+        os.killpg(job.pid, signal.SIGKILL)
+        pytest.fail(f"the job hangs; it printed {(error.stdout or b'').decode()}")
 
 
 @pytest.mark.slow
@@ -70,7 +82,7 @@ def test_a_job_whose_time_is_up_saves_is_requeued_and_ends_as_one_process_would(
         if line.startswith("step  5/"):
             job.send_signal(signal.SIGUSR1)
             break
-    printed, _ = job.communicate(timeout=300)
+    printed = finish_job(job)
     assert "and saved; resume=true continues\n" in printed
     assert (tmp_path / "calls").read_text().splitlines() == [
         "scontrol show hostnames node[1-2]",
@@ -80,7 +92,7 @@ def test_a_job_whose_time_is_up_saves_is_requeued_and_ends_as_one_process_would(
     assert not (tmp_path / "run/model").exists()
 
     job = start_job(arguments, slurm)
-    printed, _ = job.communicate(timeout=300)
+    printed = finish_job(job)
     assert job.returncode == 0, printed
     assert "device  2 × cpu, DDP\n" in printed and "continuing after step" in printed
     losses = read_losses(tmp_path / "run")

@@ -164,6 +164,8 @@ def test_a_broken_definition_gives_one_line_and_trains_nothing(
         (["--puzzles", "nowhere.csv"], ["nowhere.csv", "no such file"]),
         (["--seeds", "1.5"], ["--seeds", "'1.5'"]),
         (["--seeds", "training.steps=3"], ["--seeds lists nothing"]),
+        # Of two for one key the later counts, also behind the values of an option.
+        (["training.steps=5", "--seeds", "0", "training.steps=-3"], ["training.steps", "-3"]),
         (["--variants", "prefix", "pass"], ["--variants", "'pass'", "prefix, full, as_long, deep"]),
         (["--points", "one"], ["--points", "'one'", "none in this study"]),
         (["--games", "games.parquet"], ["--games is not for chess"]),

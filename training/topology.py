@@ -80,11 +80,15 @@ def make_accelerator(config: Config) -> Accelerator:
 def ended_at_once() -> Iterator[None]:
     """End a process that is one of several as soon as the block has, with its status.
 
-    Taking the interpreter down first may last for ever: a group of gloo is deleted last, and waits for its
+    Taking down the interpreter, or the group of processes, may last for ever: a group of gloo waits for its
     thread, which waits for the interpreter to delete the tensors of the last exchange.
     """
     if not _is_one_of_several():
-        yield
+        try:
+            yield
+        finally:
+            if torch.distributed.is_initialized():  # by DeepSpeed
+                torch.distributed.destroy_process_group()
         return
     status = 1
     try:
