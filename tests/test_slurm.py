@@ -52,7 +52,7 @@ def start_job(arguments: list[str], environment: dict[str, str]) -> subprocess.P
     return subprocess.Popen(
         ["bash", "configs/accelerate/slurm.sh", *arguments],
         cwd=REPOSITORY,
-        env=os.environ | environment | {"ACCELERATE_USE_CPU": "true"},
+        env=os.environ | environment | {"ACCELERATE_USE_CPU": "true", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -61,12 +61,12 @@ def start_job(arguments: list[str], environment: dict[str, str]) -> subprocess.P
 
 
 def finish_job(job: subprocess.Popen) -> str:
-    """Return what the job prints until it ends; fail with that if it hangs."""
+    """Return what the job prints until it ends; fail with that, and where all processes are, if it hangs."""
     try:
         return job.communicate(timeout=300)[0]
-    except subprocess.TimeoutExpired as error:
-        os.killpg(job.pid, signal.SIGKILL)
-        pytest.fail(f"the job hangs; it printed {(error.stdout or b'').decode()}")
+    except subprocess.TimeoutExpired:
+        os.killpg(job.pid, signal.SIGABRT)
+        pytest.fail(f"the job hangs; it printed {job.communicate()[0]}")
 
 
 @pytest.mark.slow
