@@ -236,6 +236,7 @@ def test_choosing_for_every_point_gains_what_other_seeds_promise():
     low = [Measure("best_move_agreement", "error ↓", ".3f")]
     assert gains_of_choosing(measured, low)["best_move_agreement"]["best"] == {"21": "wide", "201": "narrow"}
     assert gains_of_choosing(measured[1:], low) == {}
+    assert gains_of_choosing([row for row in measured if row["point"] == "21"], low) == {}
 
 
 def test_variants_are_compared_each_at_the_best_point_of_other_seeds():
@@ -255,6 +256,7 @@ def test_variants_are_compared_each_at_the_best_point_of_other_seeds():
     differences = differences_at_best(measured, "wide", low)["best_move_agreement"]["differences"]
     assert differences["narrow"]["mean"] == pytest.approx(-0.11)
     assert differences_at_best([row for row in measured if row["variant"] == "narrow"], "wide", low) == {}
+    assert differences_at_best([row for row in measured if row["point"] == "21"], "wide", low) == {}
 
 
 @pytest.mark.parametrize("figure", ["lines", "heat_map"])

@@ -18,7 +18,8 @@ def gains_of_choosing(rows: Sequence[dict], measures: Sequence[Measure]) -> dict
 
     `for_all` is the variant with the best mean over all points, `best` that of each point. `gain` compares
     both, higher meaning better, as a mean over points; its mean and 95% interval by Student's t over seeds,
-    None with a single one. A measure without a number for every variant and point of every seed is left out.
+    None with a single one. A measure without a number for every variant and point of every seed is left out,
+    and all are with a single point.
     """
     found = {}
     for measure in measures:
@@ -44,7 +45,7 @@ def differences_at_best(rows: Sequence[dict], reference: str, measures: Sequence
 
     `best` is the point of each variant with the best mean, `differences` by variant those of the measure,
     their mean and 95% interval by Student's t over seeds, None with a single one. A measure without a number
-    for every variant and point of every seed is left out.
+    for every variant and point of every seed is left out, and all are with a single point.
     """
     found = {}
     for measure in measures:
@@ -68,13 +69,16 @@ def differences_at_best(rows: Sequence[dict], reference: str, measures: Sequence
 
 
 def _grid(rows: Sequence[dict], measure: Measure) -> tuple[tuple[list[str], list[str]], np.ndarray | None]:
-    """Return variants, points, and (seeds, variants, points) of numbers of which higher is better."""
+    """Return variants, points, and (seeds, variants, points) of numbers of which higher is better.
+
+    Those are None where some are missing, and where there is nothing to choose: at a single point.
+    """
     variants, points, seeds = (
         list(dict.fromkeys(row[key] for row in rows)) for key in ("variant", "point", "seed")
     )
     by_cell = {(row["seed"], row["variant"], row["point"]): row[measure.key] for row in rows}
     numbers = [by_cell.get(cell) for cell in product(seeds, variants, points)]
-    if None in numbers:
+    if None in numbers or len(points) < 2:
         return (variants, points), None
     grid = np.reshape(np.array(numbers, dtype=np.float64), (len(seeds), len(variants), len(points)))
     return (variants, points), _sign(measure) * grid
