@@ -209,6 +209,7 @@ def train(config: Config) -> None:
     interruption.forget()
     with average.applied():
         final_weights = weights.gather_state(is_main)
+    accelerator.wait_for_everyone()  # a GPU may still be sending what its process, which ends, has gathered
     if is_main:
         with written_whole(output_dir / "model") as folder:
             model.save_pretrained(folder, state_dict=final_weights)
