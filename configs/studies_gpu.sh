@@ -41,8 +41,8 @@ for name in $STUDIES; do
                 status=$?
             ;;
         sigma)
-            study sigma model.hidden_size=128 model.num_hidden_layers=4 training.batch_size=512 training.steps=2000 "$@" ||
-                status=$?
+            study sigma model.hidden_size=128 model.num_hidden_layers=4 model.num_attention_heads=4 training.batch_size=512 \
+                training.steps=2000 "$@" || status=$?
             ;;
         sizes)
             study sizes --points 32x2 64x3 128x4 9M 137M 270M training.batch_size=512 training.steps=2000 "$@" ||
