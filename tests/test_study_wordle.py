@@ -10,10 +10,12 @@ import torch
 from configs.schema import load_config, save_config
 from data.command_line import InputError
 from data.wordle.games import GameDescription, read_games
+from data.wordle.rules import ALL_GREEN
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.loading import load_wordle_model
 from eval.run_log import read_metrics
+from eval.studies.probed_wordle import ProbedWordle
 from eval.studies.wordle import NextGuess, StudiedWordle
 from eval.wordle.agents import read_game
 from eval.wordle.token_agent import TokenAgent
@@ -113,8 +115,19 @@ def test_its_models_are_probed(report):
         # A token by itself says only the turn; attention gathers what was guessed before.
         assert found[loss, "1"]["absent"]["mean"] > found[loss, "0"]["absent"]["mean"] + 0.05
         assert found[loss, "1"]["words_left"]["mean"] > 0.3
+        assert found[loss, "1"]["value"]["mean"] > 0.1
     assert_input_error(run_command("eval.probes", output, "--point", "7"), "no such point: 0.3")
     assert_input_error(run_command("eval.probes", output / "probes" / "nowhere"), "not the report of a study")
+
+
+def test_probes_look_for_the_wrong_guesses_that_follow(games):
+    probed = ProbedWordle(load_config("wordle_tiny.yaml", [f"data.train={games}"]), 50, torch.device("cpu"))
+    expected = []
+    for turns, rows in probed.by_turns:
+        for row in rows:
+            last = turns - 1 if probed.patterns[row, turns - 1] == ALL_GREEN else turns
+            expected += [-(last - number) for number in range(1, turns)]
+    assert probed.targets["value"].tolist() == expected and min(expected) == -5 and max(expected) == 0
 
 
 @pytest.mark.slow

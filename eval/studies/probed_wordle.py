@@ -1,4 +1,4 @@
-"""What probes look for in a Wordle model before each guess: words left, and what is known of letters."""
+"""What probes look for in a Wordle model before each guess: what it returns, words left, letters known."""
 
 import numpy as np
 import torch
@@ -24,9 +24,10 @@ class ProbedWordle:
     """States of games that the players of a run's data play anew."""
 
     measures = (
+        Measure("value", "return of the rest of the game, R² ↑", ".3f"),
         Measure("words_left", "log of the words left, R² ↑", ".3f"),
-        Measure("present", "letters known to be there, area under the ROC ↑", ".3f"),
-        Measure("absent", "letters known not to be there, area under the ROC ↑", ".3f"),
+        Measure("present", "letters known present, area under the ROC ↑", ".3f"),
+        Measure("absent", "letters known absent, area under the ROC ↑", ".3f"),
     )
 
     def __init__(self, config: Config, limit: int, device: torch.device):
@@ -41,13 +42,14 @@ class ProbedWordle:
         self.by_turns = [
             (turns, np.flatnonzero(games.num_turns == turns)) for turns in range(2, 1 + games.num_turns.max())
         ]
-        self.guesses, self.patterns = games.guesses, games.patterns
+        self.guesses, self.patterns, self.rewards = games.guesses, games.patterns, games.rewards()
         facts = [self._facts(game, turns, rows) for turns, rows in self.by_turns]
         self.targets = {name: np.concatenate([fact[name] for fact in facts]) for name in facts[0]}
         self.is_first = np.concatenate(
             [np.repeat(rows < len(games) // 2, turns - 1) for turns, rows in self.by_turns]
         )
         self.targets_of = {
+            "value": ("value",),
             "words_left": ("words_left",),
             "present": tuple(name for name in self.targets if name.startswith("present ")),
             "absent": tuple(name for name in self.targets if name.startswith("absent ")),
@@ -65,7 +67,9 @@ class ProbedWordle:
         for number in range(1, turns):
             state = batch_after(game.words, game.rule, guesses[:, :number], self.patterns[rows, :number])
             left.append(state.candidates.counts)
-        facts = {"words_left": np.log(np.stack(left, axis=1)).reshape(-1)}
+        so_far = self.rewards[rows, :turns].cumsum(axis=1)
+        returns = so_far[:, -1:] - so_far[:, :-1]
+        facts = {"value": returns.reshape(-1), "words_left": np.log(np.stack(left, axis=1)).reshape(-1)}
         for place, letter in enumerate(LETTERS):
             facts[f"present {letter}"] = known_present[..., place].reshape(-1)
             facts[f"absent {letter}"] = known_absent[..., place].reshape(-1)
@@ -84,5 +88,5 @@ class ProbedWordle:
                 before = torch.as_tensor(action_positions(turns)[ACTIONS_PER_TURN::ACTIONS_PER_TURN])
                 of_states = torch.stack([layer[:, before.to(layer.device)] for layer in layers])
                 parts.append(of_states.flatten(1, 2).float().cpu().numpy())
-        binary = frozenset(self.targets) - {"words_left"}
+        binary = frozenset(self.targets) - {"value", "words_left"}
         return ProbeData(np.concatenate(parts, axis=1), self.targets, binary, self.is_first)
