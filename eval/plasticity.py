@@ -35,7 +35,7 @@ from eval.studies.commands import (
     write_report,
 )
 from eval.studies.measurements import Measure
-from eval.studies.plastic_network import BIASES, RESULT, PlasticityConfig
+from eval.studies.plastic_network import BIASES, RESULT, PlasticityConfig, check_settings
 from eval.studies.summary import summarise
 from eval.studies.train_runs import Run, train_runs
 
@@ -78,18 +78,13 @@ class PlasticityRun(Run):
         """Return the result of a finished run; raise InputError for one with other settings, or damage."""
         try:
             result = json.loads(self.result.read_bytes())
-            before, now = result["settings"], asdict(self.config)
+            before = result["settings"]
             biases = [stage["bias"] for stage in result["stages"] if stage["seconds"] + stage["error"] > 0]
             if tuple(biases) != BIASES or not isinstance(before, dict):
                 raise ValueError("something is missing")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{self.result} is damaged: delete it") from None
-        changed = [f"{key}: {before.get(key)}, now {now[key]}" for key in now if before.get(key) != now[key]]
-        if changed:
-            raise InputError(
-                f"{self.folder} was trained with other settings: {'; '.join(changed)}: choose another place, "
-                "or delete it"
-            )
+        check_settings(self.folder, before, self.config)
         return result
 
 

@@ -32,9 +32,7 @@ class RunLog:
         self.path = output_dir / "metrics.jsonl"
         self.num_steps = num_steps
         # The steps after the checkpoint will be run, and logged, again; without one, everything is.
-        kept = [row for row in read_metrics(self.path) if row["step"] <= first_step and first_step > 0]
-        with written_whole(self.path) as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        keep_metrics(self.path, first_step)
         self.board = (
             SummaryWriter(output_dir / "tensorboard", purge_step=first_step + 1) if tensorboard else None
         )
@@ -93,6 +91,13 @@ class RunLog:
             for key, value in metrics.items():
                 self.board.add_scalar(f"{kind}/{key}", value, step)
             self.board.flush()
+
+
+def keep_metrics(path: Path, last_step: int) -> None:
+    """Drop the rows of a metrics.jsonl after a step, all of them after step 0; make it if there is none."""
+    kept = [row for row in read_metrics(path) if row["step"] <= last_step and last_step > 0]
+    with written_whole(path) as unfinished:
+        unfinished.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_metrics(path: Path) -> list[dict]:

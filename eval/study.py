@@ -113,7 +113,9 @@ def main() -> None:
         levels = [level for measurement in task.measurements for level in measurement.levels]
         results = {
             "study": {"name": arguments.name, **asdict(study)},
-            **summarise(rows, study.reference, measures, study.figure == "heat_map", study.tuned),
+            **summarise(
+                rows, study.reference, measures, study.figure == "heat_map", study.tuned, study.baseline
+            ),
             "failed": failures,
             "levels": [level._asdict() for level in levels],
             "measured_on": [measurement.description for measurement in task.measurements],

@@ -103,22 +103,27 @@ def test_it_goes_on_after_the_stages_that_are_done(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("eval.studies.plastic_network.BIASES", BIASES[:2])
         train(config, tmp_path, torch.device("cpu"))
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 41, "bias": 16, "loss": 0.1}\n{"step": 42')  # of the stage that was interrupted
     resumed = train(config, tmp_path, torch.device("cpu"))
     assert errors_of(resumed) == errors_of(whole)
-    # Of other settings, nothing is taken over.
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
+    # The hours of other settings are not thrown away.
     other = PlasticityConfig("hl_gauss", 2, width=4, steps=20, batch_size=8, num_images=20)
-    assert len(train(other, tmp_path, torch.device("cpu"))["stages"]) == len(BIASES)
+    with pytest.raises(InputError, match="other settings: seed: 1, now 2: choose another place"):
+        train(other, tmp_path, torch.device("cpu"))
     (tmp_path / STAGES).write_text("?")
     with pytest.raises(InputError, match=r"stages\.pt is damaged: delete it"):
-        train(other, tmp_path, torch.device("cpu"))
+        train(config, tmp_path, torch.device("cpu"))
 
 
 def test_a_fresh_network_has_forgotten_the_stages_before(tmp_path):
-    settings = {"width": 4, "steps": 20, "batch_size": 8, "num_images": 20}
-    plain, fresh = (
-        train(PlasticityConfig("mse", 0, fresh, **settings), tmp_path, torch.device("cpu"))
-        for fresh in (False, True)
-    )
+    found = []
+    for fresh in (False, True):
+        config = PlasticityConfig("mse", 0, fresh, width=4, steps=20, batch_size=8, num_images=20)
+        found.append(train(config, tmp_path, torch.device("cpu")))
+        (tmp_path / STAGES).unlink()
+    plain, fresh = found
     assert errors_of(plain)[0] == errors_of(fresh)[0]
     # It starts near 0, and a few steps do not bring it to the bias.
     assert errors_of(fresh)[4] > errors_of(plain)[4]

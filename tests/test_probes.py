@@ -87,17 +87,8 @@ def test_what_the_rules_know_of_a_move():
 @pytest.mark.slow
 def test_the_models_of_a_study_of_chess_are_probed(tmp_path):
     boards = easy_file(tmp_path / "boards.parquet", 400)
-    line = [
-        "eval.study",
-        "chess_model",
-        "--output",
-        tmp_path,
-        "--quick",
-        "--variants",
-        "default",
-        "two_tokens",
-    ]
-    line += ["default", "two_tokens", "--seeds", "0", f"data.train={boards}", f"data.validation={boards}"]
+    line = ["eval.study", "chess_model", "--output", tmp_path, "--quick", "--seeds", "0"]
+    line += ["--variants", "default", "two_tokens", f"data.train={boards}", f"data.validation={boards}"]
     result = run_command(*line)
     assert result.returncode == 0, result.stderr
     result = run_command("eval.probes", tmp_path, "--examples", 60)

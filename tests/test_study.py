@@ -4,19 +4,24 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from configs.schema import save_config
 from data.command_line import InputError, command
 from eval.studies.cells import Cells, Place, steps_of_same_time
-from eval.studies.chess import StudiedChess
-from eval.studies.commands import choose
+from eval.studies.chess import CertainMoves, HeldOutBoards, StudiedChess
+from eval.studies.commands import choose, describe_training
 from eval.studies.definition import STUDY_FOLDER, Study, read_study
 from eval.studies.measurements import Measure, measure_once
+from eval.studies.train_runs import Run
 from eval.study import main
+from models.tokenization_chess import ChessTokenizer
 from tests.commands import REPOSITORY
+from tests.easy_boards import easy_file
 from tests.random_boards import random_file
+from tests.test_engines import tiny_model
 from tests.training_runs import SAMPLE
 
 
@@ -119,13 +124,18 @@ def test_every_variant_is_trained_at_every_point(study_file, tmp_path):
         (
             "reference:",
             "measurements: [weight]\nreference:",
-            ["no 'weight'", "held_out_boards, held_out_values, won_boards"],
+            ["no 'weight'", "held_out_boards, held_out_values, certain_moves"],
         ),
         ("reference:", "across: {title: n, points: {}}\nreference:", ["across.points: there are none"]),
         (
             "reference:",
             "across: {title: n, points: {x: {}}, usual: [y]}\nreference:",
             ["across.usual: there is no point 'y': give some of x"],
+        ),
+        (
+            "reference:",
+            "across: {title: n, points: {x: {}}, baseline: y}\nreference:",
+            ["across.baseline: there is no point 'y': give one of x"],
         ),
         (
             DEEP,
@@ -274,6 +284,32 @@ def test_variants_come_in_the_order_of_the_study(study_file):
         "prefix",
         "deep",
     ]
+
+
+def test_moves_that_certainly_win_or_lose_are_measured_alone(tmp_path):
+    held_out = HeldOutBoards(str(easy_file(tmp_path / "boards.parquet", 40)), True, 16, torch.device("cpu"))
+    model = tiny_model().eval()
+    model.save_pretrained(tmp_path / "model")
+    ChessTokenizer().save_pretrained(tmp_path / "model")
+    found = CertainMoves(held_out).measure(tmp_path / "model")
+
+    batch = held_out.boards.batch(np.arange(40), True)
+    with torch.no_grad():
+        value = model(torch.as_tensor(batch["input_ids"]), torch.as_tensor(batch["action_ids"])).value.numpy()
+    labels, is_move = batch["win_probs"], batch["action_ids"] >= 0
+    # As the mover sees it, moves to the last rank win.
+    wins, losses = is_move & (labels == 1), is_move & (labels == 0)
+    assert 0 < wins.sum() < is_move.sum() / 2 and losses.sum() > 0
+    assert found["wins_mae"] == pytest.approx((1 - value[wins]).mean(), abs=1e-5)
+    assert found["losses_mae"] == pytest.approx(value[losses].mean(), abs=1e-5)
+    chosen = labels[np.arange(40), np.where(is_move, value, -1).argmax(axis=1)]
+    assert found["won_agreement"] == pytest.approx((chosen == 1)[wins.any(axis=1)].mean())
+    assert found["won_regret"] == pytest.approx((1 - chosen)[wins.any(axis=1)].mean(), abs=1e-6)
+
+
+def test_runs_that_were_trained_by_hand_are_reported(tmp_path):
+    by_hand = describe_training([Run(tmp_path, 3)], 2, 1)
+    assert by_hand == {"processes": [2], "threads": [1]}
 
 
 class Counted:

@@ -188,6 +188,27 @@ def test_differences_are_those_at_the_same_point():
     assert found["full", "0"]["kl"]["mean"] == pytest.approx(-0.1)
 
 
+def test_changes_are_those_of_differences_with_the_same_seed():
+    noisy = NUMBERS | {("full", 0): (2.4, 0.30), ("full", 1): (2.6, 0.31), ("full", 2): (2.2, 0.38)}
+    rows = [*rows_of(NUMBERS, "0"), *rows_of(noisy, "1"), *rows_of(noisy, "3")[:4]]
+    results = summarise(rows, "prefix", MEASURES, baseline="0")
+    found = {(row["variant"], row["point"]): row for row in results["changes"]}
+    # Not of seeds without the reference, nor at the baseline itself.
+    assert [(*place, row["num_seeds"]) for place, row in found.items()] == [
+        ("full", "1", 3), ("mse", "1", 1), ("full", "3", 1),
+    ]  # fmt: skip
+    expected = scipy.stats.ttest_1samp([-0.06, -0.04, -0.02], 0).confidence_interval(0.95)
+    change = found["full", "1"]["best_move_agreement"]
+    assert (change["mean"], change["low"], change["high"]) == pytest.approx(
+        (-0.04, expected.low, expected.high)
+    )
+    assert found["mse", "1"]["kl"]["mean"] is None and found["full", "3"]["kl"]["low"] is None
+    study = results_at_points("lines")["study"] | {"baseline": "0"}
+    text = format_report(results_of(NUMBERS) | results | {"study": study})
+    assert "| its change from 0 |" in text and "-4.0% (-9.0% to +1.0%)" in text
+    assert summarise(rows, "prefix", MEASURES)["changes"] == []
+
+
 def test_with_several_points_every_measure_has_a_table_of_variants_and_points():
     text = format_report(results_at_points("lines"))
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]

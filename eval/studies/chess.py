@@ -27,7 +27,7 @@ REGRET = Measure("regret", "regret ↓", ".4f")
 MAE = Measure("mae", "error of values ↓", ".4f")
 TAU = Measure("kendall_tau", "Kendall's τ ↑", ".3f")
 PUZZLES = Measure("puzzle_accuracy", "puzzles ↑", ".1%")
-CERTAIN = 0.99
+CERTAIN = 0.99  # of a win; of a loss 1 less
 
 
 class HeldOutBoards:
@@ -48,13 +48,13 @@ class HeldOutBoards:
         self.description = f"{self.boards.num_boards:,} boards of {source}"
 
     def measure(self, model: Path) -> dict[str, float | None]:
-        return self.evaluate(model)
+        return self.evaluate(model, self.boards)
 
-    def evaluate(self, model: Path, indices: np.ndarray | None = None) -> dict:
-        """Return what `evaluate_actions` finds, of all boards or of those at `indices`."""
+    def evaluate(self, model: Path, boards: Boards) -> dict:
+        """Return what `evaluate_actions` finds on all of some boards."""
         loaded, tokenizer = load_model(model, self.device)
         return evaluate_actions(
-            loaded, self.boards, tokenizer.orient, self.batch_size, self.device, indices, show_progress=True
+            loaded, boards, tokenizer.orient, self.batch_size, self.device, show_progress=True
         )
 
 
@@ -70,34 +70,49 @@ class HeldOutValues:
         self.data, self.description = held_out.data, held_out.description
 
     def measure(self, model: Path) -> dict[str, float | None]:
-        return self.held_out.evaluate(model)
+        return self.held_out.measure(model)
 
 
-class WonBoards:
-    """The same, of the boards where the best move wins for certain, and the error of their values."""
+class CertainMoves:
+    """The choice of moves where one wins for certain, and the errors of moves that certainly win or lose."""
 
-    name = "won_boards"
+    name = "certain_moves"
     measures = (
         Measure("won_agreement", "best move, won ↑", ".1%"),
         Measure("won_regret", "regret, won ↓", ".4f"),
-        Measure("won_mae", "error, won ↓", ".4f"),
+        Measure("wins_mae", "error of certain wins ↓", ".4f"),
+        Measure("losses_mae", "error of certain losses ↓", ".4f"),
     )
     levels = ()
 
     def __init__(self, held_out: HeldOutBoards):
         self.held_out = held_out
-        boards = held_out.boards
-        highest = np.maximum.reduceat(boards.win_probs, boards.offsets[:-1])
-        self.indices = np.flatnonzero(highest >= CERTAIN)
-        if not len(self.indices):
-            raise InputError(f"{held_out.source} has no board with a winning move, for won_boards")
-        self.data = held_out.data
-        self.description = f"{len(self.indices):,} of them with a move that wins for certain (≥ {CERTAIN:g})"
+        boards, self.data = held_out.boards, held_out.data
+        is_win, is_loss = boards.win_probs >= CERTAIN, boards.win_probs <= 1 - CERTAIN
+        is_won = np.logical_or.reduceat(is_win, boards.offsets[:-1])
+        if not is_won.any():
+            raise InputError(f"{held_out.source} has no board with a winning move, for {self.name}")
+        self.won = with_moves(boards, np.repeat(is_won, np.diff(boards.offsets)))
+        # No move sees the others: alone it has the same value.
+        self.wins, self.losses = with_moves(boards, is_win), with_moves(boards, is_loss)
+        self.description = (
+            f"{self.won.num_boards:,} of them with a move that wins for certain (≥ {CERTAIN:g}), "
+            f"{self.wins.num_action_values:,} such moves and {self.losses.num_action_values:,} that lose"
+        )
 
     def measure(self, model: Path) -> dict[str, float | None]:
-        found = self.held_out.evaluate(model, self.indices)
-        keys = ("best_move_agreement", "regret", "mae")
-        return {measure.key: found[key] for measure, key in zip(self.measures, keys, strict=True)}
+        won, wins = (self.held_out.evaluate(model, boards) for boards in (self.won, self.wins))
+        losses = self.held_out.evaluate(model, self.losses)["mae"] if self.losses.num_boards else None
+        numbers = (won["best_move_agreement"], won["regret"], wins["mae"], losses)
+        return {measure.key: number for measure, number in zip(self.measures, numbers, strict=True)}
+
+
+def with_moves(boards: Boards, is_kept: np.ndarray) -> Boards:
+    """Return boards with some of their moves, (m,) bool, and without those that have none of them."""
+    counts = np.add.reduceat(is_kept, boards.offsets[:-1], dtype=np.int64)
+    has_moves = counts > 0
+    offsets = np.concatenate([[0], np.cumsum(counts[has_moves])])
+    return Boards(boards.tokens[has_moves], boards.actions[is_kept], boards.win_probs[is_kept], offsets)
 
 
 class Puzzles:
@@ -136,7 +151,7 @@ class StudiedChess:
         known = {
             HeldOutBoards.name: lambda: boards,
             HeldOutValues.name: lambda: HeldOutValues(boards),
-            WonBoards.name: lambda: WonBoards(boards),
+            CertainMoves.name: lambda: CertainMoves(boards),
         }
         names = names or [HeldOutBoards.name]
         self.measurements = make_measurements(known, names)

@@ -121,7 +121,8 @@ def describe_training(runs: Iterable[Run], processes: int, threads: int) -> dict
 
     Runs of earlier versions do not say: the numbers given are taken for theirs.
     """
-    sessions = [session for run in runs for session in run.sessions()]
+    # A run that train.py was called for directly has none.
+    sessions = [session for run in runs for session in run.sessions()] or [{}]
     given = {"processes": processes, "threads": threads}
     return {key: sorted({session.get(key, own) for session in sessions}) for key, own in given.items()}
 

@@ -15,6 +15,7 @@
       title: boards                          # what they are, for the axis of the figure
       figure: lines                          # one for each variant, or heat_map
       tuned: true                            # compare variants also each at its best point
+      baseline: few                          # report how differences change from those at this point
       usual: [few]                         # unless others are asked for; all of them unless given
       points: {few: {training.steps: 400}, many: {training.steps: 4000}}
 
@@ -54,6 +55,7 @@ class AcrossFile:
     title: str = MISSING
     figure: Literal["lines", "heat_map"] = "lines"
     tuned: bool = False
+    baseline: str | None = None
     usual: list[str] | None = None
     points: dict[str, dict[str, Any]] = MISSING
 
@@ -109,6 +111,7 @@ class Study:
     points_title: str | None
     figure: str | None  # of several points
     tuned: bool  # whether points are choices to be made for each variant
+    baseline: str | None  # the point that others are compared with
     points: Mapping[str, Point]
     usual_points: tuple[str, ...]
 
@@ -140,6 +143,7 @@ def read_study(name: str) -> Study:
             points_title=file.across.title if file.across else None,
             figure=file.across.figure if file.across else None,
             tuned=file.across.tuned if file.across else False,
+            baseline=file.across.baseline if file.across else None,
             points=_read_points(file.across),
             usual_points=_usual_points(file.across),
         )
@@ -229,6 +233,10 @@ def _check(study: Study) -> None:
             raise InputError(
                 f"across.usual: there is no point {point!r}: give some of {', '.join(study.points)}"
             )
+    if study.baseline is not None and study.baseline not in study.points:
+        raise InputError(
+            f"across.baseline: there is no point {study.baseline!r}: give one of {', '.join(study.points)}"
+        )
     if not study.usual_points:
         raise InputError("across.usual: there are none: add one, or leave it out")
     own = {key: variant.name for variant in study.variants.values() for key in keys_of(variant.settings)}

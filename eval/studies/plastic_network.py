@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from data.command_line import InputError, command, first_line
 from data.files import written_whole
 from eval.options import write_json
+from eval.run_log import keep_metrics
 from models.value_losses import ValueLoss, make_value_loss
 
 
@@ -148,7 +149,7 @@ def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
 
     `error` is the mean squared error on all images, as a share of the variance of the targets, which is the
     error of the best constant: 1 is nothing learnt but b, above 1 not even that. `seconds` are those of the
-    steps. Raises InputError if the network diverges.
+    steps. Raises InputError if the network diverges, or if `output` has stages of other settings.
     """
     if config.images is None:
         images = made_images(config.num_images)
@@ -167,19 +168,20 @@ def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
     stages: list[dict] = []
     if (output / STAGES).exists():
         kept = _read_stages(output / STAGES, device)
-        if kept["settings"] == asdict(config):
-            network.load_state_dict(kept["network"])
-            optimizer.load_state_dict(kept["optimizer"])
-            order.set_state(kept["order"].cpu())
-            stages = kept["stages"]
-            print(f"continuing after stage {len(stages)}", flush=True)
+        check_settings(output, kept["settings"], config)
+        network.load_state_dict(kept["network"])
+        optimizer.load_state_dict(kept["optimizer"])
+        order.set_state(kept["order"].cpu())
+        stages = kept["stages"]
+        print(f"continuing after stage {len(stages)}", flush=True)
+    keep_metrics(output / "metrics.jsonl", len(stages) * config.steps)
     for number, bias in list(enumerate(BIASES))[len(stages) :]:
         if config.fresh and number:
             network, optimizer = new_learner(number)
         target = random_network(config.width, 1, config.seed, TARGET, number).to(device)
         targets = random_targets(images, target) + bias
         started = time.perf_counter()
-        with (output / "metrics.jsonl").open("a" if number else "w") as log:
+        with (output / "metrics.jsonl").open("a") as log:
             for step, batch in enumerate(
                 batches(len(images), config.batch_size, config.steps, order), start=1
             ):
@@ -204,6 +206,20 @@ def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
             torch.save(state, unfinished)
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     return {"settings": asdict(config), "parameters": num_parameters, "stages": stages}
+
+
+def check_settings(output: Path, before: dict, config: PlasticityConfig) -> None:
+    """Raise InputError if a run in `output` had other settings than `config`."""
+    changed = [
+        f"{key}: {before.get(key)}, now {value}"
+        for key, value in asdict(config).items()
+        if before.get(key) != value
+    ]
+    if changed:
+        raise InputError(
+            f"{output} was trained with other settings: {'; '.join(changed)}: choose another place, "
+            "or delete it"
+        )
 
 
 def _read_stages(path: Path, device: torch.device) -> dict:

@@ -88,6 +88,10 @@ def _several_points(results: dict) -> list[str]:
         rows = _grid(results["differences"], others, points, key, spec, format_difference)
         if results["differences"]:
             parts.append(format_markdown([f"− {study['reference']}", *points], rows))
+        changed = list(dict.fromkeys(row["point"] for row in results["changes"]))
+        if changed:
+            rows = _grid(results["changes"], others, changed, key, spec, format_difference)
+            parts.append(format_markdown([f"its change from {study['baseline']}", *changed], rows))
         if key in results["choices"]:
             parts.append(_about_choice(results["choices"][key], spec, title))
         if key in results["at_best"]:

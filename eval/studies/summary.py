@@ -48,19 +48,21 @@ def summarise(
     measures: Sequence[Measure],
     by_point: bool = False,
     by_variant: bool = False,
+    baseline: str | None = None,
 ) -> dict:
     """Return the rows, their means over seeds, and the paired differences of every variant to `reference`.
 
     `groups` has for each variant and point the mean of `measures` with its standard error, None for a single
     seed; `differences` the mean difference over the seeds that both have, with its 95% interval by Student's
-    t. `choices` are the `gains_of_choosing` a variant, if `by_point`, and `at_best` the `differences_at_best`
-    points, if `by_variant`; else they are empty.
+    t. `changes` has, for the points that are not `baseline`, by how much these differences are larger than
+    those there, over the seeds that have all four. `choices` are the `gains_of_choosing` a variant, if
+    `by_point`, and `at_best` the `differences_at_best` points, if `by_variant`; else they are empty.
     """
     keys = [measure.key for measure in measures]
     by_place: dict[tuple[str, str], dict[int, dict]] = {}
     for row in rows:
         by_place.setdefault((row["variant"], row["point"]), {})[row["seed"]] = row
-    groups, differences = [], []
+    groups, differences, changes = [], [], []
     for (variant, point), by_seed in by_place.items():
         own = list(by_seed.values())
         group = {"variant": variant, "point": point}
@@ -83,12 +85,27 @@ def summarise(
                 key: difference_over_seeds((row[key], other[key]) for row, other in pairs) for key in keys
             }
             differences.append({**group, "num_seeds": len(pairs), **means})
+        first, first_others = (by_place.get((name, baseline), {}) for name in (variant, reference))
+        seeds = sorted(by_seed.keys() & others.keys() & first.keys() & first_others.keys())
+        if variant != reference and point != baseline and seeds:
+            means = {
+                key: difference_over_seeds(
+                    (
+                        difference(by_seed[seed][key], others[seed][key]),
+                        difference(first[seed][key], first_others[seed][key]),
+                    )
+                    for seed in seeds
+                )
+                for key in keys
+            }
+            changes.append({**group, "num_seeds": len(seeds), **means})
     cells = [{key: value for key, value in row.items() if key != "curve"} for row in rows]
     return {
         "measures": [measure._asdict() for measure in measures],
         "cells": cells,
         "groups": groups,
         "differences": differences,
+        "changes": changes,
         "choices": gains_of_choosing(rows, measures) if by_point else {},
         "at_best": differences_at_best(rows, reference, measures) if by_variant else {},
     }
@@ -105,11 +122,17 @@ def difference_over_seeds(pairs: Iterable[tuple[float | None, float | None]]) ->
 
     Without two pairs there is no interval, only None; pairs in which a number is None are left out.
     """
-    defined = [(first, second) for first, second in pairs if first is not None and second is not None]
+    found = [difference(first, second) for first, second in pairs]
+    defined = [number for number in found if number is not None]
     if not defined:
         return {"mean": None, "low": None, "high": None}
-    mean, low, high = paired_interval(np.array([first - second for first, second in defined]))
+    mean, low, high = paired_interval(np.array(defined))
     return {"mean": mean, "low": low, "high": high}
+
+
+def difference(first: float | None, second: float | None) -> float | None:
+    """Return first − second, None if one of them is."""
+    return None if first is None or second is None else first - second
 
 
 def mean_curve(curves: Sequence[Sequence[dict]]) -> list[dict]:
