@@ -5,8 +5,8 @@
 
 Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5. eval/studies/plastic_network.py
 says what is learnt. Every cell, a variant and a seed, is a process of its own, which writes to
-<output>/<variant>-seed<seed>. The default is the paper's size, for a GPU: a cell takes hours on a CPU core;
---width, --steps, --batch-size and --num-images are for smaller ones.
+<output>/<variant>-seed<seed>. The defaults have the paper's steps and batches, for a GPU: a cell takes hours
+on a CPU core; --width, --steps, --batch-size and --num-images are for smaller ones.
 
 Called again, it goes on after the stages that are done. It leaves results.json, the tables as
 report.md, and report.png.
