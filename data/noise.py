@@ -18,7 +18,7 @@ def uniform_at(places: np.ndarray, seed: int) -> np.ndarray:
 
 
 def splitmix64(start: np.uint64, places: np.ndarray) -> np.ndarray:
-    """Return what splitmix64 that starts at `start` gives at each of `places` from 1 on, both of uint64.
+    """Return what splitmix64 that starts at `start` gives at each of `places`, the first at 1, both uint64.
 
     Source: Steele et al., "Fast splittable pseudorandom number generators", 2014.
     """

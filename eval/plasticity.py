@@ -78,13 +78,18 @@ class PlasticityRun(Run):
         """Return the result of a finished run; raise InputError for one with other settings, or damage."""
         try:
             result = json.loads(self.result.read_bytes())
-            before = result["settings"]
-            biases = [stage["bias"] for stage in result["stages"] if stage["seconds"] + stage["error"] > 0]
-            if tuple(biases) != BIASES or not isinstance(before, dict):
+            stages = result["stages"]
+            is_whole = (
+                isinstance(result["settings"], dict)
+                and isinstance(result["parameters"], int)
+                and tuple(stage["bias"] for stage in stages) == BIASES
+                and all(isinstance(stage[key], float) for key in ("error", "seconds") for stage in stages)
+            )
+            if not is_whole:
                 raise ValueError("something is missing")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             raise InputError(f"{self.result} is damaged: delete it") from None
-        check_settings(self.folder, before, self.config)
+        check_settings(self.folder, result["settings"], self.config)
         return result
 
 
@@ -96,7 +101,7 @@ def parse_arguments() -> argparse.Namespace:
         "goes on with what is not.",
     )
     defaults = {field.name: field.default for field in fields(PlasticityConfig)}
-    add_study_options(parser)
+    add_study_options(parser, "networks are trained")
     add = parser.add_argument
     add(
         "--variants",

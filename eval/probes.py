@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.probes",
         description="Fit linear probes to every layer of the models of a study, and report how well they "
-        "tell what the rules of the game know and what is to be predicted.",
+        "tell what the rules of the game know, and the values of chess or the returns of Wordle.",
     )
     add = parser.add_argument
     add("study", type=Path, metavar="DIR", help="the --output of eval.study")

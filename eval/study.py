@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     known = ", ".join(sorted(path.stem for path in STUDY_FOLDER.glob("*.yaml")))
     add = parser.add_argument
     add("name", metavar="NAME", help=f"a study of configs/studies/ ({known}), or the path of a YAML file")
-    add_study_options(parser)
+    add_study_options(parser, "models are measured")
     add("--variants", help="train and report only these", **SEVERAL)
     add("--points", help="train and report only at these", **SEVERAL)
     add("--puzzles", type=Path, metavar="FILE", help="chess: measure puzzles too, a CSV as for eval.puzzles")
@@ -69,7 +69,10 @@ def parse_arguments() -> argparse.Namespace:
     add("more_settings", nargs="*", metavar="key=value", help="settings of all runs, such as data.train=FILE")
     # Settings stand anywhere, also behind the values of an option; of two for one key the later counts.
     arguments = parser.parse_intermixed_args()
-    arguments.settings = sorted(arguments.settings + arguments.more_settings, key=sys.argv.index)
+    places = {text: place for place, text in enumerate(sys.argv)}
+    arguments.settings = sorted(
+        arguments.settings + arguments.more_settings, key=lambda setting: places.get(setting, 0)
+    )
     return arguments
 
 
@@ -114,7 +117,12 @@ def main() -> None:
         results = {
             "study": {"name": arguments.name, **asdict(study)},
             **summarise(
-                rows, study.reference, measures, study.figure == "heat_map", study.tuned, study.baseline
+                rows,
+                study.reference,
+                measures,
+                choose_variant=study.figure == "heat_map",
+                choose_point=study.tuned,
+                baseline=study.baseline,
             ),
             "failed": failures,
             "levels": [level._asdict() for level in levels],

@@ -71,6 +71,16 @@ def test_a_chess_run_learns_from_noisy_labels_and_is_measured_on_true_ones(board
         assert make_task(load_config("chess_tiny.yaml", [*settings, *enough])).warnings() == []
 
 
+def test_the_seed_of_a_run_is_that_of_its_noise(boards_file):
+    settings = [f"data.train={boards_file}", "data.label_noise=0.5", "model.hidden_size=16"]
+    labels = []
+    for seed in (0, 0, 1):
+        task = make_task(load_config("chess_tiny.yaml", [*settings, f"seed={seed}"]))
+        task.load_data()
+        labels.append(task.examples.batch(np.arange(30))["win_probs"])
+    assert (labels[0] == labels[1]).all() and np.abs(labels[0] - labels[2]).max() > 0.2
+
+
 def test_rewards_get_noise_for_guesses_that_were_made(tmp_path):
     from tests.commands import run_command
 
@@ -78,14 +88,20 @@ def test_rewards_get_noise_for_guesses_that_were_made(tmp_path):
     result = run_command("data.wordle.generate", "--words", "american_446", "--games", 300, "--output", path)
     assert result.returncode == 0, result.stderr
     tasks = []
-    for noise in (0, 0.6):
-        settings = [f"data.train={path}", f"data.reward_noise={noise}", "model.hidden_size=16"]
+    for noise, seed in ((0, 0), (0.6, 0), (0.6, 0), (0.6, 1)):
+        settings = [
+            f"data.train={path}",
+            f"data.reward_noise={noise}",
+            f"seed={seed}",
+            "model.hidden_size=16",
+        ]
         tasks.append(make_task(load_config("wordle_tiny.yaml", settings)))
         tasks[-1].load_data()
-    plain, noisy = (task.examples for task in tasks)
+    plain, noisy, again, other = (task.examples for task in tasks)
     noise = noisy.rewards - plain.rewards
     is_turn = np.arange(6) < plain.num_turns[:, None]
     assert (noise[~is_turn] == 0).all()
     assert scipy.stats.kstest(noise[is_turn] / 0.6, "uniform").pvalue > 0.01
+    assert (again.rewards == noisy.rewards).all() and np.abs(other.rewards - noisy.rewards).max() > 0.2
     # What games are worth is told by their true rewards.
     assert tasks[0].data_return == tasks[1].data_return

@@ -37,12 +37,16 @@ def test_made_images_have_the_spectrum_of_photographs():
     np.testing.assert_array_equal(made_images(1001)[:300], images)
 
 
-def test_targets_are_noise_around_the_bias_and_new_for_every_seed():
+def test_targets_are_noise_and_new_for_every_stage_and_seed():
     images = torch.as_tensor(made_images(400))
-    first, second = (random_targets(images, random_network(4, 1, 0, TARGET, number)) for number in (0, 1))
+    first, *others = (
+        random_targets(images, random_network(4, 1, seed, TARGET, stage))
+        for seed, stage in ((0, 0), (0, 1), (1, 0))
+    )
     # The sine of a random angle.
     assert abs(float(first.mean())) < 0.15 and 0.4 < float(first.var()) < 0.6
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.15
+    for other in others:
+        assert abs(np.corrcoef(first, other)[0, 1]) < 0.15
     torch.testing.assert_close(random_targets(images, random_network(4, 1, 0, TARGET, 0)), first)
     # The random numbers of whoever asks go on as they would have.
     torch.manual_seed(3)
@@ -66,6 +70,22 @@ def test_no_network_starts_as_another_of_its_run(tmp_path, monkeypatch, fresh):
     # A target for each stage, and a learner, or one for each.
     assert len(weights) == len(BIASES) + (len(BIASES) if fresh else 1)
     assert not any(torch.equal(first, second) for first, second in combinations(weights, 2))
+
+
+def test_all_losses_see_the_same_batches_of_a_seed(tmp_path, monkeypatch):
+    seen = {}
+    for loss, seed in (("mse", 0), ("hl_gauss", 0), ("mse", 1)):
+        places = seen[loss, seed] = []
+
+        def recorded(*arguments, places=places):
+            for batch in batches(*arguments):
+                places.append(batch.tolist())
+                yield batch
+
+        monkeypatch.setattr("eval.studies.plastic_network.batches", recorded)
+        train(PlasticityConfig(loss, seed, False, 4, 2, 8, num_images=20), tmp_path, torch.device("cpu"))
+        (tmp_path / STAGES).unlink()
+    assert seen["mse", 0] == seen["hl_gauss", 0] != seen["mse", 1]
 
 
 def test_every_image_comes_once_in_an_epoch():
@@ -93,8 +113,9 @@ def errors_of(result: dict) -> list[float]:
     return [stage["error"] for stage in result["stages"]]
 
 
-def test_it_goes_on_after_the_stages_that_are_done(tmp_path, monkeypatch):
-    config = PlasticityConfig("hl_gauss", 1, width=4, steps=20, batch_size=8, num_images=20)
+@pytest.mark.parametrize("fresh", [False, True])
+def test_it_goes_on_after_the_stages_that_are_done(tmp_path, monkeypatch, fresh):
+    config = PlasticityConfig("hl_gauss", 1, fresh, width=4, steps=20, batch_size=8, num_images=20)
     whole = train(config, tmp_path, torch.device("cpu"))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 20 * len(BIASES) + 1))
@@ -109,7 +130,7 @@ def test_it_goes_on_after_the_stages_that_are_done(tmp_path, monkeypatch):
     assert errors_of(resumed) == errors_of(whole)
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
     # The hours of other settings are not thrown away.
-    other = PlasticityConfig("hl_gauss", 2, width=4, steps=20, batch_size=8, num_images=20)
+    other = PlasticityConfig("hl_gauss", 2, fresh, width=4, steps=20, batch_size=8, num_images=20)
     with pytest.raises(InputError, match="other settings: seed: 1, now 2: choose another place"):
         train(other, tmp_path, torch.device("cpu"))
     (tmp_path / STAGES).write_text("?")
@@ -177,8 +198,17 @@ def test_after_jumps_mse_errs_more_than_hl_gauss(tmp_path):
     again = run_command(*line)
     assert "4 cells, 4 of them trained already" in again.stdout and "is trained" not in again.stdout
     assert_input_error(run_command(*line, "--steps", 510), "other settings: steps: 500, now 510")
-    for damaged in ("{", "[]", '{"settings": [], "parameters": 1, "stages": []}'):
-        (tmp_path / "out/mse-seed1/result.json").write_text(damaged)
+    result = tmp_path / "out/mse-seed1/result.json"
+    whole = json.loads(result.read_text())
+    errors_as_text = [stage | {"error": "0"} for stage in whole["stages"]]
+    for damaged in (
+        "{",
+        "[]",
+        '{"settings": [], "parameters": 1, "stages": []}',
+        json.dumps({key: value for key, value in whole.items() if key != "parameters"}),
+        json.dumps(whole | {"stages": errors_as_text}),
+    ):
+        result.write_text(damaged)
         assert_input_error(run_command(*line), "mse-seed1/result.json is damaged: delete it")
 
 

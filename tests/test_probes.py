@@ -2,7 +2,9 @@
 
 import json
 
+import chess
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 import torch
@@ -10,7 +12,7 @@ import torch
 from configs.schema import load_config
 from eval.studies.linear_probes import ProbeData, area_under_roc, probe, recorded_layers
 from eval.studies.probed_chess import ProbedChess, facts_of
-from models.tokenization_chess import ChessTokenizer
+from models.tokenization_chess import ACTIONS, ChessTokenizer
 from tests.commands import assert_input_error, run_command
 from tests.easy_boards import easy_file
 from tests.test_engines import tiny_model
@@ -91,7 +93,7 @@ def test_the_models_of_a_study_of_chess_are_probed(tmp_path):
     line += ["--variants", "default", "two_tokens", f"data.train={boards}", f"data.validation={boards}"]
     result = run_command(*line)
     assert result.returncode == 0, result.stderr
-    result = run_command("eval.probes", tmp_path, "--examples", 60)
+    result = run_command("eval.probes", tmp_path, "--examples", 400)
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "probes/results.json").read_text())
     found = {(row["variant"], row["point"]): row for row in results["groups"]}
@@ -100,7 +102,8 @@ def test_the_models_of_a_study_of_chess_are_probed(tmp_path):
         first, *_, last = (found[name, layer] for layer in ("0", "1", "2"))
         # The network makes what it has to predict linear; a move by itself does not know the board.
         assert first["value"]["mean"] < 0.8 < last["value"]["mean"]
-        assert first["material"]["mean"] < 0.2
+        # A check is where the pieces are and what moves.
+        assert last["gives_check"]["mean"] > first["gives_check"]["mean"] + 0.05
     assert (tmp_path / "probes/report.md").read_text() in result.stdout
     assert_input_error(
         run_command("eval.probes", tmp_path, "--examples", 1), "cannot be halved: give more --examples"
@@ -109,6 +112,30 @@ def test_the_models_of_a_study_of_chess_are_probed(tmp_path):
     assert run_command("eval.probes", tmp_path, "--examples", 2).returncode == 0
     (tmp_path / "results.json").write_text('{"cells": [{"point": ""}]}')
     assert_input_error(run_command("eval.probes", tmp_path), "is not the report of a study")
+
+
+def test_what_is_probed_for_is_in_the_order_of_the_moves(tmp_path):
+    boards = easy_file(tmp_path / "boards.parquet", 70)
+    config = load_config("chess_tiny.yaml", [f"data.validation={boards}", f"data.train={boards}"])
+    probed = ProbedChess(config, 60, torch.device("cpu"))
+    rows = pq.read_table(boards).to_pylist()[:60]
+    batch = probed.boards.batch(np.arange(60), False)  # not seen from the side to move
+    place = 0
+    for row, actions in zip(rows, batch["action_ids"], strict=True):
+        board = chess.Board(row["fen"])
+        points = {"P": 1, "N": 3, "B": 3, "R": 5, "Q": 9}
+        placed = row["fen"].split()[0]
+        balance = sum(n * (placed.count(piece) - placed.count(piece.lower())) for piece, n in points.items())
+        for action in actions[actions >= 0]:
+            move = ACTIONS[action]
+            assert probed.targets["gives_check"][place] == board.gives_check(chess.Move.from_uci(move))
+            assert probed.targets["in_check"][place] == board.is_check()
+            assert probed.targets["material"][place] == (balance if board.turn else -balance)
+            values = dict(zip(row["moves"], row["win_probs"], strict=True))
+            assert probed.targets["value"][place] == pytest.approx(values[move])
+            place += 1
+    assert {len(target) for target in probed.targets.values()} == {place}
+    assert {0, 1} == set(probed.targets["gives_check"]) and len(set(probed.targets["material"])) > 1
 
 
 @pytest.mark.parametrize("attention", ["prefix", "full"])

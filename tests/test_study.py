@@ -15,6 +15,7 @@ from eval.studies.chess import CertainMoves, HeldOutBoards, StudiedChess
 from eval.studies.commands import choose, describe_training
 from eval.studies.definition import STUDY_FOLDER, Study, read_study
 from eval.studies.measurements import Measure, measure_once
+from eval.studies.summary import measure_cell
 from eval.studies.train_runs import Run
 from eval.study import main
 from models.tokenization_chess import ChessTokenizer
@@ -174,8 +175,13 @@ def test_a_broken_definition_gives_one_line_and_trains_nothing(
         (["--puzzles", "nowhere.csv"], ["nowhere.csv", "no such file"]),
         (["--seeds", "1.5"], ["--seeds", "'1.5'"]),
         (["--seeds", "training.steps=3"], ["--seeds lists nothing"]),
+        (["--seeds=training.steps=3"], ["--seeds lists nothing"]),
         # Of two for one key the later counts, also behind the values of an option.
         (["training.steps=5", "--seeds", "0", "training.steps=-3"], ["training.steps", "-3"]),
+        (
+            ["training.steps=-3", "--seeds", "0", "training.steps=5", "training.steps=-3"],
+            ["training.steps", "-3"],
+        ),
         (["--variants", "prefix", "pass"], ["--variants", "'pass'", "prefix, full, as_long, deep"]),
         (["--points", "one"], ["--points", "'one'", "none in this study"]),
         (["--games", "games.parquet"], ["--games is not for chess"]),
@@ -263,6 +269,19 @@ def test_training_seconds_are_those_of_all_steps_at_the_median_rate(studied):
     cell.config.data.example = "action"
     assert task.seen(cell.config).values == 2000
     assert task.seen(cell.config).examples == pytest.approx(2000 * seen.examples / seen.values)
+
+
+def test_curves_on_other_data_are_left_out(studied, tmp_path):
+    cells, task = studied
+    finish(cells, "prefix", 0, [1000.0])
+    before = cells.make(place(cells.study, "prefix", 0))
+    ChessTokenizer().save_pretrained(before.run.folder / "model")
+    tiny_model().save_pretrained(before.run.folder / "model")
+    assert [point["kl"] for point in measure_cell(before, task)["curve"]] == [3.0]
+    for setting in ("evaluation.boards=7", f"data.validation={SAMPLE}"):
+        settings = [*cells.last_settings, setting]
+        later = Cells(cells.study, cells.output, False, settings).make(before.place)
+        assert measure_cell(later, task)["curve"] == []
 
 
 def test_a_variant_that_has_begun_keeps_its_number_of_steps(studied):

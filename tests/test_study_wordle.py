@@ -11,6 +11,7 @@ from configs.schema import load_config, save_config
 from data.command_line import InputError
 from data.wordle.games import GameDescription, read_games
 from data.wordle.rules import ALL_GREEN
+from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.loading import load_wordle_model
@@ -19,7 +20,9 @@ from eval.studies.probed_wordle import ProbedWordle
 from eval.studies.wordle import NextGuess, StudiedWordle
 from eval.wordle.agents import read_game
 from eval.wordle.token_agent import TokenAgent
+from models.tokenization_wordle import END_OF_STATE, make_wordle_tokenizer
 from tests.commands import assert_input_error, run_command
+from tests.wordle_models import tiny_token_model
 
 
 SIZES = (
@@ -114,8 +117,6 @@ def test_its_models_are_probed(report):
     for loss in ("mse", "hl_gauss"):
         # A token by itself says only the turn; attention gathers what was guessed before.
         assert found[loss, "1"]["absent"]["mean"] > found[loss, "0"]["absent"]["mean"] + 0.05
-        assert found[loss, "1"]["words_left"]["mean"] > 0.3
-        assert found[loss, "1"]["value"]["mean"] > 0.1
     assert_input_error(run_command("eval.probes", output, "--point", "7"), "no such point: 0.3")
     assert_input_error(run_command("eval.probes", output / "probes" / "nowhere"), "not the report of a study")
 
@@ -128,6 +129,26 @@ def test_probes_look_for_the_wrong_guesses_that_follow(games):
             last = turns - 1 if probed.patterns[row, turns - 1] == ALL_GREEN else turns
             expected += [-(last - number) for number in range(1, turns)]
     assert probed.targets["value"].tolist() == expected and min(expected) == -5 and max(expected) == 0
+
+
+def test_features_are_those_that_the_next_guess_is_chosen_by(games, tmp_path):
+    probed = ProbedWordle(load_config("wordle_tiny.yaml", [f"data.train={games}"]), 30, torch.device("cpu"))
+    model = tiny_token_model()
+    model.save_pretrained(tmp_path)
+    make_wordle_tokenizer().save_pretrained(tmp_path)
+    data = probed.features(str(tmp_path))
+    expected = []
+    for turns, rows in probed.by_turns:
+        tokens = torch.as_tensor(game_tokens(probed.guesses[rows, :turns], probed.patterns[rows, :turns]))
+        with torch.no_grad():
+            logits = model(tokens).logits
+        # Feedback is over, and the game is not.
+        (after,) = torch.nonzero(tokens[0, :-1] == END_OF_STATE, as_tuple=True)
+        assert len(after) == turns - 1 and (tokens[:, after + 1] < 26).all()
+        expected.append(logits[:, after].flatten(0, 1))
+    with torch.no_grad():
+        found = model.head(model.model.norm(torch.as_tensor(data.features[-1])))
+    torch.testing.assert_close(found, torch.cat(expected).flatten(1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from eval.intervals import paired_interval
-from eval.studies.measurements import Measure
+from eval.studies.measurements import Measure, lower_is_better
 
 
 def gains_of_choosing(rows: Sequence[dict], measures: Sequence[Measure]) -> dict[str, dict]:
@@ -85,7 +85,7 @@ def _grid(rows: Sequence[dict], measure: Measure) -> tuple[tuple[list[str], list
 
 
 def _sign(measure: Measure) -> int:
-    return -1 if measure.title.endswith("↓") else 1
+    return -1 if lower_is_better(measure.title) else 1
 
 
 def _folds(grid: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -33,8 +33,8 @@ class Values(argparse.Action):
 SEVERAL = {"nargs": "+", "metavar": "VALUE", "action": Values}
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add --output, --seeds, --quick, --processes, --threads and --device."""
+def add_study_options(parser: argparse.ArgumentParser, on_device: str) -> None:
+    """Add --output, --seeds, --quick, --processes, --threads and --device, where `on_device` is done."""
     parser.set_defaults(settings=[])
     add = parser.add_argument
     add("--output", required=True, type=Path, metavar="DIR", help="the folder of the runs and of the report")
@@ -48,7 +48,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="runs trained at a time; their times depend on their neighbours (2, with a GPU 1)",
     )
     add("--threads", type=positive_int, default=1, metavar="N", help="threads of each of them (1)")
-    add("--device", default="auto", help="where models are measured: cpu, cuda, ...; auto takes the GPU")
+    add("--device", default="auto", help=f"where {on_device}: cpu, cuda, ...; auto takes the GPU")
 
 
 def read_seeds(texts: Iterable[str]) -> list[int]:

@@ -7,6 +7,7 @@
     seeds: [0, 1]
     reference: prefix                        # with which the others are compared
     measurements: [held_out_boards]          # of those in eval/studies/; a usual choice unless given
+    variants_title: attention                # what they are, for the axis of a heat map
     variants:
       prefix: {}
       full: {model.attention: full}
@@ -16,7 +17,7 @@
       figure: lines                          # one for each variant, or heat_map
       tuned: true                            # compare variants also each at its best point
       baseline: few                          # report how differences change from those at this point
-      usual: [few]                         # unless others are asked for; all of them unless given
+      usual: [few]                           # unless others are asked for; all of them unless given
       points: {few: {training.steps: 400}, many: {training.steps: 4000}}
 
 A variant's own settings and those of a point win over those of all, and the quick ones over all of them. One
@@ -71,6 +72,7 @@ class StudyFile:
     seeds: list[int] = MISSING
     reference: str = MISSING
     measurements: list[str] | None = None
+    variants_title: str | None = None
     variants: dict[str, dict[str, Any]] = MISSING
     across: AcrossFile | None = None
 
@@ -107,6 +109,7 @@ class Study:
     seeds: tuple[int, ...]
     reference: str
     measurements: tuple[str, ...] | None  # by name; the task's own choice if None
+    variants_title: str | None
     variants: Mapping[str, Variant]
     points_title: str | None
     figure: str | None  # of several points
@@ -139,6 +142,7 @@ def read_study(name: str) -> Study:
             seeds=tuple(dict.fromkeys(file.seeds)),
             reference=file.reference,
             measurements=None if file.measurements is None else tuple(file.measurements),
+            variants_title=file.variants_title,
             variants={variant: _read_variant(variant, given) for variant, given in file.variants.items()},
             points_title=file.across.title if file.across else None,
             figure=file.across.figure if file.across else None,

@@ -19,6 +19,11 @@ class Measure(NamedTuple):
     spec: str
 
 
+def lower_is_better(title: str) -> bool:
+    """Tell by the title of a measure which way is better."""
+    return title.endswith("↓")
+
+
 class Level(NamedTuple):
     """What a measure is compared with that is no model: the key of the measure, a title, its value."""
 

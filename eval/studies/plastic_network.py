@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -229,7 +230,7 @@ def _read_stages(path: Path, device: torch.device) -> dict:
         raise InputError(f"{path} is damaged: delete it: {first_line(error)}") from None
 
 
-def batches(num_images: int, batch_size: int, num_batches: int, order: torch.Generator):
+def batches(num_images: int, batch_size: int, num_batches: int, order: torch.Generator) -> Iterator[Tensor]:
     """Yield the places of images, (batch_size,) int64, every image once in an epoch."""
     waiting = torch.empty(0, dtype=torch.int64)
     for _ in range(num_batches):
@@ -241,6 +242,7 @@ def batches(num_images: int, batch_size: int, num_batches: int, order: torch.Gen
 
 @torch.no_grad()
 def mean_squared_error(network: ConvNet, loss: ValueLoss, images: Tensor, targets: Tensor) -> float:
+    """Return the mean squared error of what the network predicts for all images, targets (n,)."""
     values = torch.cat([loss.value(network(scaled(part))) for part in images.split(IMAGES_AT_ONCE)])
     return float((values - targets).double().square().mean())
 

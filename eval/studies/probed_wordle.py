@@ -5,6 +5,7 @@ import torch
 
 from configs.schema import Config
 from data.command_line import InputError
+from data.wordle.games import GameDescription
 from data.wordle.rules import PATTERN_DIGITS
 from data.wordle.token_games import action_positions, game_tokens
 from eval.loading import load_wordle_model
@@ -21,7 +22,11 @@ GAMES_AT_ONCE = 256
 
 
 class ProbedWordle:
-    """States of games that the players of a run's data play anew."""
+    """States of games that the players of a run's data play anew.
+
+    Returns are those of these players, without a discount: not what Q-learning predicts, the return of the
+    best play to come, but what all targets and losses can be compared by.
+    """
 
     measures = (
         Measure("value", "return of the rest of the game, R² ↑", ".3f"),
@@ -55,7 +60,7 @@ class ProbedWordle:
             "absent": tuple(name for name in self.targets if name.startswith("absent ")),
         }
 
-    def _facts(self, game, turns: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def _facts(self, game: GameDescription, turns: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return what is known before every guess but the first, arrays (games · (turns − 1),)."""
         guesses, digits = self.guesses[rows, :turns], PATTERN_DIGITS[self.patterns[rows, :turns]]
         letters = guesses[..., None] == np.arange(len(LETTERS))  # (games, turns, 5, 26)

@@ -8,6 +8,7 @@ import numpy as np
 
 from data.files import written_whole
 from eval.run_log import format_count
+from eval.studies.measurements import lower_is_better
 
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _draw_heat_maps(results: dict) -> "Figure":
             means[variants.index(group["variant"]), points.index(group["point"])] = _or_nan(
                 group[measure["key"]]["mean"]
             )
-        is_better_low = "↓" in measure["title"]
+        is_better_low = lower_is_better(measure["title"])
         shown = axis.imshow(means, cmap="viridis_r" if is_better_low else "viridis", aspect="auto")
         best = np.nanmin(means, axis=0) if is_better_low else np.nanmax(means, axis=0)
         for (row, column), mean in np.ndenumerate(means):
@@ -164,7 +165,7 @@ def _draw_heat_maps(results: dict) -> "Figure":
                 )
         axis.set_xticks(range(len(points)), points)
         axis.set_yticks(range(len(variants)), variants)
-        axis.set_xlabel(results["study"]["points_title"])
+        axis.set(xlabel=results["study"]["points_title"], ylabel=results["study"]["variants_title"])
         axis.set_title(measure["title"], fontsize=11)
     return figure
 

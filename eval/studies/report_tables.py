@@ -23,6 +23,10 @@ def format_report(results: dict) -> str:
     if results["failed"]:
         parts.append("\n".join(f"{name} failed: {line}" for name, line in results["failed"].items()))
     parts.append("![What was found](report.png)")
+    without = [group["variant"] for group in results["groups"] if not group["curve"]]
+    if study["points_title"] is None and without:
+        names = ", ".join(without)
+        parts.append(f"Without a curve, as they were not evaluated on the same data in training: {names}.")
     seconds = sum(row["seconds_with_evaluations"] for row in results["cells"])
     parts.append(
         f"    {results['command']}\n\n{hardware['device']}, {hardware['cores']} cores, torch "
@@ -68,11 +72,12 @@ def _several_points(results: dict) -> list[str]:
     study, groups = results["study"], results["groups"]
     points, title = list(dict.fromkeys(group["point"] for group in groups)), study["points_title"]
     variants = list(dict.fromkeys(group["variant"] for group in groups))
-    of_points = [next(group for group in groups if group["point"] == point) for point in points]
+    of_points = [[group for group in groups if group["point"] == point] for point in points]
     parts = [
-        f"{_count_seeds(groups)}; of {variants[0]}:",
+        f"{_count_seeds(groups)}; from the variant with least to that with most:",
         format_markdown(
-            [title, *_cost_titles(results)], [[group["point"], *_costs(group)] for group in of_points]
+            [title, *_cost_titles(results)],
+            [[point, *_costs(*found)] for point, found in zip(points, of_points, strict=True)],
         ),
     ]
     if results["differences"]:
@@ -147,11 +152,17 @@ def _cost_titles(results: dict) -> list[str]:
     return ["parameters", f"{examples} ({values})", "training seconds"]
 
 
-def _costs(group: dict) -> list[str]:
+def _costs(*groups: dict) -> list[str]:
+    """Write what a variant costs, or from the least of several to the most."""
+
+    def written(key: str, write: Callable[[float], str]) -> str:
+        numbers = sorted(group[key] for group in groups)
+        return " to ".join(dict.fromkeys(map(write, (numbers[0], numbers[-1]))))
+
     return [
-        format_count(group["parameters"]),
-        f"{format_count(group['examples_seen'])} ({format_count(group['values_seen'])})",
-        f"{group['training_seconds']:,.1f}",
+        written("parameters", format_count),
+        f"{written('examples_seen', format_count)} ({written('values_seen', format_count)})",
+        written("training_seconds", "{:,.1f}".format),
     ]
 
 

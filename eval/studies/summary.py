@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from configs.schema import Config, load_run_config
+from data.hub_data import pin
 from eval.intervals import mean_and_standard_error, paired_interval
 from eval.model_card import model_weights
 from eval.run_log import read_metrics
@@ -13,10 +15,15 @@ from eval.studies.measurements import Measure, StudiedTask, measure_once
 
 
 def measure_cell(cell: Cell, task: StudiedTask) -> dict:
-    """Return the row of a finished cell: what its training took, all measures, and its curve."""
+    """Return the row of a finished cell: what its training took, all measures, and its curve.
+
+    The curve is empty if evaluations during training were on other data than `cell.config` says now.
+    """
     place, run, seen = cell.place, cell.run, task.seen(cell.config)
     seconds = cell.training_seconds(task)
     keys = [curve.key for curve in task.curves]
+    is_comparable = evaluated_on(load_run_config(run.folder)) == evaluated_on(cell.config)
+    logged = read_metrics(run.folder / "metrics.jsonl") if is_comparable else []
     return {
         "cell": run.name,
         "variant": place.variant.name,
@@ -36,18 +43,25 @@ def measure_cell(cell: Cell, task: StudiedTask) -> dict:
                 "training_seconds": seconds * row["step"] / run.num_steps,
                 **{key: row[key] for key in keys if key in row},
             }
-            for row in read_metrics(run.folder / "metrics.jsonl")
+            for row in logged
             if row["kind"] == "eval"
         ],
     }
+
+
+def evaluated_on(config: Config) -> tuple:
+    """Return what says on which data a run is evaluated; a task reads only its own."""
+    validation = config.data.validation
+    return (validation and pin(validation), config.evaluation.boards, config.evaluation.games)
 
 
 def summarise(
     rows: Sequence[dict],
     reference: str,
     measures: Sequence[Measure],
-    by_point: bool = False,
-    by_variant: bool = False,
+    *,
+    choose_variant: bool = False,
+    choose_point: bool = False,
     baseline: str | None = None,
 ) -> dict:
     """Return the rows, their means over seeds, and the paired differences of every variant to `reference`.
@@ -55,8 +69,9 @@ def summarise(
     `groups` has for each variant and point the mean of `measures` with its standard error, None for a single
     seed; `differences` the mean difference over the seeds that both have, with its 95% interval by Student's
     t. `changes` has, for the points that are not `baseline`, by how much these differences are larger than
-    those there, over the seeds that have all four. `choices` are the `gains_of_choosing` a variant, if
-    `by_point`, and `at_best` the `differences_at_best` points, if `by_variant`; else they are empty.
+    those there, over the seeds that have all four. `choices` are the `gains_of_choosing`, if `choose_variant`
+    for each point, and `at_best` the `differences_at_best`, if `choose_point` for each variant; else they are
+    empty.
     """
     keys = [measure.key for measure in measures]
     by_place: dict[tuple[str, str], dict[int, dict]] = {}
@@ -106,8 +121,8 @@ def summarise(
         "groups": groups,
         "differences": differences,
         "changes": changes,
-        "choices": gains_of_choosing(rows, measures) if by_point else {},
-        "at_best": differences_at_best(rows, reference, measures) if by_variant else {},
+        "choices": gains_of_choosing(rows, measures) if choose_variant else {},
+        "at_best": differences_at_best(rows, reference, measures) if choose_point else {},
     }
 
 
