@@ -1,6 +1,7 @@
 """The study of plasticity: what it learns, that it goes on where it was, and what it finds."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 from data.command_line import InputError
+from eval.options import write_json
+from eval.plasticity import PlasticityRun
 from eval.studies.plastic_network import (
     BIASES,
     STAGES,
@@ -197,19 +200,30 @@ def test_after_jumps_mse_errs_more_than_hl_gauss(tmp_path):
     assert (tmp_path / "out/report.md").read_text() in result.stdout
     again = run_command(*line)
     assert "4 cells, 4 of them trained already" in again.stdout and "is trained" not in again.stdout
-    assert_input_error(run_command(*line, "--steps", 510), "other settings: steps: 500, now 510")
-    result = tmp_path / "out/mse-seed1/result.json"
-    whole = json.loads(result.read_text())
+
+
+def test_a_result_of_other_settings_or_damaged_is_refused(tmp_path):
+    config = PlasticityConfig("mse", 0, False, 4, 2, 8, num_images=20)
+    run = PlasticityRun(tmp_path, 10, "mse", config, "cpu")
+    whole = train(config, tmp_path, torch.device("cpu"))
+    write_json(run.result, whole)
+    assert run.read() == whole
+    with pytest.raises(InputError, match="other settings: steps: 2, now 3"):
+        replace(run, config=replace(config, steps=3)).read()
     errors_as_text = [stage | {"error": "0"} for stage in whole["stages"]]
     for damaged in (
-        "{",
-        "[]",
-        '{"settings": [], "parameters": 1, "stages": []}',
-        json.dumps({key: value for key, value in whole.items() if key != "parameters"}),
-        json.dumps(whole | {"stages": errors_as_text}),
+        [],
+        {"settings": [], "parameters": 1, "stages": []},
+        {key: value for key, value in whole.items() if key != "parameters"},
+        whole | {"stages": whole["stages"][:4]},
+        whole | {"stages": errors_as_text},
     ):
-        result.write_text(damaged)
-        assert_input_error(run_command(*line), "mse-seed1/result.json is damaged: delete it")
+        write_json(run.result, damaged)
+        with pytest.raises(InputError, match=r"result\.json is damaged: delete it"):
+            run.read()
+    run.result.write_text("{")
+    with pytest.raises(InputError, match=r"result\.json is damaged: delete it"):
+        run.read()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import scipy.stats
 import torch
 
 from configs.schema import load_config
+from data.command_line import InputError
+from eval.probes import read_cells
 from eval.studies.linear_probes import ProbeData, area_under_roc, probe, recorded_layers
 from eval.studies.probed_chess import ProbedChess, facts_of
 from models.tokenization_chess import ACTIONS, ChessTokenizer
@@ -111,7 +113,8 @@ def test_the_models_of_a_study_of_chess_are_probed(tmp_path):
     # Two boards are enough to go on, even if there is nothing to tell apart.
     assert run_command("eval.probes", tmp_path, "--examples", 2).returncode == 0
     (tmp_path / "results.json").write_text('{"cells": [{"point": ""}]}')
-    assert_input_error(run_command("eval.probes", tmp_path), "is not the report of a study")
+    with pytest.raises(InputError, match="is not the report of a study"):
+        read_cells(tmp_path, "")
 
 
 def test_what_is_probed_for_is_in_the_order_of_the_moves(tmp_path):
