@@ -200,6 +200,9 @@ def test_after_jumps_mse_errs_more_than_hl_gauss(tmp_path):
     assert (tmp_path / "out/report.md").read_text() in result.stdout
     again = run_command(*line)
     assert "4 cells, 4 of them trained already" in again.stdout and "is trained" not in again.stdout
+    assert_input_error(run_command(*line, "--steps", 510), "other settings: steps: 500, now 510")
+    (tmp_path / "out/mse-seed1/result.json").write_text("{")
+    assert_input_error(run_command(*line), "mse-seed1/result.json is damaged: delete it")
 
 
 def test_a_result_of_other_settings_or_damaged_is_refused(tmp_path):

@@ -104,6 +104,7 @@ def test_the_models_of_a_study_of_chess_are_probed(tmp_path):
         first, *_, last = (found[name, layer] for layer in ("0", "1", "2"))
         # The network makes what it has to predict linear; a move by itself does not know the board.
         assert first["value"]["mean"] < 0.8 < last["value"]["mean"]
+        assert first["material"]["mean"] < 0.2
         # A check is where the pieces are and what moves.
         assert last["gives_check"]["mean"] > first["gives_check"]["mean"] + 0.05
     assert (tmp_path / "probes/report.md").read_text() in result.stdout

@@ -117,6 +117,8 @@ def test_its_models_are_probed(report):
     for loss in ("mse", "hl_gauss"):
         # A token by itself says only the turn; attention gathers what was guessed before.
         assert found[loss, "1"]["absent"]["mean"] > found[loss, "0"]["absent"]["mean"] + 0.05
+        assert found[loss, "1"]["words_left"]["mean"] > 0.3
+        assert found[loss, "1"]["value"]["mean"] > 0.1
     assert_input_error(run_command("eval.probes", output, "--point", "7"), "no such point: 0.3")
     assert_input_error(run_command("eval.probes", output / "probes" / "nowhere"), "not the report of a study")
 
