@@ -1,13 +1,22 @@
 """Run the project's commands as a user does."""
 
+import atexit
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
 REPOSITORY = Path(__file__).parents[1]
+# A process that has imported the libraries that most commands import for seconds, and forks for each command.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    ["torch", "transformers.modeling_utils", "accelerate", "datasets", "matplotlib.pyplot", "scipy.stats"]
+)
 
 
 def start_command(module: str, *arguments: object, **environment: str) -> subprocess.Popen:
@@ -25,10 +34,39 @@ def start_command(module: str, *arguments: object, **environment: str) -> subpro
 
 
 def run_command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    """Run `python -m module` to its end."""
-    process = start_command(module, *arguments, **environment)
-    stdout, stderr = process.communicate(timeout=1800)
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    """Run `python -m module` to its end: in a new interpreter if it is to have an environment of its own.
+
+    Otherwise a process is forked that has imported the libraries already.
+    """
+    if environment:
+        process = start_command(module, *arguments, **environment)
+        stdout, stderr = process.communicate(timeout=1800)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    line = ["-m", module, *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        printed = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = _SERVER.Process(target=_run_module, args=(module, line[2:], dict(os.environ), printed))
+        process.start()
+        process.join(1800)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(line, 1800)
+        return subprocess.CompletedProcess(line, process.exitcode, *(path.read_text() for path in printed))
+
+
+def _run_module(module: str, arguments: list[str], environment: dict[str, str], printed: list[Path]) -> None:
+    """Be `python -m module` with this environment, whose stdout and stderr are files."""
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in zip((1, 2), printed, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(REPOSITORY)
+    sys.path.insert(0, str(REPOSITORY))
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # which forked processes leave out
 
 
 def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None:

@@ -1,9 +1,7 @@
 """Action metrics against slow references, and `python -m eval.actions` as a user runs it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import chess
 import numpy as np
@@ -19,12 +17,12 @@ from eval.actions import evaluate_actions
 from eval.calibration import Calibration
 from eval.engines import ordered_legal_moves
 from eval.intervals import mean_and_standard_error, wilson_interval
-from models.configuration_value_transformer import ValueTransformerConfig
-from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ACTION_IDS, ChessTokenizer
+from tests.commands import assert_input_error, run_command
+from tests.test_engines import tiny_model
 
 
-ROOT = Path(__file__).parents[1]
+run = partial(run_command, "eval.actions")
 
 
 def padded(boards: list[np.ndarray], padding: float = 7.0, extra: int = 0) -> np.ndarray:
@@ -158,21 +156,6 @@ def boards_file(tmp_path_factory):
     return path
 
 
-def tiny_model(value_loss: str = "hl_gauss", attention: str = "prefix") -> ValueTransformerForActionValue:
-    torch.manual_seed(0)
-    config = ValueTransformerConfig(
-        attention=attention,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_bins=16,
-        value_loss=value_loss,
-        value_min=0.0,
-        value_max=1.0,
-    )
-    return ValueTransformerForActionValue(config)
-
-
 def test_results_do_not_depend_on_batch_size(boards_file):
     boards = Boards.from_parquet(boards_file)
     model = tiny_model()
@@ -215,7 +198,7 @@ def test_evaluation_equals_a_naive_loop_over_boards(boards_file):
 def test_mse_models_have_no_kl(boards_file):
     boards = Boards.from_parquet(boards_file)
     for value_loss in ("mse", "mse_softmax"):
-        result = evaluate_actions(tiny_model(value_loss), boards, orient=False)
+        result = evaluate_actions(tiny_model(value_loss=value_loss), boards, orient=False)
         assert result["kl"] is None and result["cross_entropy"] is None
         assert result["mae"] > 0
 
@@ -226,18 +209,9 @@ def test_evaluation_leaves_training_mode_as_it_was(boards_file):
     assert model.training
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "eval.actions", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-
-def test_command_prints_a_table_and_writes_json_and_plot(tmp_path, boards_file):
-    tiny_model().save_pretrained(tmp_path / "model")
-    ChessTokenizer().save_pretrained(tmp_path / "model")
+def test_command_prints_a_table_and_writes_json_and_plot(tmp_path, boards_file, model_folder):
     output, plot = tmp_path / "results.json", tmp_path / "plot.png"
-    done = run(
-        "--model", tmp_path / "model", "--data", boards_file, "--json", output, "--plot", plot, "--limit", 5
-    )
+    done = run("--model", model_folder, "--data", boards_file, "--json", output, "--plot", plot, "--limit", 5)
     assert done.returncode == 0, done.stderr
     results = json.loads(output.read_text())
     keys = "best_move_agreement regret kendall_tau kendall_tau_chessbench mae kl num_boards"
@@ -253,9 +227,5 @@ def test_command_refuses_a_missing_model_in_one_line_and_leaves_results_alone(tm
     output = tmp_path / "results.json"
     output.write_text("{}")
     done = run("--model", tmp_path / "nowhere", "--data", boards_file, "--json", output)
-    assert done.returncode == 2, done.stderr
-    assert (
-        done.stderr.startswith(f"error: {tmp_path / 'nowhere'}: no such folder")
-        and done.stderr.count("\n") == 1
-    )
+    assert_input_error(done, f"{tmp_path / 'nowhere'}: no such folder")
     assert output.read_text() == "{}"

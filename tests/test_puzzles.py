@@ -1,26 +1,23 @@
 """Puzzle accuracy: what counts as solved, how it is summed up, and what is refused."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import chess
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from data.command_line import InputError
 from eval.engines import Analysis, ValueEngine, ordered_legal_moves
 from eval.lichess_puzzles import read_puzzles
 from eval.puzzles import evaluate_puzzles
-from models.configuration_value_transformer import ValueTransformerConfig
-from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
+from tests.commands import assert_input_error, run_command
+from tests.test_engines import tiny_model
 
 
-ROOT = Path(__file__).parents[1]
+run = partial(run_command, "eval.puzzles")
 HEADER = "PuzzleId,FEN,Moves,Rating,RatingDeviation,Popularity,NbPlays,Themes,GameUrl,OpeningTags\n"
 # From the Lichess database (CC0): mates in two and in one, and a puzzle without rating and themes.
 MATE_IN_2 = (
@@ -129,25 +126,6 @@ def test_network_solves_the_same_puzzles_in_batches_and_alone(puzzles_file):
     assert together["accuracy"] == pytest.approx(np.mean([result["accuracy"] for result in alone]))
 
 
-def tiny_model() -> ValueTransformerForActionValue:
-    torch.manual_seed(0)
-    config = ValueTransformerConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_bins=16)
-    return ValueTransformerForActionValue(config)
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    ChessTokenizer().save_pretrained(folder)
-    return folder
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "eval.puzzles", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-
 def test_command_prints_a_table_and_writes_json(tmp_path, model_folder, puzzles_file):
     output = tmp_path / "results.json"
     done = run("--model", model_folder, "--puzzles", puzzles_file, "--limit", 2, "--json", output)
@@ -207,7 +185,5 @@ def test_command_refuses_bad_input_in_one_line_and_leaves_results_alone(tmp_path
     bad = tmp_path / "bad.csv"
     bad.write_text(BAD_FILES["illegal move"][0])
     for puzzles, results in ((bad, output), (puzzles_file, tmp_path)):
-        done = run("--model", model_folder, "--puzzles", puzzles, "--json", results)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        assert_input_error(run("--model", model_folder, "--puzzles", puzzles, "--json", results))
     assert output.read_text() == "{}"
