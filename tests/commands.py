@@ -8,10 +8,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+import psutil
 
 
 REPOSITORY = Path(__file__).parents[1]
+# After so many seconds what has not ended hangs, also on a busy machine.
+PATIENCE = 600
 # A process that has imported the libraries that most commands import for seconds, and forks for each command.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -77,3 +82,21 @@ def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None
     assert lines[0].startswith("error: ")
     for part in parts:
         assert part in lines[0]
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that ended can stay in the table if its parent is gone too."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def assert_end(processes: set[psutil.Process]) -> None:
+    """Assert that processes end. Those that do not are killed, lest they keep the tests from ending."""
+    deadline = time.monotonic() + PATIENCE
+    while (running := list(filter(is_running, processes))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in running:
+        process.kill()
+    assert running == []
