@@ -7,16 +7,19 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 
 REPOSITORY = Path(__file__).parents[1]
 # After so many seconds what has not ended hangs, also on a busy machine.
 PATIENCE = 600
+_LONGEST = 1800  # of commands that train and measure several models
 # A process that has imported the libraries that most commands import for seconds, and forks for each command.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -45,29 +48,54 @@ def run_command(module: str, *arguments: object, **environment: str) -> subproce
     """
     if environment:
         process = start_command(module, *arguments, **environment)
-        stdout, stderr = process.communicate(timeout=1800)
+        stdout, stderr = process.communicate(timeout=_LONGEST)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
     line = ["-m", module, *map(str, arguments)]
-    with tempfile.TemporaryDirectory() as folder:
-        printed = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = _SERVER.Process(target=_run_module, args=(module, line[2:], dict(os.environ), printed))
-        process.start()
-        process.join(1800)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(line, 1800)
-        return subprocess.CompletedProcess(line, process.exitcode, *(path.read_text() for path in printed))
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in ("stdout", "stderr")]
+    writing = [end for _, end in pipes]
+    process = _SERVER.Process(target=_run_module, args=(module, line[2:], dict(os.environ), *writing))
+    process.start()
+    for end in writing:
+        end.close()
+    # To the end of what is written, by processes that the command leaves behind too.
+    printed = ["", ""]
+    readers = [
+        threading.Thread(target=_read, args=(reading, printed, place), daemon=True)
+        for place, (reading, _) in enumerate(pipes)
+    ]
+    try:
+        for thread in readers:
+            thread.start()
+        for waited_for in (*readers, process):
+            waited_for.join(_LONGEST)
+        if process.exitcode is None or any(thread.is_alive() for thread in readers):
+            raise subprocess.TimeoutExpired(line, _LONGEST)
+    finally:
+        process.kill()
+        process.join()
+    return subprocess.CompletedProcess(line, process.exitcode, *printed)
 
 
-def _run_module(module: str, arguments: list[str], environment: dict[str, str], printed: list[Path]) -> None:
-    """Be `python -m module` with this environment, whose stdout and stderr are files."""
+def _read(reading: Connection, printed: list[str], place: int) -> None:
+    with open(reading.fileno(), closefd=False) as file:
+        printed[place] = file.read()
+
+
+def _run_module(
+    module: str, arguments: list[str], environment: dict[str, str], stdout: Connection, stderr: Connection
+) -> None:
+    """Be `python -m module` with this environment, stdout and stderr."""
     os.environ.clear()
     os.environ.update(environment)
-    for number, path in zip((1, 2), printed, strict=True):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    for number, end in ((1, stdout), (2, stderr)):
+        os.dup2(end.fileno(), number)
+        end.close()
     os.chdir(REPOSITORY)
     sys.path.insert(0, str(REPOSITORY))
     sys.argv = [module, *arguments]
+    # What a new interpreter has of its own: its random numbers, and how it starts processes.
+    np.random.seed()
+    multiprocessing.set_start_method(None, force=True)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
@@ -93,8 +121,8 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def assert_end(processes: set[psutil.Process]) -> None:
-    """Assert that processes end. Those that do not are killed, lest they keep the tests from ending."""
-    deadline = time.monotonic() + PATIENCE
+    """Assert that processes end soon. Those that do not are killed, lest they keep the tests from ending."""
+    deadline = time.monotonic() + 60
     while (running := list(filter(is_running, processes))) and time.monotonic() < deadline:
         time.sleep(0.01)
     for process in running:

@@ -70,7 +70,7 @@ def engine_command(model_folder: Path) -> str:
 
 
 def test_a_match_against_stockfish_is_played_to_the_end(tmp_path, model_folder):
-    options = "-timeControl 5 -timeIncrement 0.1 -searchDepth 4"
+    options = "-timeControl 1 -timeIncrement 0.1 -searchDepth 4"
     games = play_match(tmp_path, engine_command(model_folder), find_stockfish(), options)
     for game in games:
         assert_ended_by_the_rules(game)
