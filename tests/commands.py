@@ -11,6 +11,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import psutil
@@ -93,11 +94,12 @@ def _run_module(
     os.chdir(REPOSITORY)
     sys.path.insert(0, str(REPOSITORY))
     sys.argv = [module, *arguments]
-    # What a new interpreter has of its own: its random numbers, and how it starts processes.
+    # What a new interpreter has of its own: random numbers, a way to start processes, and a main module.
     np.random.seed()
     multiprocessing.set_start_method(None, force=True)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        runpy._run_module_as_main(module)  # which is all that -m does
     finally:
         atexit._run_exitfuncs()  # which forked processes leave out
 
