@@ -211,8 +211,8 @@ def test_bad_input_is_refused(copied_run, own_hub, monkeypatch, arguments, envir
         ({"HF_ENDPOINT": NOWHERE}, ["cannot be reached"]),
     ],
 )
-def test_without_a_login_or_a_hub_the_command_ends_with_one_line(pushed_run, model_hub, environment, parts):
-    arguments = ["--run", pushed_run, "--repo", "user/other"]
+def test_without_a_login_or_a_hub_the_command_ends_with_one_line(copied_run, model_hub, environment, parts):
+    arguments = ["--run", copied_run, "--repo", "user/other"]  # which its card names from now on
     assert_input_error(
         run_command("eval.publish", *arguments, **(model_hub.environment | environment)), *parts
     )
