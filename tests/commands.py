@@ -7,20 +7,16 @@ import runpy
 import signal
 import subprocess
 import sys
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import psutil
 
 
 REPOSITORY = Path(__file__).parents[1]
-# After so many seconds what has not ended hangs, also on a busy machine.
-PATIENCE = 600
-_LONGEST = 1800  # of commands that train and measure several models
+_LONGEST = 1800  # seconds, of commands that train and measure several models
 # A process that has imported the libraries that most commands import for seconds, and forks for each command.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -53,33 +49,25 @@ def run_command(module: str, *arguments: object, **environment: str) -> subproce
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
     line = ["-m", module, *map(str, arguments)]
     pipes = [multiprocessing.Pipe(duplex=False) for _ in ("stdout", "stderr")]
-    writing = [end for _, end in pipes]
-    process = _SERVER.Process(target=_run_module, args=(module, line[2:], dict(os.environ), *writing))
+    ends = [end for _, end in pipes]
+    process = _SERVER.Process(target=_run_module, args=(module, line[2:], dict(os.environ), *ends))
     process.start()
-    for end in writing:
+    for end in ends:
         end.close()
-    # To the end of what is written, by processes that the command leaves behind too.
-    printed = ["", ""]
-    readers = [
-        threading.Thread(target=_read, args=(reading, printed, place), daemon=True)
-        for place, (reading, _) in enumerate(pipes)
-    ]
-    try:
-        for thread in readers:
-            thread.start()
-        for waited_for in (*readers, process):
-            waited_for.join(_LONGEST)
-        if process.exitcode is None or any(thread.is_alive() for thread in readers):
-            raise subprocess.TimeoutExpired(line, _LONGEST)
-    finally:
-        process.kill()
-        process.join()
+    with ThreadPoolExecutor() as pool:
+        try:
+            # To the end of what is written, by processes that the command leaves behind too.
+            printed = list(pool.map(_read, [reading for reading, _ in pipes], timeout=_LONGEST))
+            process.join(_LONGEST)
+        finally:
+            process.kill()
+            process.join()
     return subprocess.CompletedProcess(line, process.exitcode, *printed)
 
 
-def _read(reading: Connection, printed: list[str], place: int) -> None:
+def _read(reading: Connection) -> str:
     with open(reading.fileno(), closefd=False) as file:
-        printed[place] = file.read()
+        return file.read()
 
 
 def _run_module(
@@ -112,21 +100,3 @@ def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None
     assert lines[0].startswith("error: ")
     for part in parts:
         assert part in lines[0]
-
-
-def is_running(process: psutil.Process) -> bool:
-    """Tell whether a process runs; one that ended can stay in the table if its parent is gone too."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def assert_end(processes: set[psutil.Process]) -> None:
-    """Assert that processes end soon. Those that do not are killed, lest they keep the tests from ending."""
-    deadline = time.monotonic() + 60
-    while (running := list(filter(is_running, processes))) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for process in running:
-        process.kill()
-    assert running == []

@@ -227,5 +227,5 @@ def test_command_refuses_a_missing_model_in_one_line_and_leaves_results_alone(tm
     output = tmp_path / "results.json"
     output.write_text("{}")
     done = run("--model", tmp_path / "nowhere", "--data", boards_file, "--json", output)
-    assert_input_error(done, f"{tmp_path / 'nowhere'}: no such folder")
+    assert_input_error(done, f"error: {tmp_path / 'nowhere'}: no such folder")
     assert output.read_text() == "{}"

@@ -16,7 +16,7 @@ from eval import analyse
 from eval.analyse import display_histograms, encode_histogram, largest_losses, position_data
 from eval.engines import Analysis, ValueEngine, ordered_legal_moves
 from models.tokenization_chess import ChessTokenizer
-from tests.commands import PATIENCE, run_command
+from tests.commands import run_command
 from tests.test_engines import tiny_model
 
 
@@ -104,7 +104,7 @@ def dom_of(page, fragment="", script=""):
         [browser, *options, "--dump-dom", f"{page.as_uri()}{fragment}"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     [root] = re.findall(r"<html[^>]*>", result.stdout)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eval.run_folder import list_checkpoints
-from tests.commands import PATIENCE, REPOSITORY, assert_input_error, run_command, start_command
+from tests.commands import REPOSITORY, assert_input_error, run_command, start_command
 from tests.training_runs import read_losses, start_launch
 from training.checkpoints import find_damage
 
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_all_processes(arguments, whole_run, tmp_path):
         if "step  1/12" in line:
             (run / "checkpoints").write_text("")
             break
-    rest, _ = process.communicate(timeout=PATIENCE)
+    rest, _ = process.communicate(timeout=300)
     assert process.returncode != 0
     assert len(re.findall(r"error: .*step_0000012 cannot be written", rest)) == 1
     assert not (run / "model").exists()

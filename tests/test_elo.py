@@ -18,9 +18,10 @@ from matplotlib import image
 from eval import elo
 from eval.elo import remark, summarise
 from eval.ratings import MatchScore, expected_score, fit_rating
-from tests.commands import PATIENCE, assert_end, assert_input_error, run_command, start_command
+from tests.commands import assert_input_error, run_command, start_command
 from tests.test_play import games_in, points, run_here
 from tests.test_tournament import played, results_of, tournament
+from tests.test_uci_engines import assert_end
 
 
 ELO = "eval.elo"
@@ -133,7 +134,7 @@ def stop(model_folder: Path, output: Path, with_signal: signal.Signals) -> tuple
     # Two workers, each with an engine, and the helper process of multiprocessing.
     assert len(family) >= 4
     process.send_signal(with_signal)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=60)
     assert_end(set(family))
     return stdout, stderr, process.returncode
 

@@ -7,7 +7,7 @@ import pytest
 
 from data.command_line import InputError, command
 from data.files import check_output, written_whole
-from tests.commands import PATIENCE, REPOSITORY, start_command
+from tests.commands import REPOSITORY, start_command
 
 
 def test_a_file_appears_only_when_the_block_has_succeeded(tmp_path):
@@ -171,7 +171,7 @@ def test_an_interrupt_while_a_command_imports_ends_it_with_status_130_and_one_li
         if "numpy" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=PATIENCE)
+    _, stderr = process.communicate(timeout=60)
     said = [line for line in stderr.splitlines() if not line.startswith("import time:")]
     assert (process.returncode, said) == (130, ["interrupted"])
 

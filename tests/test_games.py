@@ -15,9 +15,8 @@ from eval.engines import ChosenMove, Engine, MoveChoice
 from eval.games import PlayedGame, Resignation, Table, TakeBack, play_game
 from eval.openings import Opening
 from eval.players import ModelPlayer, RandomPlayer, SearchLimit, StockfishPlayer, UciPlayer
-from tests.commands import assert_end
 from tests.fragile_stockfish import crashing_stockfish
-from tests.test_uci_engines import answering, descendants, fake_engine
+from tests.test_uci_engines import answering, assert_end, descendants, fake_engine
 
 
 START = Opening("standard", chess.STARTING_FEN, ())

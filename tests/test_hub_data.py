@@ -22,7 +22,7 @@ from data.chess.rows import write_rows
 from data.command_line import InputError
 from data.hub_data import is_intact, local_files, pin, read_name
 from data.hub_splits import SplitError, choose_files
-from tests.commands import PATIENCE, REPOSITORY, assert_input_error, run_command
+from tests.commands import REPOSITORY, assert_input_error, run_command
 from tests.hub_server import HubServer, Repository
 from tests.random_boards import random_rows
 from tests.training_runs import TINY, read_losses
@@ -79,7 +79,7 @@ def fetch(
     hub: HubServer, source: str, split: str = "train", **environment: str
 ) -> subprocess.CompletedProcess:
     process = start_fetch(hub, source, split, **environment)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
@@ -229,7 +229,7 @@ def test_a_revision_stays_what_it_is_when_the_dataset_changes(hub, contents):
 
 def test_two_processes_fetch_once(hub, contents):
     processes = [start_fetch(hub, "user/boards") for _ in range(2)]
-    outputs = {process.communicate(timeout=PATIENCE)[0] for process in processes}
+    outputs = {process.communicate(timeout=120)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert len(outputs) == 1
     assert downloads(hub) == list(SHARDS)

@@ -12,7 +12,7 @@ import chess.pgn
 import pytest
 
 from data.chess.stockfish import find_stockfish
-from tests.commands import PATIENCE, REPOSITORY
+from tests.commands import REPOSITORY
 
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def play_match(folder: Path, first: str, second: str, options: str) -> list[ches
             command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        process.wait(timeout=PATIENCE)
+        process.wait(timeout=150)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail(f"the match hangs, as it does when an engine dies: {log.read_text()}")
@@ -70,7 +70,7 @@ def engine_command(model_folder: Path) -> str:
 
 
 def test_a_match_against_stockfish_is_played_to_the_end(tmp_path, model_folder):
-    options = "-timeControl 1 -timeIncrement 0.1 -searchDepth 4"
+    options = "-timeControl 0:20 -timeIncrement 0.1 -searchDepth 4"
     games = play_match(tmp_path, engine_command(model_folder), find_stockfish(), options)
     for game in games:
         assert_ended_by_the_rules(game)

@@ -17,9 +17,9 @@ from data.command_line import command
 from eval import play
 from eval.openings import DEFAULT_BOOK, read_openings
 from eval.ratings import difference, likelihood_of_superiority
-from tests.commands import PATIENCE, assert_end, assert_input_error, run_command, start_command
+from tests.commands import assert_input_error, run_command, start_command
 from tests.fragile_stockfish import crashing_stockfish
-from tests.test_uci_engines import answering, descendants, fake_engine
+from tests.test_uci_engines import answering, assert_end, descendants, fake_engine
 
 
 PLAY = "eval.play"
@@ -320,7 +320,7 @@ def test_ctrl_c_keeps_the_finished_games(model_folder, tmp_path):
         time.sleep(0.005)
     engines = set(psutil.Process(process.pid).children(recursive=True))
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=60)
     assert_end(engines)
     games = games_in(pgn)
     assert len(games) >= 3 and process.returncode == 130

@@ -4,10 +4,10 @@ import pytest
 
 from eval import play, uci_engines
 from models.tokenization_chess import ChessTokenizer
-from tests.commands import assert_end, assert_input_error
+from tests.commands import assert_input_error
 from tests.test_engines import tiny_model
 from tests.test_play import GAME, run_here
-from tests.test_uci_engines import descendants
+from tests.test_uci_engines import assert_end, descendants
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import PATIENCE, REPOSITORY, run_command
+from tests.commands import REPOSITORY, run_command
 from tests.training_runs import read_losses
 
 
@@ -63,7 +63,7 @@ def start_job(arguments: list[str], environment: dict[str, str]) -> subprocess.P
 def finish_job(job: subprocess.Popen) -> str:
     """Return what the job prints until it ends; fail with that, and where all processes are, if it hangs."""
     try:
-        return job.communicate(timeout=PATIENCE)[0]
+        return job.communicate(timeout=300)[0]
     except subprocess.TimeoutExpired:
         os.killpg(job.pid, signal.SIGABRT)
         pytest.fail(f"the job hangs; it printed {job.communicate()[0]}")

@@ -17,7 +17,7 @@ from configs.schema import load_config
 from data.wordle.games import GameDescription, read_games
 from data.wordle.rules import ALL_GREEN
 from models.tokenization_wordle import TOKENS
-from tests.commands import PATIENCE, assert_input_error, run_command
+from tests.commands import assert_input_error, run_command
 from tests.training_runs import TINY, read_losses, run_until, start_launch
 from training.optimization import TargetNetwork
 from training.sharding import Weights
@@ -123,7 +123,7 @@ def one_process(eight_steps, tmp_path_factory) -> Path:
 def test_two_processes_learn_what_one_does(eight_steps, one_process, tmp_path, backend):
     """The target network follows weights of which each process may hold pieces only."""
     process = start_launch([*eight_steps, f"output_dir={tmp_path}/two"], backend)
-    printed, _ = process.communicate(timeout=PATIENCE)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(one_process), abs=1e-5)
     target = "checkpoints/step_0000008/target.safetensors"

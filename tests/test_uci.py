@@ -22,7 +22,7 @@ from eval.engines import ValueEngine
 from eval.uci import UciSession
 from eval.uci_protocol import Position, ProtocolError, describe_score, win_draw_loss
 from models.tokenization_chess import ChessTokenizer
-from tests.commands import PATIENCE, REPOSITORY, assert_input_error, run_command
+from tests.commands import REPOSITORY, assert_input_error, run_command
 from tests.test_engines import tiny_model
 
 
@@ -88,7 +88,7 @@ class EngineProcess:
 def engine_process(model_folder):
     engine = EngineProcess("--model", model_folder, "--device", "cpu")
     yield engine
-    stdout, stderr = engine.process.communicate("quit\n", timeout=PATIENCE)
+    stdout, stderr = engine.process.communicate("quit\n", timeout=60)
     assert (engine.process.returncode, stdout, stderr) == (0, "", "")
 
 
@@ -563,7 +563,7 @@ def test_damaged_weights_end_it_with_the_reason(tmp_path):
     model.save_pretrained(tmp_path)
     ChessTokenizer().save_pretrained(tmp_path)
     process = start("--model", tmp_path)
-    stdout, stderr = process.communicate("isready\ngo\n", timeout=PATIENCE)
+    stdout, stderr = process.communicate("isready\ngo\n", timeout=120)
     assert_input_error(subprocess.CompletedProcess([], process.returncode, stdout, stderr), "not finite")
     assert stdout.startswith("info string error: the model predicts") and stdout.count("\n") == 1
 
@@ -573,7 +573,7 @@ def test_a_gui_that_dies_takes_it_along_quietly(model_folder):
     process.stdout.close()
     process.stdin.write("uci\nuci\n")
     process.stdin.flush()
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=60) == 0
     assert process.stderr.read() == ""
 
 
@@ -584,5 +584,5 @@ def test_ctrl_c_ends_it_quietly(model_folder):
     while process.stdout.readline() != "uciok\n":
         pass
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=PATIENCE) == 130
+    assert process.wait(timeout=60) == 130
     assert process.stderr.read() == ""

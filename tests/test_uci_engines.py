@@ -19,7 +19,6 @@ from data.command_line import InputError
 from eval import uci_engines
 from eval.engines import ordered_legal_moves
 from eval.uci_engines import UciEngine, longest_search, start_stockfish, stockfish_version
-from tests.commands import assert_end
 
 
 MIDDLEGAME = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 2 3"
@@ -83,6 +82,24 @@ def answering(text: str) -> str:
 
 def descendants() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that ended can stay in the table if its parent is gone too."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def assert_end(processes: set[psutil.Process]) -> None:
+    """Assert that processes end soon. Those that do not are killed, lest they keep the tests from ending."""
+    deadline = time.monotonic() + 10
+    while (running := list(filter(is_running, processes))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in running:
+        process.kill()
+    assert running == []
 
 
 @pytest.fixture(scope="module")

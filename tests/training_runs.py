@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from eval.run_log import read_metrics
-from tests.commands import REPOSITORY, is_running, start_command
+from tests.commands import REPOSITORY, start_command
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
@@ -116,5 +116,5 @@ def interrupt_cells(module: str, arguments: list[object], output: Path, cells: l
     _, stderr = process.communicate()
     assert process.returncode == 130
     assert stderr == "interrupted: 0 of 4 cells are trained; the same command goes on\n"
-    assert len(children) >= 2 and not list(filter(is_running, children))
+    assert len(children) >= 2 and not [child for child in children if child.is_running()]
     assert not (output / "results.json").exists()
