@@ -23,7 +23,6 @@ from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
@@ -31,6 +30,19 @@ from .board_rotation import rotate, rotation_of, square_angles
 from .configuration_value_transformer import ValueTransformerConfig
 from .tokenization_chess import ACTION_SQUARES
 from .value_losses import ValueLoss, make_value_loss
+
+
+@dataclass
+class HiddenStatesOutput(ModelOutput):
+    """Hidden states of the backbone.
+
+    last_hidden_state: (batch, length + action tokens, hidden_size). cache: keys and values for the next call,
+    with `use_cache`. transformers 5.24 renamed `past_key_values` to `cache`; an output class of our own has
+    the new name under 5.23 too.
+    """
+
+    last_hidden_state: Tensor | None = None
+    cache: Cache | None = None
 
 
 @dataclass
@@ -51,12 +63,12 @@ class TokenValueOutput(ModelOutput):
     """What is predicted for every token of the vocabulary as the next one.
 
     logits: (batch, kept positions, vocab_size, num_outputs). value: (batch, kept positions, vocab_size)
-    float32, the expected return. past_key_values: what the next call continues from, where asked for.
+    float32, the expected return. cache: keys and values for the next call, with `use_cache`.
     """
 
     logits: Tensor | None = None
     value: Tensor | None = None
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
 
 
 class ValueTransformerAttention(nn.Module):
@@ -78,7 +90,7 @@ class ValueTransformerAttention(nn.Module):
         hidden: Tensor,
         mask: Tensor | None,
         rotation: Tensor | None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         batch, length, width = hidden.shape
         heads = (batch, length, width // self.head_dim, self.head_dim)
@@ -91,8 +103,8 @@ class ValueTransformerAttention(nn.Module):
             query, key, value = query.float(), key.float(), value.float()
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -146,9 +158,9 @@ class ValueTransformerBlock(GradientCheckpointingLayer):
         hidden: Tensor,
         mask: Tensor | None,
         rotation: Tensor | None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), mask, rotation, past_key_values)
+        hidden = hidden + self.attention(self.attention_norm(hidden), mask, rotation, cache)
         return hidden + self.feed_forward(self.feed_forward_norm(hidden))
 
 
@@ -229,23 +241,23 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         self,
         input_ids: Tensor,
         action_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool = False,
-    ) -> BaseModelOutputWithPast:
+    ) -> HiddenStatesOutput:
         """Return the hidden states of state and actions, (batch, length + num_actions, hidden_size).
 
         With several tokens per action there are as many for each, those of an action next to each other.
         `input_ids` (batch, length) are the tokens of the state; `action_ids` (batch, num_actions) are one
         action at most if attention is full. If it is causal, `use_cache` returns keys and values for a next
-        call, which takes them as `past_key_values` and then only the tokens that are new.
+        call, which takes them as `cache` and then only the tokens that are new.
         """
-        if (use_cache or past_key_values is not None) and self.config.attention != "causal":
+        if (use_cache or cache is not None) and self.config.attention != "causal":
             raise ValueError(f"attention is {self.config.attention}: only causal can use a key-value cache")
-        if action_ids is not None and past_key_values is not None:
+        if action_ids is not None and cache is not None:
             raise ValueError("actions are valued with the whole state, not after cached keys and values")
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        num_past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
+        num_past = 0 if cache is None else cache.get_seq_length()
         num_states = num_past + input_ids.shape[1]
         if num_states > self.config.max_position_embeddings:
             raise ValueError(
@@ -257,11 +269,11 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             if self.config.attention == "full" and action_ids.shape[1] > 1:
                 raise ValueError("full attention takes one action per sequence: put each in a row of its own")
             hidden = torch.cat([hidden, self._embed_actions(input_ids, action_ids)], dim=1)
-        mask = self._attention_mask(hidden, num_states, past_key_values)
+        mask = self._attention_mask(hidden, num_states, cache)
         rotation = self._rotation(input_ids, num_past, action_ids) if self.config.board_rotation else None
         for block in self.blocks:
-            hidden = block(hidden, mask, rotation, past_key_values=past_key_values)
-        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=past_key_values)
+            hidden = block(hidden, mask, rotation, cache)
+        return HiddenStatesOutput(last_hidden_state=self.norm(hidden), cache=cache)
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         scale = math.sqrt(self.config.hidden_size)
@@ -302,9 +314,7 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         squares = squares.transpose(0, 1).flatten(2)  # (batch, 2, tokens of all actions)
         return torch.cat([rotation.expand(len(squares), 2, -1, -1), table[squares]], dim=2)
 
-    def _attention_mask(
-        self, hidden: Tensor, num_states: int, past_key_values: Cache | None
-    ) -> Tensor | None:
+    def _attention_mask(self, hidden: Tensor, num_states: int, cache: Cache | None) -> Tensor | None:
         """Return the mask as the attention kernels take it, made for one row: it is the same for all."""
 
         num_tokens = self.config.tokens_per_action
@@ -314,14 +324,14 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
                 (key - num_states) // num_tokens == (query - num_states) // num_tokens
             )
 
-        num_past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        num_past = 0 if cache is None else cache.get_seq_length()
         pattern = None if num_past + hidden.shape[1] == num_states else sees
         hidden = hidden[:1]
         if self.config.attention == "full":
             return None
         if self.config.attention == "prefix":
             return create_bidirectional_mask(self.config, hidden, None, and_mask_function=pattern)
-        return create_causal_mask(self.config, hidden, None, past_key_values, and_mask_function=pattern)
+        return create_causal_mask(self.config, hidden, None, cache, and_mask_function=pattern)
 
 
 def value_loss_of(config: ValueTransformerConfig) -> ValueLoss:
@@ -414,23 +424,21 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
     def forward(
         self,
         input_ids: Tensor,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool = False,
         logits_to_keep: int | Tensor = 0,
     ) -> TokenValueOutput:
         """Value every token of the vocabulary as the one that follows each of `input_ids` (batch, length).
 
-        With `past_key_values`, which `use_cache` returns, `input_ids` are only the tokens that are new.
+        With `cache`, which `use_cache` returns, `input_ids` are only the tokens that are new.
         `logits_to_keep` says where values are wanted: at the last so many positions, at all (0), or at the
         positions (kept,) of a tensor.
         """
-        outputs = self.model(input_ids, past_key_values=past_key_values, use_cache=use_cache)
+        outputs = self.model(input_ids, cache=cache, use_cache=use_cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.head(outputs.last_hidden_state[:, kept])
         logits = logits.unflatten(-1, (self.config.vocab_size, self.value_loss.num_outputs))
-        return TokenValueOutput(
-            logits=logits, value=self.value_loss.value(logits), past_key_values=outputs.past_key_values
-        )
+        return TokenValueOutput(logits=logits, value=self.value_loss.value(logits), cache=outputs.cache)
 
 
 ValueTransformerModel.register_for_auto_class("AutoModel")

@@ -102,5 +102,5 @@ def test_a_cache_of_turned_keys_continues_to_the_same_states():
     with torch.no_grad():
         whole = model(states).last_hidden_state
         first = model(states[:, :40], use_cache=True)
-        rest = model(states[:, 40:], past_key_values=first.past_key_values).last_hidden_state
+        rest = model(states[:, 40:], cache=first.cache).last_hidden_state
     torch.testing.assert_close(torch.cat([first.last_hidden_state, rest], dim=1), whole, rtol=0, atol=1e-5)

@@ -19,6 +19,7 @@ from models.modeling_value_transformer import (
 )
 from models.searchless_chess import convert
 from models.tokenization_chess import ACTIONS, ChessTokenizer
+from tests.commands import REPOSITORY
 from tests.wordle_models import tiny_token_model
 
 
@@ -406,13 +407,31 @@ def test_reading_in_pieces_with_a_cache_gives_the_values_of_reading_at_once(kern
     tokens = torch.randint(35, (3, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = model(tokens)
-        cache, pieces = None, []
+        cache, pieces, values = None, [], []
         for start, end in ((0, 1), (1, 13), (13, 14), (14, 40)):
-            output = model(tokens[:, start:end], past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
+            output = model(tokens[:, start:end], cache=cache, use_cache=True)
+            cache = output.cache
             pieces.append(output.logits)
+            values.append(output.value)
     assert cache.get_seq_length() == 40
     torch.testing.assert_close(torch.cat(pieces, dim=1), expected.logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(values, dim=1), expected.value, rtol=0, atol=1e-6)
+
+
+def test_the_cache_works_without_a_warning():
+    program = """if True:
+        import torch
+        from models.modeling_value_transformer import ValueTransformerForTokenValue as Model
+        config = Model.config_class(vocab_size=35, max_position_embeddings=74, hidden_size=32,
+            num_hidden_layers=1, num_attention_heads=2, attention="causal", action_embedding="table")
+        model, tokens = Model(config).eval(), torch.zeros(1, 5, dtype=torch.long)
+        first = model(tokens, use_cache=True)
+        print(model(tokens, cache=first.cache).value.shape)
+    """
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("torch.Size([1, 5, 35])\n", "")
 
 
 def test_values_are_kept_where_they_are_wanted():
@@ -434,6 +453,6 @@ def test_what_a_cache_cannot_do_is_refused():
     model = small_token_model(max_position_embeddings=10)
     with pytest.raises(ValueError, match="11 tokens, but the model has 10 positions"):
         model(torch.zeros(1, 11, dtype=torch.long))
-    cache = model(torch.zeros(1, 4, dtype=torch.long), use_cache=True).past_key_values
+    cache = model(torch.zeros(1, 4, dtype=torch.long), use_cache=True).cache
     with pytest.raises(ValueError, match="not after cached keys"):
         model.model(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), cache)

@@ -86,7 +86,7 @@ class WordAdvisor:
         codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
         tokens = torch.from_numpy(game_tokens(letters_of(guesses)[None], codes)).to(self.device)
         output = self.model(tokens, use_cache=True, logits_to_keep=1)
-        return output.past_key_values, _finite(output.value[:, 0])
+        return output.cache, _finite(output.value[:, 0])
 
     @torch.inference_mode()
     def _next_values(self, history: DynamicCache, letters: np.ndarray) -> tuple[np.ndarray, Tensor]:
@@ -102,7 +102,7 @@ class WordAdvisor:
                 for layer in history.layers
             ]
             cache = DynamicCache(repeated)
-            output = self.model(part.to(self.device), past_key_values=cache, logits_to_keep=1)
+            output = self.model(part.to(self.device), cache=cache, logits_to_keep=1)
             values.append(_finite(output.value[:, 0]))
             outputs.append(output.logits[:, 0, END_OF_ACTION])
         return np.concatenate(values), torch.cat(outputs)

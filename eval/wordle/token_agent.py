@@ -148,8 +148,8 @@ class TokenAgent:
         nodes = torch.zeros(len(unread), dtype=torch.int64, device=self.device)
         tokens = []
         for _ in range(self._num_choices):
-            output = self.model(unread, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache = output.past_key_values
+            output = self.model(unread, cache=cache, use_cache=True, logits_to_keep=1)
+            cache = output.cache
             token = self._choose_token(output.value[:, 0], nodes)  # (n,)
             is_letter = token < len(LETTERS)
             nodes = torch.where(is_letter, self._children[nodes, token.clamp(max=len(LETTERS) - 1)], nodes)
