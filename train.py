@@ -22,14 +22,10 @@ from pathlib import Path
 import torch
 from accelerate.utils import set_seed
 
+from cli.errors import command
+from cli.files import atomic_write
 from configs.schema import Config, load_config, save_config
-from data.command_line import command
-from data.files import written_whole
 from data.training_set import TrainingSet
-from eval.model_card import write_model_card
-from eval.publish import publish_after_training, publishing_warnings
-from eval.run_folder import describe_folder, step_of
-from eval.run_log import RunLog, plot_curves
 from training.checkpoints import (
     CheckpointReader,
     Interruption,
@@ -38,11 +34,7 @@ from training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from training.optimization import WeightAverage, learning_rate_at, make_optimizers
-from training.optimizer_state import load_states, named_states
-from training.sharding import Weights
-from training.tasks import make_task
-from training.topology import (
+from training.distributed import (
     autocast_forward,
     check_agreement,
     check_weights,
@@ -51,6 +43,14 @@ from training.topology import (
     make_accelerator,
     zero_stage_of,
 )
+from training.model_card import write_model_card
+from training.optimization import EMA, learning_rate_at, make_optimizers
+from training.optimizer_state import load_states, named_states
+from training.publish import publish_after_training, publishing_warnings
+from training.run_folder import describe_folder, step_of
+from training.run_log import RunLog, plot_curves
+from training.sharding import Weights
+from training.tasks import make_task
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def train(config: Config) -> None:
             block.compile()
     wrapped, *optimizers = accelerator.prepare(model, *optimizers)
     weights = Weights(model, wrapped, zero_stage_of(accelerator))
-    average = WeightAverage(weights, config.training.ema_decay)
+    average = EMA(weights, config.training.ema_decay)
     if config.training.ema_decay:
         followers["average"] = average
     if checkpoint is not None:
@@ -211,7 +211,7 @@ def train(config: Config) -> None:
         final_weights = weights.gather_state(is_main)
     accelerator.wait_for_everyone()  # a GPU may still be sending what its process, which ends, has gathered
     if is_main:
-        with written_whole(output_dir / "model") as folder:
+        with atomic_write(output_dir / "model") as folder:
             model.save_pretrained(folder, state_dict=final_weights)
             task.save(folder)
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")

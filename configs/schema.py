@@ -15,8 +15,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from data.command_line import InputError
-from data.files import written_whole
+from cli.errors import InputError
+from cli.files import atomic_write
 from data.hub_uploads import is_hub_id
 
 
@@ -83,14 +83,14 @@ class DataConfig:
 
 @dataclass
 class QLearningConfig:
-    """Of Wordle; the equations stand in models/token_q_learning.py."""
+    """Of Wordle; the equations stand in models/q_learning.py."""
 
     # q_learning: the best next action; sarsa: the next action of the data; monte_carlo: the return of the
     # data; behavior_cloning: none, the action of the data is imitated.
     target: Literal["q_learning", "sarsa", "monte_carlo", "behavior_cloning"] = "q_learning"
     discount: float = 0.99  # per action, that is per letter
     double: bool = False  # the online network chooses the best next action, the target network values it
-    legal_maximum: bool = False  # the best next action is one that goes on to an allowed word
+    mask_illegal_in_max: bool = False  # the best next action is one that goes on to an allowed word
     cql_alpha: float = 0.1  # weight of the conservative term
     cql_temperature: float = 1.0  # of the softmax over Q in it
     target_network: Literal["polyak", "periodic"] = "polyak"
@@ -297,7 +297,7 @@ def load_run_config(run: Path) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration, which `load_run_config` reads back."""
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         OmegaConf.save(OmegaConf.structured(config), unfinished)
 
 

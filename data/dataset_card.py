@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import DatasetCardData
 
+from cli.errors import InputError
 from data.chess import checked_rows
 from data.chess.rows import SCHEMA as CHESS_SCHEMA
-from data.command_line import InputError
-from data.parquet_files import list_files
+from data.parquet import list_files
 from data.wordle import games as wordle_games
 from data.wordle.game_rows import SCHEMA as WORDLE_SCHEMA
 

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
-from data.command_line import InputError, first_line
+from cli.errors import InputError, first_line
 
 
 NOT_LOGGED_IN = "this machine is not logged in to the hub: call `hf auth login`, or set HF_TOKEN"

@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 from tqdm import tqdm
 
-from data.command_line import InputError, command, first_line
+from cli.errors import InputError, command, first_line
+from cli.files import atomic_write
 from data.dataset_card import GAME_METADATA, Kind, Split, dataset_card, find_kind
-from data.files import written_whole
-from data.hub_data import is_intact, list_repo
+from data.hub import is_intact, list_repo
 from data.hub_uploads import check_upload, make_repo, uploading
-from data.parquet_files import list_files, open_file, read_batches
+from data.parquet import list_files, open_file, read_batches
 
 
 MAX_FILE_BYTES = 256_000_000
@@ -216,7 +216,7 @@ def main() -> None:
     if arguments.folder is not None:
         if arguments.folder.exists() and not arguments.overwrite:
             raise InputError(f"{name} exists: choose another place, or replace it with --overwrite")
-        with written_whole(arguments.folder) as unfinished:
+        with atomic_write(arguments.folder) as unfinished:
             unfinished.mkdir()
             splits = write_dataset(unfinished, kind, sources, **settings)
         place = name

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cli.errors import InputError
 from data.batch_order import BatchOrder, shard
-from data.command_line import InputError
 
 
 class Examples(Protocol):

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, logging
 
-from data.command_line import InputError, first_line
-from data.files import digest
+from cli.errors import InputError, first_line
+from cli.files import digest
 from eval.model_folder import check_model_folder
 from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerForTokenValue
 from models.tokenization_chess import ChessTokenizer

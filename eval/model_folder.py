@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from data.command_line import InputError
+from cli.errors import InputError
 
 
 def check_model_folder(name: str | Path) -> None:

@@ -81,7 +81,7 @@ class ValueLoss:
         """
         raise NotImplementedError
 
-    def share_outside(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
+    def fraction_out_of_support(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the share of values outside [value_min, value_max]: more than a few mean a wrong range."""
         outside = (value < self.value_min) | (value > self.value_max)
         return _weighted_mean(outside.float(), weight)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from models.tokenization_chess import ChessTokenizer
-from tests.commands import run_command
-from tests.hub_server import TOKEN, HubServer
-from tests.pushed_run import EIGHT_STEPS, REPO
-from tests.test_engines import tiny_model
-from tests.training_runs import tiny_settings
+from tests.eval.chess.test_engines import tiny_model
+from tests.support.commands import run_command
+from tests.support.hub_server import TOKEN, HubServer
+from tests.support.pushed_run import EIGHT_STEPS, REPO
+from tests.support.training_runs import tiny_settings
 
 
 @pytest.fixture(scope="session", autouse=True)

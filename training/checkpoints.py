@@ -26,11 +26,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cli.errors import INPUT_ERROR_STATUS, InputError, first_line
+from cli.files import check_output, remove
 from configs.schema import CheckpointConfig, Config, differences
-from data.command_line import INPUT_ERROR_STATUS, InputError, first_line
-from data.files import check_output, remove
-from eval.run_folder import list_checkpoints, step_of
-from training.topology import is_launched
+from training.distributed import is_launched
+from training.run_folder import list_checkpoints, step_of
 
 
 SUMS = "SHA256SUMS"

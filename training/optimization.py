@@ -52,7 +52,7 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     return config.final_learning_rate + (1 - config.final_learning_rate) * remaining
 
 
-class WeightAverage:
+class EMA:
     """Exponential moving average of the weights, which is what is evaluated and saved."""
 
     def __init__(self, weights: Weights, decay: float):

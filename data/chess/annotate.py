@@ -22,6 +22,8 @@ from typing import Any
 import chess
 from tqdm import tqdm
 
+from cli.errors import InputError, command
+from cli.files import atomic_write, check_output
 from data.chess.engine_work import Skipped, results_in_order
 from data.chess.positions import (
     POSITIONS_PER_GAME,
@@ -31,12 +33,10 @@ from data.chess.positions import (
     sample_game,
 )
 from data.chess.ray_work import ray_results_in_order
+from data.chess.resumable_job import ResumableJob
 from data.chess.rows import Row, write_rows
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish, label_moves
-from data.chess.unfinished import UnfinishedWork
-from data.command_line import InputError, command
-from data.files import check_output, written_whole
 
 
 # `function(engine, item)` for every item, in order.
@@ -91,7 +91,7 @@ def main() -> None:
     output: Path = arguments.output
     check_output(output, arguments.overwrite)
     recorded = _recorded(arguments)
-    with UnfinishedWork(output, recorded) as work:
+    with ResumableJob(output, recorded) as work:
         try:
             with _workers(arguments, recorded["engine"]) as results:
                 num_skipped = annotate(arguments, work, results)
@@ -107,7 +107,7 @@ def main() -> None:
         )
 
 
-def annotate(arguments: argparse.Namespace, work: UnfinishedWork, results: ResultsInOrder) -> int:
+def annotate(arguments: argparse.Namespace, work: ResumableJob, results: ResultsInOrder) -> int:
     """Label the positions and write the output; return how many the engine could not label."""
     started = time.monotonic()
     fens = _positions(arguments, work, results)
@@ -157,7 +157,7 @@ def _workers(
     return ray_results_in_order(arguments.ray, arguments.processes, engine_name)
 
 
-def _positions(arguments: argparse.Namespace, work: UnfinishedWork, results: ResultsInOrder) -> list[str]:
+def _positions(arguments: argparse.Namespace, work: ResumableJob, results: ResultsInOrder) -> list[str]:
     """Return the positions to label, those of an earlier run if it got that far."""
     chosen = work.folder / "positions.txt"
     if not chosen.exists():
@@ -172,13 +172,13 @@ def _positions(arguments: argparse.Namespace, work: UnfinishedWork, results: Res
             if arguments.boards is not None and arguments.boards < len(fens):
                 kept = sorted(random.Random(arguments.seed).sample(range(len(fens)), arguments.boards))
                 fens = [fens[index] for index in kept]
-        with written_whole(chosen) as unfinished:
+        with atomic_write(chosen) as unfinished:
             unfinished.write_text("".join(fen + "\n" for fen in fens))
     return chosen.read_text().splitlines()
 
 
 def _play(
-    arguments: argparse.Namespace, work: UnfinishedWork, results: ResultsInOrder, exclude: list[str]
+    arguments: argparse.Namespace, work: ResumableJob, results: ResultsInOrder, exclude: list[str]
 ) -> list[str]:
     """Play games until they have given enough positions."""
     log = work.log("games")

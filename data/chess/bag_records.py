@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.command_line import InputError
+from cli.errors import InputError
 
 
 RECORDS_PER_BATCH = 100_000

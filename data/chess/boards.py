@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cli.errors import InputError, first_line
 from data.chess.checked_rows import read_chunks
 from data.chess.preparation import VERSION, read_meta
-from data.command_line import InputError, first_line
 from data.noise import uniform_at
 from models.tokenization_chess import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
 

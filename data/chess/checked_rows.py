@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from cli.errors import InputError
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import SCHEMA
-from data.command_line import InputError
-from data.parquet_files import list_files, open_file, read_batches
+from data.parquet import list_files, open_file, read_batches
 from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
 
 

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from cli.errors import InputError, command
+from cli.files import atomic_write, check_output
 from data.chess.bag_records import list_shards, open_bag, read_action_values
 from data.chess.record_store import RecordStore, group_by_board
+from data.chess.resumable_job import ResumableJob
 from data.chess.rows import ROWS_PER_GROUP, SCHEMA
-from data.chess.unfinished import UnfinishedWork
-from data.command_line import InputError, command
-from data.files import check_output, written_whole
-from data.parquet_files import list_files
+from data.parquet import list_files
 
 
 MEMORY_LIMIT = 4.0
@@ -49,7 +49,7 @@ def convert(
     """
     shards = [shard for bag in bags for shard in list_shards(bag)]
     lengths = [len(open_bag(shard)) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
-    with UnfinishedWork(output, _recorded(shards, lengths, num_files)) as work:
+    with ResumableJob(output, _recorded(shards, lengths, num_files)) as work:
         try:
             with RecordStore(
                 work.folder / "records.duckdb", memory_limit, threads or os.cpu_count() or 1
@@ -77,7 +77,7 @@ def _recorded(shards: list[str], lengths: list[int], num_files: int | None) -> d
     }
 
 
-def _read(shards: list[str], lengths: list[int], work: UnfinishedWork, store: RecordStore) -> None:
+def _read(shards: list[str], lengths: list[int], work: ResumableJob, store: RecordStore) -> None:
     """Take all records into the store; a line of the log says that those of a shard are there."""
     log = work.log("shards")
     num_earlier = sum(lengths[: len(log)])
@@ -96,7 +96,7 @@ def _counted(batches: Iterable[pa.RecordBatch], progress: tqdm) -> Iterator[pa.R
         progress.update(len(batch))
 
 
-def _write(output: Path, num_files: int | None, work: UnfinishedWork, store: RecordStore) -> int:
+def _write(output: Path, num_files: int | None, work: ResumableJob, store: RecordStore) -> int:
     with tqdm(desc="grouping", unit=" records", unit_scale=True, total=store.count()) as progress:
         if num_files is None:
             return _write_boards(output, _counted(store.sorted_records(), progress))
@@ -119,7 +119,7 @@ def _write_boards(path: Path, records: Iterable[pa.RecordBatch]) -> int:
     """Write sorted records as rows to a Parquet file, whole or not at all; return the number of rows."""
     num_rows = 0
     with (
-        written_whole(path) as unfinished,
+        atomic_write(path) as unfinished,
         pq.ParquetWriter(unfinished, SCHEMA, compression="zstd", compression_level=COMPRESSION) as writer,
     ):
         for group in _of_equal_length(group_by_board(records)):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
+from cli.errors import InputError
 from data.chess.stockfish import EngineCrash, Stockfish
-from data.command_line import InputError
 
 
 ATTEMPTS = 3

@@ -11,7 +11,7 @@ import chess
 import chess.pgn
 from tqdm import tqdm
 
-from data.command_line import InputError
+from cli.errors import InputError
 
 
 POSITION_SUFFIXES = (".epd", ".fen", ".txt")

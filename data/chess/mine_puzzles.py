@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 import chess
 from tqdm import tqdm
 
+from cli.errors import command
+from cli.files import atomic_write, check_output
 from data.chess.engine_work import Skipped, results_in_order
 from data.chess.positions import position_key, positions_of_boards
+from data.chess.resumable_job import ResultLog, ResumableJob
 from data.chess.selfplay import play_game
 from data.chess.stockfish import SearchLine, Stockfish, last_ranking, win_prob_from_centipawns
-from data.chess.unfinished import ResultLog, UnfinishedWork
-from data.command_line import command
-from data.files import check_output, written_whole
 
 
 COLUMNS = (
@@ -198,7 +198,7 @@ def _puzzle(before: chess.Board, moves: list[str], kind: str, themes: list[str])
     return Puzzle(before.fen(), moves, kind, [*themes, length, phase])
 
 
-def mine(arguments: argparse.Namespace, work: UnfinishedWork) -> list[Puzzle]:
+def mine(arguments: argparse.Namespace, work: ResumableJob) -> list[Puzzle]:
     """Play games until there are enough puzzles of each kind; return them in the order of the games."""
     log = work.log("games")
     search = functools.partial(mine_game, seed=arguments.seed, nodes=arguments.nodes)
@@ -232,7 +232,7 @@ def _mined(search: functools.partial, log: ResultLog, processes: int) -> Iterato
 
 def write_puzzles(path: Path, puzzles: list[Puzzle]) -> None:
     """Write the CSV; the columns that only players can fill, ratings among them, stay empty."""
-    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+    with atomic_write(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for puzzle in puzzles:
@@ -290,7 +290,7 @@ def main() -> None:
     started = time.monotonic()
     with Stockfish() as engine:
         recorded = {"engine": engine.name, "seed": arguments.seed, "nodes": arguments.nodes}
-    with UnfinishedWork(output, recorded) as work:
+    with ResumableJob(output, recorded) as work:
         try:
             puzzles = mine(arguments, work)
         except KeyboardInterrupt:

@@ -12,8 +12,8 @@ import chess
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from cli.errors import InputError
 from data.chess.game_files import POSITION_SUFFIXES, check_is_file, read_boards, read_games
-from data.command_line import InputError
 
 
 # Neighbouring positions of a game are nearly alike, so a few of each game teach more than all of a few games.

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from cli.errors import InputError, command
+from cli.files import atomic_write, remove
 from data.chess.checked_rows import read_chunks
-from data.command_line import InputError, command
-from data.files import remove, written_whole
-from data.hub_data import local_files
-from data.parquet_files import list_files
+from data.hub import local_files
+from data.parquet import list_files
 from models.tokenization_chess import BOARD_LENGTH
 
 
@@ -50,7 +50,7 @@ def prepare(
         with FileLock(lock):
             if not _is_up_to_date(folder, parquet, check_moves):
                 _check_replaceable(folder)
-                with written_whole(folder) as unfinished:
+                with atomic_write(folder) as unfinished:
                     # A killed process may have had the same id and left this behind.
                     remove(unfinished)
                     _write(parquet, unfinished, check_moves, processes)

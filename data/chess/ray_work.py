@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cli.errors import InputError, first_line
 from data.chess.engine_work import EngineWorker
 from data.chess.stockfish import Stockfish
-from data.command_line import InputError, first_line
 
 
 LOCAL = "local"

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cli.errors import InputError, first_line
 from data.chess.rows import SCHEMA
-from data.command_line import InputError, first_line
 
 
 HASHES = 2**64

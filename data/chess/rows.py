@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.files import written_whole
+from cli.files import atomic_write
 
 
 SCHEMA = pa.schema(
@@ -32,7 +32,7 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> int:
     """Write rows to a Parquet file, whole or not at all, a row group at a time; return their number."""
     num_rows = 0
     with (
-        written_whole(path) as unfinished,
+        atomic_write(path) as unfinished,
         pq.ParquetWriter(unfinished, SCHEMA, compression="zstd", compression_level=19) as writer,
     ):
         group: list[Row] = []

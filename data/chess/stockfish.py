@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 import chess
 
-from data.command_line import InputError
+from cli.errors import InputError
 
 
 # Package managers install here, and Debian's folder is not on every PATH.

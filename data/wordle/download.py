@@ -19,8 +19,8 @@ from urllib.error import HTTPError
 
 from tqdm import tqdm
 
-from data.command_line import InputError, command
-from data.files import check_output, written_whole
+from cli.errors import InputError, command
+from cli.files import atomic_write, check_output
 from data.wordle.rules import is_word
 
 
@@ -97,7 +97,7 @@ def download(
         source.name: checked_words(contents[source.remote], source, urls[source.remote]) for source in sources
     }
     for name, words in lists.items():
-        with written_whole(folder / name) as unfinished:
+        with atomic_write(folder / name) as unfinished:
             unfinished.write_text(_as_text(words), encoding="ascii")
 
 

@@ -29,7 +29,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from data.command_line import InputError
+from cli.errors import InputError
 from data.wordle.feedback_table import feedback_table
 from data.wordle.rules import ALL_GREEN, EMPTY_LETTER, NUM_LETTERS, NUM_TURNS, PATTERN_DIGITS, Hints, words_of
 from data.wordle.words import WordLists, load_word_lists

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import written_whole
+from cli.files import atomic_write
 from data.wordle.rules import check_rule, feedback_codes
 from data.wordle.words import WordLists
 
@@ -38,7 +38,7 @@ def feedback_table(words: WordLists, rule: str = "official") -> np.ndarray:
     table = _read(path, shape)
     if table is None:
         table = _compute(words, rule)
-        with contextlib.suppress(OSError), written_whole(path) as unfinished, unfinished.open("wb") as file:
+        with contextlib.suppress(OSError), atomic_write(path) as unfinished, unfinished.open("wb") as file:
             np.save(file, table)
             file.write(_checksum(table))
     return table

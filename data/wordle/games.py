@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from data.command_line import InputError, first_line
-from data.files import written_whole
-from data.parquet_files import list_files, open_file, read_batches
+from cli.errors import InputError, first_line
+from cli.files import atomic_write
+from data.parquet import list_files, open_file, read_batches
 from data.wordle.feedback_table import feedback_table
 from data.wordle.game_rows import SCHEMA, Games, RowFault, check_rows, table_of
 from data.wordle.rules import NUM_TURNS, check_rule
@@ -171,7 +171,7 @@ def write_games(path: str | Path, games: Iterable[Games], description: GameDescr
     schema = SCHEMA.with_metadata({_METADATA_KEY: json.dumps(description.to_json()).encode()})
     num_games, group = 0, []
     with (
-        written_whole(path) as unfinished,
+        atomic_write(path) as unfinished,
         pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
     ):
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.command_line import InputError, command
-from data.files import check_output
+from cli.errors import InputError, command
+from cli.files import check_output
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, write_games
 from data.wordle.players import GAMES_PER_BATCH, LMRL_BEHAVIOR, PLAYERS, Player, make_player, play_games

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data.files import written_whole
+from cli.files import atomic_write
 from data.wordle.feedback_table import cache_folder, feedback_table
 from data.wordle.rules import ALL_GREEN, NUM_PATTERNS, NUM_TURNS
 from data.wordle.words import WordLists
@@ -257,7 +257,7 @@ def find_strategy(words: WordLists, rule: str) -> Strategy:
     strategy = _read(path, words, rule)
     if strategy is None:
         strategy = _search(words, rule)
-        with contextlib.suppress(OSError), written_whole(path) as unfinished:
+        with contextlib.suppress(OSError), atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps(strategy.to_json()))
     return strategy
 

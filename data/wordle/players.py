@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data.command_line import InputError
+from cli.errors import InputError
 from data.wordle.game_rows import Games
 from data.wordle.games import GameBatch
 from data.wordle.optimum import find_strategy

@@ -16,7 +16,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from data.command_line import InputError
+from cli.errors import InputError
 
 
 NUM_LETTERS = 5

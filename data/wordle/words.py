@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.command_line import InputError, command
-from data.files import check_output, written_whole
+from cli.errors import InputError, command
+from cli.files import atomic_write, check_output
 from data.wordle.rules import NUM_LETTERS, RULES, is_word, letters_of, no_word
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     words = five_letter_words(_read_text(arguments.dictionary).split())[:: arguments.every]
     if not words:
         raise InputError(f"{arguments.dictionary} holds no words of {NUM_LETTERS} lower-case letters")
-    with written_whole(arguments.output) as unfinished:
+    with atomic_write(arguments.output) as unfinished:
         unfinished.write_text("\n".join(words) + "\n", encoding="ascii")
     print(f"{arguments.output}: {len(words)} words")
 

@@ -16,11 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.command_line import command
-from data.files import check_output
-from data.wordle.games import GameDescription
-from data.wordle.players import LMRL_BEHAVIOR, PLAYERS
-from eval.options import (
+from cli.errors import command
+from cli.files import check_output
+from cli.options import (
     add_device_options,
     add_json_option,
     positive_int,
@@ -28,6 +26,8 @@ from eval.options import (
     seed_number,
     write_json,
 )
+from data.wordle.games import GameDescription
+from data.wordle.players import LMRL_BEHAVIOR, PLAYERS
 from eval.paired_comparison import compare_pairs
 from eval.wordle.agents import Agent, Contestant, add_game_options, game_to_play
 from eval.wordle.play import play_in_terminal

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers.utils import cached_file
 
-from data.command_line import InputError, first_line
+from cli.errors import InputError, first_line
 from data.wordle.games import GameBatch, GameDescription
 from data.wordle.players import GAMES_PER_BATCH, Player, make_player, play_games
 from data.wordle.rules import RULES, word_numbers

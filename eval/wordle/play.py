@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.command_line import InputError
+from cli.errors import InputError
 from data.wordle.games import GameDescription
 from data.wordle.rules import (
     ALL_GREEN,

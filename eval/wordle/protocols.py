@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.command_line import InputError
-from data.hub_data import local_files
+from cli.errors import InputError
+from data.hub import local_files
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
 from data.wordle.generate import generate, read_policy

@@ -1,0 +1,1 @@
+"""Speed figures, each next to a naive baseline."""

@@ -1,0 +1,69 @@
+"""Parquet files of rows: found, opened and read batch by batch, with errors of one line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cli.errors import InputError, first_line
+
+
+def list_files(source: str | Path) -> list[Path]:
+    """List the files of a source, a file or a folder of *.parquet. Raises InputError if there are none.
+
+    In a folder, hidden files are left out: they are what is being written there.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    files = sorted(source.glob("[!.]*.parquet")) if source.is_dir() else [source]
+    if not files:
+        raise InputError(f"{source}: the folder has no *.parquet files")
+    return files
+
+
+def open_file(path: Path, schema: pa.Schema, made_by: str) -> pq.ParquetFile:
+    """Open a file that has the columns of `schema`; raise InputError, which says what makes such files."""
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
+    found = file.schema_arrow
+    for expected in schema:
+        kind = found.field(expected.name).type if found.names.count(expected.name) == 1 else "missing"
+        if kind == "missing" or not _is_like(kind, expected.type):
+            raise InputError(
+                f"{path}: column {expected.name!r} is {kind}, must be {expected.type}; "
+                f"{made_by} write{'' if ' and ' in made_by else 's'} such files"
+            )
+    return file
+
+
+def read_batches(
+    path: Path, file: pq.ParquetFile, columns: list[str], num_rows: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the number of the first row, and up to `num_rows` rows. Raises InputError where it is damaged."""
+    batches = file.iter_batches(num_rows, columns=columns)
+    first_row = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
+        if batch is None:
+            return
+        yield first_row, batch
+        first_row += len(batch)
+
+
+def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Tell whether a column can be read as `expected`: other widths of numbers and offsets are fine."""
+    if pa.types.is_list(expected):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return is_list and _is_like(found.value_type, expected.value_type)
+    if pa.types.is_floating(expected):
+        return pa.types.is_floating(found) or pa.types.is_integer(found)
+    if pa.types.is_boolean(expected):
+        return pa.types.is_boolean(found)
+    return pa.types.is_string(found) or pa.types.is_large_string(found)

@@ -1,0 +1,1 @@
+"""Chess: how well a model values moves, solves puzzles and plays."""

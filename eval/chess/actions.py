@@ -1,0 +1,216 @@
+"""Measure action values against labels: best-move agreement, regret, rank correlation, KL, calibration.
+
+    python -m eval.chess.actions --model runs/chess_tiny/model --data boards.parquet --json actions.json
+
+Boards are valued once with all their labelled moves; nothing is searched or played.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cli.errors import command
+from cli.files import check_output
+from cli.options import (
+    add_batch_size_option,
+    add_json_option,
+    add_model_options,
+    positive_int,
+    seed_number,
+    write_json,
+)
+from data.chess.boards import Boards
+from data.hub import local_files
+from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
+from eval.chess.calibration import Calibration, plot_reliability
+from eval.intervals import Z_95, mean_and_standard_error
+from eval.loading import check_finite, identify_model, load_model
+from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.tokenization_chess import ACTION_PADDING, ACTIONS, black_to_move, orient_actions
+from models.value_losses import CategoricalLoss
+
+
+PER_ACTION_VALUE = ("mae", "cross_entropy", "kl")
+
+
+def evaluate_actions(
+    model: ValueTransformerForActionValue,
+    boards: Boards,
+    orient: bool,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    indices: np.ndarray | None = None,
+    show_progress: bool = False,
+) -> dict:
+    """Compare the model's action values with the labels of `boards`, or of those at `indices`.
+
+    `orient` is the tokenizer's. The model is left in the mode it was in. Returns numbers, None if undefined:
+    - per board: best_move_agreement, regret (win probability), kendall_tau (over the num_boards_ranked boards
+      whose labels are not all equal), kendall_tau_chessbench; for a random move random_agreement and
+      random_regret, exact;
+    - per action value: mae (win probability), and, unless the loss is one of the mse, cross_entropy and
+      kl = cross_entropy − label entropy (nats);
+    - calibration_error, and the list `calibration` behind it; num_boards, num_action_values;
+    - standard_errors: those of the means above, boards being independent and the moves of one board not.
+
+    Raises InputError if the model predicts NaN.
+    """
+    if indices is None:
+        indices = np.arange(boards.num_boards)
+    # Boards with about as many moves share a batch, so that little of it is padding.
+    by_length = indices[np.argsort(boards.lengths(indices), kind="stable")]
+    was_training = model.training
+    model.eval()
+    per_board: dict[str, list[np.ndarray]] = {}
+    calibration = Calibration()
+    with tqdm(total=len(by_length), unit="board", disable=None if show_progress else True) as bar:
+        for start in range(0, len(by_length), batch_size):
+            batch_indices = by_length[start : start + batch_size]
+            batch = boards.batch(batch_indices, orient)
+            is_move = batch["action_ids"] != ACTION_PADDING
+            values, sums = _predict(model, batch, is_move, device)
+            check_finite(values[is_move])
+            # ChessBench's order of moves, whatever the data's: ties between values, and its τ, depend on it.
+            real_ids = batch["action_ids"]
+            if orient:  # mirroring twice is the identity
+                real_ids = orient_actions(real_ids, black_to_move(boards.tokens[batch_indices])[:, None])
+            order = np.argsort(np.where(is_move, real_ids, len(ACTIONS)), axis=1)
+            values = np.take_along_axis(values, order, axis=1)
+            labels = np.take_along_axis(batch["win_probs"], order, axis=1)
+            calibration.add(values[is_move], labels[is_move])
+            for name, numbers in (_compare(values, labels, is_move) | sums).items():
+                per_board.setdefault(name, []).append(numbers)
+            bar.update(len(batch_indices))
+    model.train(was_training)
+    return _summarise({name: np.concatenate(parts) for name, parts in per_board.items()}, calibration)
+
+
+# Not inference_mode: weights that FSDP or ZeRO gather in it cannot be trained afterwards.
+@torch.no_grad()
+def _predict(
+    model: ValueTransformerForActionValue,
+    batch: dict[str, np.ndarray],
+    is_move: np.ndarray,
+    device: str | torch.device,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the predicted values (boards, moves), and per board the sums of cross-entropy and KL, if any."""
+    outputs = model(
+        input_ids=torch.as_tensor(batch["input_ids"], device=device).long(),
+        action_ids=torch.as_tensor(batch["action_ids"], device=device).long(),
+    )
+    sums = {}
+    if isinstance(model.value_loss, CategoricalLoss):
+        # One number per move and not the loss's mean, for standard errors.
+        targets = model.value_loss.targets(torch.as_tensor(batch["win_probs"], device=device))
+        log_probs = outputs.logits.float().log_softmax(dim=-1)  # (boards, moves, bins)
+        cross_entropy = -(targets * log_probs).sum(dim=-1).cpu().numpy()
+        entropy = torch.special.entr(targets).sum(dim=-1).cpu().numpy()
+        sums["cross_entropy"] = np.where(is_move, cross_entropy, 0).sum(axis=1, dtype=np.float64)
+        sums["kl"] = np.where(is_move, cross_entropy - entropy, 0).sum(axis=1, dtype=np.float64)
+    return outputs.value.float().cpu().numpy(), sums
+
+
+def _compare(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> dict[str, np.ndarray]:
+    return agreement_and_regret(values, labels, is_move) | {
+        "kendall_tau": kendall_tau(values, labels, is_move),
+        "kendall_tau_chessbench": kendall_tau_chessbench(values, labels, is_move),
+        "mae": np.where(is_move, np.abs(values - labels), 0).sum(axis=1, dtype=np.float64),
+        "num_moves": is_move.sum(axis=1),
+    }
+
+
+def _summarise(per_board: dict[str, np.ndarray], calibration: Calibration) -> dict:
+    num_moves = per_board.pop("num_moves")
+    means: dict[str, float | None] = dict.fromkeys(PER_ACTION_VALUE)
+    errors: dict[str, float | None] = dict(means)
+    for name, numbers in per_board.items():
+        counts = num_moves if name in PER_ACTION_VALUE else None
+        means[name], errors[name] = mean_and_standard_error(numbers, counts)
+    return {
+        **means,
+        "num_boards": len(num_moves),
+        "num_boards_ranked": int(np.count_nonzero(~np.isnan(per_board["kendall_tau"]))),
+        "num_action_values": int(num_moves.sum()),
+        "calibration_error": calibration.expected_error(),
+        "standard_errors": errors,
+        "calibration": calibration.table(),
+    }
+
+
+def format_table(results: dict) -> str:
+    """Lay out the results of `evaluate_actions`: means with 95% intervals, and the means of random choice."""
+    rows = [  # title, key, what a random choice of moves scores, format
+        ("best-move agreement", "best_move_agreement", results["random_agreement"], ".1%"),
+        ("regret (win probability)", "regret", results["random_regret"], ".4f"),
+        ("Kendall's τ", "kendall_tau", 0.0, ".3f"),
+        ("Kendall's τ, ChessBench's way", "kendall_tau_chessbench", None, ".3f"),
+        ("mean absolute error", "mae", None, ".4f"),
+        ("KL (nats)", "kl", None, ".3f"),
+        ("cross-entropy (nats)", "cross_entropy", None, ".3f"),
+        ("calibration error", "calibration_error", None, ".4f"),
+    ]
+    lines = [f"{'':<30}{'model':>8}{'± 95%':>9}{'random choice':>16}"]
+    for title, key, chance, style in rows:
+        error = results["standard_errors"].get(key)
+        half_width = None if error is None else Z_95 * error
+        numbers = (
+            "–" if number is None else f"{number:{style}}" for number in (results[key], half_width, chance)
+        )
+        lines.append("{:<30}{:>8}{:>9}{:>16}".format(title, *numbers))
+    return "\n".join(lines)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.chess.actions",
+        description="Compare a chess model's action values with labels. Prints how often its best move is "
+        "one of the best, the win probability it gives away by its choice (regret), how well it ranks moves "
+        "(Kendall's τ), the error of its values (MAE, and KL and cross-entropy in nats) and its calibration, "
+        "with 95% intervals, beside what a random choice of moves scores.",
+    )
+    add_model_options(parser)
+    add_batch_size_option(parser)
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="Parquet, or a folder of it, with one board per row as data.chess.annotate writes it; or a "
+        "dataset on the hub: user/name, of which validation is taken, or else test, or user/name:SPLIT",
+    )
+    parser.add_argument(
+        "--limit", type=positive_int, metavar="N", help="measure N boards drawn at random (default: all)"
+    )
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="decides which boards --limit draws (default: 0)"
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="also draw a reliability diagram")
+    add_json_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    for path in filter(None, (arguments.json, arguments.plot)):
+        check_output(path, overwrite=True)
+    boards = Boards.from_parquet(local_files(arguments.data, "validation"))
+    model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
+    indices = np.arange(boards.num_boards)
+    if arguments.limit is not None and arguments.limit < boards.num_boards:
+        indices = np.random.default_rng(arguments.seed).choice(indices, arguments.limit, replace=False)
+    results = evaluate_actions(
+        model, boards, tokenizer.orient, arguments.batch_size, model.device, indices, show_progress=True
+    )
+    if arguments.json:
+        identity = identify_model(arguments.model)
+        write_json(arguments.json, {"model": identity, "data": arguments.data, **results})
+    if arguments.plot:
+        plot_reliability(results["calibration"], arguments.plot, arguments.model)
+    print(f"{arguments.model} on {arguments.data}: {results['num_boards']} boards", end="")
+    print(f" ({results['num_boards_ranked']} for τ), {results['num_action_values']} action values\n")
+    print(format_table(results))
+
+
+if __name__ == "__main__":
+    command(main)

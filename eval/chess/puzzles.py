@@ -1,0 +1,166 @@
+"""Solve Lichess puzzles: the share whose whole solution the model plays, overall, by rating and by theme.
+
+Source: Ruoss et al. (arXiv 2402.04494), "puzzle accuracy"; puzzles from https://database.lichess.org (CC0).
+
+    python -m eval.chess.puzzles --model runs/chess_tiny/model --puzzles puzzles.csv --json puzzles.json
+
+A puzzle's FEN is the position before the opponent's move. The first move is the opponent's, and from then on
+every second one is the solver's, which must be the move of the solution; but any checkmate solves a puzzle
+there and then.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import chess
+import numpy as np
+from tqdm import tqdm
+
+from cli.errors import command
+from cli.files import check_output
+from cli.options import (
+    add_batch_size_option,
+    add_json_option,
+    add_model_options,
+    positive_int,
+    write_json,
+)
+from data.chess.puzzles import Puzzle, read_puzzles
+from eval.chess.engines import Analysis, ValueEngine
+from eval.intervals import wilson_interval
+from eval.loading import identify_model
+
+
+RATING_BAND = 200
+PUZZLES_AT_ONCE = 1024
+
+
+class Engine(Protocol):
+    """What `evaluate_puzzles` asks of an engine."""
+
+    def analyse_many(self, boards: Sequence[chess.Board]) -> list[Analysis]: ...
+
+
+def evaluate_puzzles(engine: Engine, puzzles: Sequence[Puzzle]) -> dict:
+    """Return the accuracy with its 95% Wilson interval `low` to `high` and `num_puzzles`.
+
+    The same four numbers stand in `by_rating` for every band of ratings such as "1600-1799" that has puzzles,
+    and in `by_theme` for every theme. Puzzles without a rating or themes count in neither.
+    """
+    solved: list[bool] = []
+    with tqdm(total=len(puzzles), unit="puzzle", disable=None) as bar:
+        for start in range(0, len(puzzles), PUZZLES_AT_ONCE):
+            part = puzzles[start : start + PUZZLES_AT_ONCE]
+            solved += _solve(engine, part)
+            bar.update(len(part))
+            bar.set_postfix(solved=f"{np.mean(solved):.1%}")
+    by_rating: dict[int, list[bool]] = defaultdict(list)
+    by_theme: dict[str, list[bool]] = defaultdict(list)
+    for puzzle, is_solved in zip(puzzles, solved, strict=True):
+        if puzzle.rating is not None:
+            by_rating[puzzle.rating // RATING_BAND * RATING_BAND].append(is_solved)
+        for theme in puzzle.themes:
+            by_theme[theme].append(is_solved)
+    return {
+        **_accuracy(solved),
+        "by_rating": {
+            f"{low}-{low + RATING_BAND - 1}": _accuracy(by_rating[low]) for low in sorted(by_rating)
+        },
+        "by_theme": {theme: _accuracy(by_theme[theme]) for theme in sorted(by_theme)},
+    }
+
+
+def _solve(engine: Engine, puzzles: Sequence[Puzzle]) -> list[bool]:
+    """Tell which puzzles the engine solves; at every ply those not yet failed are analysed together."""
+    boards = [puzzle.board() for puzzle in puzzles]
+    solved = [True] * len(puzzles)
+    in_play = list(range(len(puzzles)))
+    ply = 1
+    while in_play:
+        analyses = engine.analyse_many([boards[i] for i in in_play])
+        continued = []
+        for i, analysis in zip(in_play, analyses, strict=True):
+            board, solution = boards[i], puzzles[i].moves
+            board.push(analysis.best_move)
+            if analysis.best_move != solution[ply]:
+                solved[i] = board.is_checkmate()
+            elif ply + 1 < len(solution):
+                board.push(solution[ply + 1])
+                continued.append(i)
+        in_play = continued
+        ply += 2
+    return solved
+
+
+def _accuracy(solved: Sequence[bool]) -> dict[str, float | int]:
+    low, high = wilson_interval(sum(solved), len(solved))
+    return {"accuracy": sum(solved) / len(solved), "low": low, "high": high, "num_puzzles": len(solved)}
+
+
+def format_table(results: dict) -> str:
+    """Lay out the results of `evaluate_puzzles` as a table; themes in order of their number of puzzles."""
+    themes = sorted(results["by_theme"].items(), key=lambda item: -item[1]["num_puzzles"])
+    groups = [
+        ("all", [("", results)]),
+        ("rating", results["by_rating"].items()),
+        ("theme", themes),
+    ]
+    lines = [f"{'':<32}{'solved':>7}   95% interval    puzzles"]
+    lines += [line for title, group in groups for line in _format_group(title, group)]
+    return "\n".join(lines)
+
+
+def _format_group(title: str, group: Iterable[tuple[str, dict]]) -> list[str]:
+    return [
+        f"{'' if index else title:<8}{name:<24}{row['accuracy']:>7.1%}"
+        f"  {row['low']:>6.1%} – {row['high']:<6.1%}{row['num_puzzles']:>9}"
+        for index, (name, row) in enumerate(group)
+    ]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.chess.puzzles",
+        description="Measure which share of Lichess puzzles a chess model solves: it must find every move of "
+        "the solution, or a checkmate. Prints the accuracy with 95% intervals, also by rating and by theme.",
+    )
+    add_model_options(parser)
+    add_batch_size_option(parser)
+    parser.add_argument(
+        "--puzzles",
+        required=True,
+        metavar="FILE",
+        help="puzzles in Lichess's format, .csv or .csv.zst, as found on https://database.lichess.org",
+    )
+    parser.add_argument(
+        "--limit", type=positive_int, metavar="N", help="use the first N puzzles only (default: all)"
+    )
+    add_json_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.json:
+        check_output(arguments.json, overwrite=True)
+    puzzles = read_puzzles(arguments.puzzles, arguments.limit)
+    engine = ValueEngine(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        batch_size=arguments.batch_size,
+        # As ChessBench measures: mates are for the network to find, repetitions it cannot see.
+        exact_ends="draws",
+    )
+    results = evaluate_puzzles(engine, puzzles)
+    if arguments.json:
+        identity = identify_model(arguments.model)
+        write_json(arguments.json, {"model": identity, "puzzles": arguments.puzzles, **results})
+    print(f"{arguments.model} on {results['num_puzzles']} puzzles of {arguments.puzzles}\n")
+    print(format_table(results))
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,1 +1,0 @@
-"""The parts of eval.study: what a study is, its cells, what is measured of them, and the report."""

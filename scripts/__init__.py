@@ -1,0 +1,1 @@
+"""Converters of foreign weights, and shell recipes."""

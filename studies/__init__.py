@@ -1,0 +1,1 @@
+"""The parts of studies: what a study is, its cells, what is measured of them, and the report."""

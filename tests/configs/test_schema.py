@@ -1,0 +1,129 @@
+"""The configuration: every shipped file is valid, and mistakes are named with their place and remedy."""
+
+import pytest
+
+from cli.errors import InputError
+from configs.schema import CONFIG_FOLDER, Config, differences, load_config, load_run_config, save_config
+from models.configuration_value_transformer import ACTION_EMBEDDINGS, ATTENTIONS
+from models.value_losses import VALUE_LOSSES
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path):
+    assert isinstance(load_config(path.name, ["data.train=boards.parquet"]), Config)
+
+
+def test_overrides_win_and_types_are_kept():
+    config = load_config(
+        "chess_tiny.yaml", ["optimizer.learning_rate=1e-4", "training.steps=70", "resume=true"]
+    )
+    assert (config.optimizer.learning_rate, config.training.steps, config.resume) == (1e-4, 70, True)
+
+
+def test_names_are_those_of_the_models():
+    for key, names in (
+        ("value_loss.name", VALUE_LOSSES),
+        ("model.attention", ATTENTIONS),
+        ("model.action_embedding", ACTION_EMBEDDINGS),
+    ):
+        for name in names:
+            load_config("chess_tiny.yaml", [f"{key}={name}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["training.stps=3"], ["command line", "training.stps", "Did you mean: 'steps'?"]),
+        (["training.steps=many"], ["training.steps", "'many'", "Integer"]),
+        (["training.steps=1.5"], ["training.steps", "1.5"]),
+        (["model.attention=window"], ["model.attention", "'window'", "prefix"]),
+        (["training=3"], ["command line", "3"]),
+        (["training.batch_size=0"], ["training.batch_size must be at least 1"]),
+        (["training.ema_decay=1"], ["training.ema_decay must be in [0, 1)"]),
+        (["seed=-1"], ["seed must be from 0 to 2**32 - 1"]),
+        (["seed=4294967296"], ["seed must be from 0 to 2**32 - 1", "4294967296"]),
+        (["optimizer.learning_rate=0"], ["optimizer.learning_rate must be positive"]),
+        (["evaluation.boards=0"], ["evaluation.boards must be at least 1"]),
+        (["training.final_learning_rate=-1"], ["must be in [0, 1]"]),
+        (["training.warmup_steps=10000"], ["training.warmup_steps exceeds training.steps"]),
+        (["steps"], ["'steps'", "key=value"]),
+    ],
+    ids=lambda value: value[0],
+)
+def test_bad_settings_are_named(overrides, parts):
+    with pytest.raises(InputError) as error:
+        load_config("chess_tiny.yaml", overrides)
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("chess_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning\.cql_alpha is for task wordle, not chess"),
+        ("chess_tiny.yaml", "data.rule=official", r"data\.rule is for task wordle, not chess"),
+        ("wordle_tiny.yaml", "data.validation=x.parquet", r"data\.validation is for task chess, not wordle"),
+        ("wordle_tiny.yaml", "data.guesses=words.txt", r"data\.guesses without data\.words"),
+        ("wordle_tiny.yaml", "evaluation.boards=9", r"evaluation\.boards is for task chess, not wordle"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(name, override, message):
+    with pytest.raises(InputError, match=message):
+        load_config(name, [override])
+
+
+def test_missing_files_and_keys_are_named():
+    with pytest.raises(InputError, match=r"no configuration 'chess_tyny.yaml'.* chess_tiny.yaml"):
+        load_config("chess_tyny.yaml", [])
+    with pytest.raises(InputError, match=r"data\.train is not set: add it there, or data.train=VALUE"):
+        load_config("chess_9m.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {hidden_size: 8\n", "not valid YAML"),
+        ("model: {hiden_size: 8}\n", "model.hiden_size: .* Did you mean: 'hidden_size'"),
+        ("- a list\n", "expected lines of key: value"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path, text, message):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(str(path), [])
+
+
+def test_what_was_saved_differs_only_where_it_was_changed(tmp_path):
+    save_config(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml")
+    same = load_config("chess_tiny.yaml", ["resume=true", "log_every=3", "evaluation.every=5"])
+    assert differences(same, tmp_path / "config.yaml") == []
+    other = load_config("chess_tiny.yaml", ["seed=1", "value_loss.sigma=0.1"])
+    assert differences(other, tmp_path / "config.yaml") == [
+        "seed: 0, now 1",
+        "value_loss.sigma: None, now 0.1",
+    ]
+
+
+def test_settings_newer_than_a_run_do_not_keep_it_from_going_on(tmp_path):
+    save_config(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml")
+    lines = (tmp_path / "config.yaml").read_text().splitlines(keepends=True)
+    (tmp_path / "config.yaml").write_text("".join(line for line in lines if "ema_decay" not in line))
+    assert differences(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml") == []
+    other = load_config("chess_tiny.yaml", ["training.ema_decay=0.5"])
+    assert differences(other, tmp_path / "config.yaml") == ["training.ema_decay: 0.99, now 0.5"]
+
+
+def test_a_run_from_before_boards_were_rotated_goes_on_without(tmp_path):
+    saved = tmp_path / "config.yaml"
+    for name, before in (("chess_tiny.yaml", False), ("wordle_tiny.yaml", True)):
+        save_config(load_config(name, []), saved)
+        assert load_run_config(tmp_path) == load_config(name, [])
+        lines = saved.read_text().splitlines(keepends=True)
+        saved.write_text("".join(line for line in lines if "board_rotation" not in line))
+        assert load_run_config(tmp_path).model.board_rotation == before
+        changed = ["model.board_rotation: False, now True"] if name == "chess_tiny.yaml" else []
+        assert differences(load_config(name, []), saved) == changed
+    with pytest.raises(InputError, match="nowhere holds no run"):
+        load_run_config(tmp_path / "nowhere")

@@ -1,0 +1,222 @@
+import json
+import os
+import random
+import signal
+import time
+
+import chess
+import pyarrow.parquet as pq
+import pytest
+
+from data.chess.positions import position_key
+from tests.support.commands import assert_input_error, run_command, start_command
+from tests.support.fragile_stockfish import crashing_stockfish, hanging_stockfish
+
+
+ANNOTATE = "data.chess.annotate"
+
+
+@pytest.fixture(scope="module")
+def fens(tmp_path_factory):
+    """Write a list of 40 positions of random play."""
+    rng = random.Random(0)
+    board = chess.Board()
+    fens = []
+    while len(fens) < 40:
+        if board.is_game_over():
+            board = chess.Board()
+        board.push(rng.choice(list(board.legal_moves)))
+        if any(board.legal_moves):
+            fens.append(board.fen())
+    path = tmp_path_factory.mktemp("positions") / "fens.txt"
+    path.write_text("\n".join(fens))
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(fens, tmp_path_factory):
+    """Label the list with one process, without interruption."""
+    output = tmp_path_factory.mktemp("expected") / "boards.parquet"
+    result = annotate(fens, output, processes=1)
+    assert result.returncode == 0, result.stderr
+    return rows(output)
+
+
+def arguments(positions, output, *more, processes=2):
+    settings = ["--nodes-per-move", 100, "--processes", processes]
+    return ["--positions", positions, "--output", output, *settings, *more]
+
+
+def annotate(*args, processes=2, **environment):
+    return run_command(ANNOTATE, *arguments(*args, processes=processes), **environment)
+
+
+def rows(path):
+    return pq.read_table(path).to_pylist()
+
+
+def stop_in_the_middle(output, *args, with_signal, log="labels", fatal=None, times=1):
+    """Run the command with an engine that hangs in the middle, and send a signal once it has got that far.
+
+    Return the log, what the command printed on stderr, and its status.
+    """
+    engine = hanging_stockfish(output.parent, fatal, times)
+    process = start_command(ANNOTATE, *arguments(*args), STOCKFISH=str(engine))
+    log = output.parent / f"{output.name}.partial" / f"{log}.jsonl"
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(with_signal)
+    return log, process.communicate()[1], process.returncode
+
+
+@pytest.fixture
+def killed(fens, expected, tmp_path):
+    """Kill the labelling of the list in the middle; return the output it was to write and its log."""
+    output = tmp_path / "boards.parquet"
+    log, _, _ = stop_in_the_middle(
+        output, fens, output, with_signal=signal.SIGKILL, fatal=expected[10]["fen"]
+    )
+    assert not output.exists()
+    return output, log
+
+
+def test_every_board_has_a_row_with_all_its_legal_moves(fens, expected):
+    assert [row["fen"] for row in expected] == fens.read_text().split("\n")
+    for row in expected:
+        assert row["moves"] == sorted(move.uci() for move in chess.Board(row["fen"]).legal_moves)
+        assert len(row["win_probs"]) == len(row["moves"])
+        assert all(0 <= win_prob <= 1 for win_prob in row["win_probs"])
+
+
+def test_two_processes_give_the_same_rows_as_one(fens, expected, tmp_path):
+    result = annotate(fens, tmp_path / "boards.parquet", processes=2)
+    assert result.returncode == 0, result.stderr
+    assert rows(tmp_path / "boards.parquet") == expected
+    assert "labelling: 100%" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["boards.parquet"]
+
+
+def test_a_killed_run_continues_and_gives_the_same_rows(fens, expected, killed):
+    output, log = killed
+    assert 3 <= log.read_bytes().count(b"\n") <= 10
+    result = annotate(fens, output)
+    assert result.returncode == 0, result.stderr
+    assert rows(output) == expected
+    assert not log.parent.exists()
+
+
+def test_a_line_cut_off_by_the_kill_is_done_again(fens, expected, killed):
+    output, log = killed
+    log.write_bytes(log.read_bytes()[:-10])
+    assert annotate(fens, output).returncode == 0
+    assert rows(output) == expected
+
+
+def test_unfinished_work_is_not_continued_with_other_arguments(fens, killed):
+    output, log = killed
+    result = annotate(fens, output, "--nodes-per-move", 200)
+    assert_input_error(result, str(log.parent), "nodes_per_move was 100, now 200")
+
+
+def test_what_decides_the_rows_is_recorded(killed):
+    _, log = killed
+    recorded = json.loads((log.parent / "arguments.json").read_text())
+    assert recorded["engine"].startswith("Stockfish")
+    assert "processes" not in recorded
+
+
+def test_ctrl_c_keeps_the_finished_part_and_says_how_to_continue(fens, expected, tmp_path):
+    output = tmp_path / "boards.parquet"
+    log, stderr, status = stop_in_the_middle(
+        output, fens, output, with_signal=signal.SIGINT, fatal=expected[10]["fen"]
+    )
+    assert status == 130
+    message = f"interrupted: {log.parent} keeps the finished part; the same command continues"
+    assert stderr.splitlines()[-1] == message
+    assert "Traceback" not in stderr
+    assert annotate(fens, output).returncode == 0
+    assert rows(output) == expected
+
+
+def test_selfplay_killed_while_playing_gives_the_same_rows(tmp_path):
+    whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
+    selfplay = ("--boards", 40, "--seed", 7)
+    assert annotate("selfplay", whole, *selfplay, processes=1).returncode == 0
+    stop_in_the_middle(
+        killed,
+        "selfplay",
+        killed,
+        *selfplay,
+        with_signal=signal.SIGKILL,
+        log="games",
+        fatal="ucinewgame",
+        times=5,
+    )
+    assert annotate("selfplay", killed, *selfplay).returncode == 0
+    assert rows(whole) == rows(killed)
+    assert len(rows(whole)) == 40
+
+
+def test_an_existing_output_is_replaced_only_on_request(fens, tmp_path):
+    output = tmp_path / "boards.parquet"
+    output.write_text("precious")
+    assert_input_error(annotate(fens, output, "--boards", 2), "boards.parquet exists", "--overwrite")
+    assert output.read_text() == "precious"
+    assert annotate(fens, output, "--boards", 2, "--overwrite").returncode == 0
+    assert len(rows(output)) == 2
+
+
+def test_boards_of_another_file_are_left_out(fens, expected, tmp_path):
+    test_set, rest = tmp_path / "test.parquet", tmp_path / "train.parquet"
+    assert annotate(fens, test_set, "--boards", 5, "--seed", 1).returncode == 0
+    result = annotate(fens, rest, "--exclude", test_set)
+    assert result.returncode == 0
+    assert "5 of 40 positions are left out" in result.stdout
+    left_out = {position_key(row["fen"]) for row in rows(test_set)}
+    assert rows(rest) == [row for row in expected if position_key(row["fen"]) not in left_out]
+
+
+def test_an_engine_that_crashes_is_started_anew(fens, expected, tmp_path):
+    output = tmp_path / "boards.parquet"
+    engine = crashing_stockfish(tmp_path, expected[3]["fen"], times=2)
+    result = annotate(fens, output, processes=1, STOCKFISH=str(engine))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "crashes.txt").read_text() == "crash crash "
+    assert rows(output) == expected
+    assert "warning" not in result.stderr
+
+
+def test_a_position_that_always_crashes_the_engine_is_skipped_with_a_warning(fens, expected, tmp_path):
+    output = tmp_path / "boards.parquet"
+    engine = crashing_stockfish(tmp_path, expected[3]["fen"], times=1000)
+    result = annotate(fens, output, STOCKFISH=str(engine))
+    assert result.returncode == 0, result.stderr
+    assert rows(output) == expected[:3] + expected[4:]
+    assert f"warning: skipped {expected[3]['fen']}" in result.stderr
+    assert "warning: 1 positions have no row" in result.stderr.splitlines()[-1]
+
+
+def test_an_engine_that_crashes_on_everything_is_an_error(fens, tmp_path):
+    engine = crashing_stockfish(tmp_path, "go nodes", times=1000)
+    result = annotate(fens, tmp_path / "boards.parquet", "--boards", 2, STOCKFISH=str(engine))
+    assert result.returncode == 2
+    assert "error: the engine crashed on every position" in result.stderr.splitlines()[-1]
+
+
+def test_a_missing_stockfish_is_an_error(fens, tmp_path):
+    result = annotate(fens, tmp_path / "boards.parquet", STOCKFISH=str(tmp_path / "stockfish"))
+    assert_input_error(result, "STOCKFISH", "apt-get install stockfish", "brew install stockfish")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bad_fen_is_an_error_that_names_its_line(fens, tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_text(fens.read_text() + "\n8/8/4k3/8/8/8/4P3/9 w - - 0 1\n")
+    assert_input_error(annotate(bad, tmp_path / "boards.parquet"), f"{bad} line 41")
+    assert not (tmp_path / "boards.parquet").exists()
+
+
+def test_missing_positions_are_an_error(tmp_path):
+    result = annotate(tmp_path / "games.pgn", tmp_path / "boards.parquet")
+    assert_input_error(result, "games.pgn", "No such file")

@@ -1,0 +1,173 @@
+"""Word lists: the shipped ones, files of them, and what is wrong with a file."""
+
+import re
+
+import numpy as np
+import pytest
+
+from cli.errors import InputError
+from data.wordle.rules import is_word, words_of
+from data.wordle.words import FOLDER, SHIPPED, WordLists, load_word_lists, read_words
+from tests.support.commands import assert_input_error, run_command
+
+
+WORDS = "data.wordle.words"
+GENERATE = "data.wordle.generate"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write lines to a file; return its path."""
+
+    def write_lines(*lines, name="words.txt"):
+        path = tmp_path / name
+        path.write_text("".join(line + "\n" for line in lines))
+        return path
+
+    return write_lines
+
+
+def test_the_shipped_lists_are_five_letter_words_with_their_licence():
+    small, quick = (read_words(name) for name in SHIPPED)
+    assert len(small) == 3568
+    assert small == sorted(set(small))
+    assert all(is_word(word) for word in small)
+    assert quick == small[::8]
+    assert "Copyright 2000-2011 by Kevin Atkinson" in (FOLDER / "LICENCE.txt").read_text()
+
+
+def test_the_default_game_is_american_small_with_its_secrets_as_guesses():
+    words = load_word_lists()
+    assert words == load_word_lists("american_small", "american_small")
+    assert words.answers == words.guesses
+    quick = load_word_lists("american_446")
+    assert quick.answers == quick.guesses == words.answers[::8]
+    assert load_word_lists("american_446", "american_small").guesses == words.guesses
+
+
+def test_answers_are_found_among_guesses_in_any_order(write):
+    guesses = ("crane", "slate", "abide", "zebra")
+    words = load_word_lists(write("zebra", "crane", name="answers.txt"), write(*guesses, name="guesses.txt"))
+    assert words == WordLists(("zebra", "crane"), guesses)
+    assert words.answer_indices.tolist() == [3, 0]
+    assert words.answer_indices.dtype == np.int64
+    assert words.guess_letters.dtype == np.uint8
+    assert words_of(words.guess_letters) == list(guesses)
+    assert words.index("abide") == 2
+    with pytest.raises(InputError, match="'speed' is not one of the 4 allowed guesses"):
+        words.index("speed")
+
+
+def test_case_blank_lines_and_line_ends_do_not_matter(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_bytes(b"\xef\xbb\xbfCRANE\r\nslate\r\n\r\nAbide")
+    assert read_words(path) == ["crane", "slate", "abide"]
+
+
+def test_lists_with_other_words_or_another_order_have_another_digest():
+    first, second = ("crane", "slate"), ("slate", "crane")
+    games = [
+        WordLists(first, first),
+        WordLists(second, first),
+        WordLists(first, second),
+        WordLists(first[:1], first),
+    ]
+    assert len({words.digest for words in games}) == 4
+    assert WordLists(first, first).digest == games[0].digest
+    assert re.fullmatch("[0-9a-f]{16}", games[0].digest)
+
+
+@pytest.mark.parametrize(
+    "lines, error",
+    [
+        (("crane", "four"), "line 2: 'four' is not a word of 5 letters from a to z"),
+        (("crane", "", "sixsix"), "line 3: 'sixsix' is not a word"),
+        (("crâne",), "line 1: 'crâne' is not a word"),
+        (("cr4ne",), "line 1: 'cr4ne' is not a word"),
+        (("x" * 10_000,), "line 1: 'xxxxxxxxxxxxxxxxxxxx' is not a word"),
+        (("crane", "slate", "Crane"), "line 3: 'crane' stands on line 1 already"),
+        ((), "holds no words"),
+        (("", " "), "holds no words"),
+    ],
+)
+def test_a_bad_list_is_an_error_with_file_and_line(lines, error, write):
+    path = write(*lines)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}.* ?{error}"):
+        read_words(path)
+
+
+def test_a_file_that_is_missing_or_no_text_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"nothing.txt: no such file; .*american_small and american_446"):
+        read_words(tmp_path / "nothing.txt")
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        read_words(tmp_path)
+    (tmp_path / "binary").write_bytes(b"crane\n\xff\xfe\x00")
+    with pytest.raises(InputError, match="binary is not a text file"):
+        read_words(tmp_path / "binary")
+
+
+def test_secrets_that_may_not_be_guessed_are_an_error(write):
+    answers, guesses = write("crane", "slate", "abide", name="a.txt"), write("slate", "zebra", name="g.txt")
+    with pytest.raises(InputError, match="2 of the 3 secret words are not allowed guesses, such as 'crane'"):
+        load_word_lists(answers, guesses)
+    with pytest.raises(InputError, match=r"american_small and .*g\.txt: 3566 of the 3568 secret words"):
+        load_word_lists(guesses=guesses)
+
+
+@pytest.mark.parametrize(
+    "answers, guesses, error",
+    [
+        ((), ("crane",), "the list of secret words is empty"),
+        (("crane",), (), "the list of allowed guesses is empty"),
+        (("crane", "crane"), ("crane",), "'crane' stands twice in the list of secret words"),
+        (("crane",), ("slate", "crane", "slate"), "'slate' stands twice in the list of allowed guesses"),
+        (("Crane",), ("Crane",), "'Crane' is not a word"),
+    ],
+)
+def test_lists_from_elsewhere_are_checked_likewise(answers, guesses, error):
+    with pytest.raises(InputError, match=error):
+        WordLists(answers, guesses)
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        (("--words", "bad.txt"), "bad.txt line 2: 'four' is not a word"),
+        (("--words", "nothing.txt"), "nothing.txt: no such file"),
+        (("--words", "american_446", "--guesses", "one.txt"), "one.txt: 446 of the 446 secret words are not"),
+    ],
+)
+def test_a_command_given_bad_lists_says_so_in_one_line(arguments, error, write, tmp_path):
+    write("crane", "four", name="bad.txt")
+    write("zzzzz", name="one.txt")
+    paths = [tmp_path / text if text.endswith(".txt") else text for text in arguments]
+    result = run_command(GENERATE, "--games", 1, "--output", tmp_path / "games.parquet", *paths)
+    assert_input_error(result, error)
+    assert not (tmp_path / "games.parquet").exists()
+
+
+def test_an_unknown_rule_is_refused_by_the_command(tmp_path):
+    result = run_command(GENERATE, "--games", 1, "--output", tmp_path / "games.parquet", "--rule", "hard")
+    assert result.returncode == 2
+    assert "invalid choice: 'hard' (choose from" in result.stderr
+
+
+def test_the_command_takes_the_five_letter_words_of_a_dictionary(write, tmp_path):
+    dictionary = write("Crane", "zebra", "it's", "it'ss", "slate", "slate", "crâne", "a", "abide", "longer")
+    output = tmp_path / "list.txt"
+    result = run_command(WORDS, "--dictionary", dictionary, "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{output}: 3 words\n"
+    assert read_words(output) == ["abide", "slate", "zebra"]
+    assert_input_error(run_command(WORDS, "--dictionary", dictionary, "--output", output), "--overwrite")
+    result = run_command(WORDS, "--dictionary", dictionary, "--output", output, "--every", 2, "--overwrite")
+    assert read_words(output) == ["abide", "zebra"]
+
+
+def test_the_command_refuses_a_dictionary_without_words(write, tmp_path):
+    dictionary, output = write("a", "it's"), tmp_path / "list.txt"
+    result = run_command(WORDS, "--dictionary", dictionary, "--output", output)
+    assert_input_error(result, f"{dictionary} holds no words of 5 lower-case letters")
+    missing = run_command(WORDS, "--dictionary", tmp_path / "none", "--output", output)
+    assert_input_error(missing, "none: no such file")
+    assert not output.exists()

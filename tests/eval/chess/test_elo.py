@@ -1,0 +1,254 @@
+"""Rating a model: what is said of a tournament, and the command on real games."""
+
+import functools
+import json
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import chess
+import psutil
+import pytest
+from matplotlib import image
+
+from eval.chess import elo
+from eval.chess.elo import remark, summarise
+from eval.chess.ratings import MatchScore, expected_score, fit_rating
+from tests.eval.chess.test_play import games_in, points, run_here
+from tests.eval.chess.test_tournament import played, results_of, tournament
+from tests.eval.chess.test_uci_engines import assert_end
+from tests.support.commands import assert_input_error, run_command, start_command
+
+
+ELO = "eval.chess.elo"
+
+
+def test_a_summary_has_the_rating_and_every_opponent_that_was_met():
+    simulated = tournament(num_rounds=3)
+    simulated.resume([0, 0, 5], [[1.0, 0.5], [0.0, 0.0], [0.0, 0.5]])
+    results = summarise(simulated)
+    rating = fit_rating([MatchScore(1320, (1, 0, 0, 1, 0)), MatchScore(2204, (0, 1, 0, 0, 0))])
+    assert [results[key] for key in ("elo", "low", "high")] == list(rating)
+    assert results["num_games"] == 6
+    first, second = results["opponents"]
+    assert [first[key] for key in ("name", "rating", "num_games", "wins", "draws", "losses")] == [
+        *("skill 0", 1320, 4, 1, 1, 2)
+    ]
+    assert (first["score"], first["pentanomial"]) == (1.5 / 4, [1, 0, 0, 1, 0])
+    assert first["expected_score"] == expected_score(rating.elo - 1320)
+    assert second["name"] == "skill 5"
+    expected = sum(row["expected_score"] * row["num_games"] for row in results["opponents"])
+    assert expected == pytest.approx(2.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("truth", "side"), [(1000, "weaker"), (1800, None), (2900, "stronger")])
+def test_an_extrapolated_rating_is_remarked_upon(truth, side):
+    simulated = tournament()
+    played(simulated, results_of(truth))
+    said = remark(simulated)
+    assert (said is None) if side is None else f"No opponent is {side} than the model" in said
+
+
+def arguments(model_folder: Path, output: Path, *more: object, games: int = 8) -> list[object]:
+    options = ["--device", "cpu", "--opponents", "stockfish:0-1", "--games", games, "--processes", 2]
+    return ["--model", model_folder, "--output", output, *options, *more]
+
+
+@pytest.fixture(scope="module")
+def rated(model_folder, tmp_path_factory):
+    """Rate the tiny model; return the command's result, its JSON and its folder."""
+    output = tmp_path_factory.mktemp("elo") / "rated"
+    result = run_command(ELO, *arguments(model_folder, output, "--json", output / "elo.json"))
+    assert result.returncode == 0, result.stderr
+    return result, json.loads((output / "elo.json").read_text()), output
+
+
+def assert_agree(results: dict, games: Sequence[chess.pgn.Game]) -> None:
+    """Assert that a rating follows from its games, which are whole rounds of one opening and both colours."""
+    name = results["player"]
+    assert results["num_games"] == len(games)
+    pairs: dict[str, list[float]] = {}
+    for number, (first, second) in enumerate(zip(games[::2], games[1::2], strict=True), start=1):
+        assert first.headers["Opening"] == second.headers["Opening"]
+        assert (first.headers["White"], second.headers["Black"]) == (name, name)
+        assert first.headers["Black"] == second.headers["White"]
+        assert (first.headers["Round"], second.headers["Round"]) == (f"{number}.1", f"{number}.2")
+        pairs.setdefault(first.headers["Black"], []).append(points(first, name) + points(second, name))
+    assert {row["name"]: row["pentanomial"] for row in results["opponents"]} == {
+        opponent: [totals.count(total) for total in (0, 0.5, 1, 1.5, 2)] for opponent, totals in pairs.items()
+    }
+    matches = [MatchScore(row["rating"], tuple(row["pentanomial"])) for row in results["opponents"]]
+    for value, expected in zip(
+        (results[key] for key in ("elo", "low", "high")), fit_rating(matches), strict=True
+    ):
+        assert (value is None and math.isinf(expected)) or value == pytest.approx(expected)
+
+
+def test_json_and_games_agree(rated):
+    _, results, output = rated
+    games = games_in(output / "games.pgn")
+    assert len(games) == 8 and results["seed"] == 0
+    assert_agree(results, games)
+    assert {row["rating"] for row in results["opponents"]} <= {1320, 1468}
+    assert len({game.headers["Opening"] for game in games}) == 4
+
+
+def test_the_table_shows_the_numbers_of_the_json(rated):
+    result, results, output = rated
+    lines = result.stdout.splitlines()
+    for row in results["opponents"]:
+        (line,) = (line for line in lines if line.startswith(row["name"]))
+        numbers = [
+            f"{row['rating']:.0f}",
+            *(str(row[key]) for key in ("num_games", "wins", "draws", "losses")),
+        ]
+        shares = (row["score"], row["expected_score"], row["likelihood_of_superiority"])
+        assert line.removeprefix(row["name"]).split() == [*numbers, *(f"{share:.1%}" for share in shares)]
+    assert results["player"] in lines
+    assert any(line.startswith("Elo ") and "from 8 games" in line for line in lines)
+    assert result.stderr == ""
+    assert sorted(path.name for path in output.iterdir()) == ["elo.json", "elo.png", "games.pgn"]
+    assert image.imread(output / "elo.png").shape[2] == 4
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    return functools.partial(run_here, elo.main, monkeypatch, capfd)
+
+
+def stop(model_folder: Path, output: Path, with_signal: signal.Signals) -> tuple[str, str, int]:
+    """Send a signal in the middle of a long tournament; return what was printed and the status.
+
+    Every process that belonged to it has to end.
+    """
+    process = start_command(ELO, *arguments(model_folder, output, games=1000))
+    log = output / "games.pgn"
+    while not (log.exists() and log.read_text().count("[Event ") >= 4):
+        assert process.poll() is None
+        time.sleep(0.005)
+    family = psutil.Process(process.pid).children(recursive=True)
+    # Two workers, each with an engine, and the helper process of multiprocessing.
+    assert len(family) >= 4
+    process.send_signal(with_signal)
+    stdout, stderr = process.communicate(timeout=60)
+    assert_end(set(family))
+    return stdout, stderr, process.returncode
+
+
+@pytest.mark.slow
+def test_a_killed_tournament_leaves_no_process_and_goes_on(model_folder, tmp_path, run):
+    stop(model_folder, tmp_path / "elo", signal.SIGKILL)
+    log = tmp_path / "elo" / "games.pgn"
+    log.write_text(log.read_text()[:-10])
+    num_before = len(games_in(log))
+    numbers = tmp_path / "elo.json"
+    num_games = 2 * (num_before // 2) + 6
+    result = run(*arguments(model_folder, tmp_path / "elo", "--json", numbers, games=num_games))
+    assert result.returncode == 0, result.stderr
+    assert "continuing after" in result.stdout
+    results = json.loads(numbers.read_text())
+    assert results["num_games"] == num_games
+    assert_agree(results, games_in(log))
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process_and_says_how_to_continue(model_folder, tmp_path, run):
+    stdout, stderr, status = stop(model_folder, tmp_path / "elo", signal.SIGINT)
+    log = tmp_path / "elo" / "games.pgn"
+    games = games_in(log)
+    assert (stdout, status) == ("", 130)
+    assert stderr == f"interrupted: {len(games)} games are in {log}; the same command continues\n"
+    assert len(games) % 2 == 0
+    before = log.read_text()
+    numbers = tmp_path / "elo.json"
+    num_games = len(games) + 2
+    result = run(*arguments(model_folder, tmp_path / "elo", "--json", numbers, games=num_games))
+    assert result.returncode == 0, result.stderr
+    assert f"{log}: continuing after {len(games)} games" in result.stdout
+    assert log.read_text().startswith(before)
+    results = json.loads(numbers.read_text())
+    assert results["num_games"] == num_games
+    assert_agree(results, games_in(log))
+
+
+def test_a_tournament_that_is_over_is_told_again(rated, model_folder, run, tmp_path):
+    _, results, output = rated
+    numbers = tmp_path / "elo.json"
+    before = (output / "games.pgn").read_text()
+    result = run(*arguments(model_folder, output, "--json", numbers))
+    assert result.returncode == 0, result.stderr
+    assert f"{output}/games.pgn has 8 games already: no more are played" in result.stdout
+    assert json.loads(numbers.read_text()) == results
+    result = run(*arguments(model_folder, output, games=4))
+    assert "has 8 games already" in result.stdout and " from 8 games" in result.stdout
+    assert (output / "games.pgn").read_text() == before
+
+
+def test_a_model_is_the_same_player_by_another_path(rated, model_folder, run, monkeypatch):
+    _, _, output = rated
+    monkeypatch.chdir(model_folder)
+    result = run(*arguments("../model/", output))
+    assert "has 8 games already" in result.stdout, result.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
+def test_the_table_is_printed_even_if_the_json_cannot_be_written(rated, model_folder, run):
+    result, _, output = rated
+    again = run(*arguments(model_folder, output, "--json", "/dev/full"))
+    assert_input_error(again, "/dev/full cannot be written")
+    tables = [text.stdout[text.stdout.index("opponent ") :] for text in (result, again)]
+    assert tables[0].startswith(tables[1])
+
+
+def test_games_between_greedy_models_end_with_the_book(model_folder, run, tmp_path):
+    book = tmp_path / "book.fen"
+    book.write_text("7k/8/8/3q4/8/8/1R6/K7 w - - 97 90\n8/8/8/4k3/8/2b5/3N4/4K3 b - - 96 120\n")
+    shutil.copytree(model_folder, tmp_path / "other")
+    options = ["--opponents", f"model:{tmp_path / 'other'}=1500", "--openings", book, "--output", tmp_path]
+    result = run("--model", model_folder, "--device", "cpu", *options, "--games", 6)
+    assert_input_error(result, "--games 6: neither side draws its moves", "only 4 different games")
+    result = run("--model", model_folder, "--device", "cpu", "--processes", 1, *options, "--games", 4)
+    assert result.returncode == 0, result.stderr
+    assert len({game.board().fen() for game in games_in(tmp_path / "games.pgn")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--games", 7), ("--games 7", "give an even number")),
+        (("--opponents", "nobody"), ("unknown opponent 'nobody'",)),
+        (("--opponents", "random"), ("the rating of random is not known",)),
+        (("--opponents", "stockfish:21=3000"), ("Skill Levels end at 20",)),
+        (("--seed", 1), ("games.pgn was played with --seed 0, not 1: give that one, or choose another",)),
+        (("--openings", "BOOK"), ("games.pgn was played with --openings openings.pgn#", ", not book.fen#")),
+        (("--opponents", "uci:/nowhere=1500"), ("no such program",)),
+        (("--openings", "/nowhere.pgn"), ("no such file",)),
+        (("--output", "FILE"), ("is a file, not a folder",)),
+        (("--json", "FOLDER"), ("is a folder",)),
+        (("--temperature", 0.1), ("games.pgn holds games of", " temperature 0.1 margin inf: choose")),
+        (("--opponents", "stockfish:2"), ("games.pgn holds games against", "choose another --output")),
+        (("--model", "/nowhere"), ("no such folder",)),
+    ],
+)
+def test_what_cannot_be_rated_is_refused_and_earlier_games_stay(
+    rated, model_folder, run, tmp_path, options, parts
+):
+    _, _, output = rated
+    book = tmp_path / "book.fen"
+    book.write_text(chess.STARTING_FEN)
+    places = {"FILE": book, "BOOK": book, "FOLDER": tmp_path}
+    before = (output / "games.pgn").read_bytes()
+    changed = [places.get(option, option) for option in options]
+    assert_input_error(run(*arguments(model_folder, output, *changed)), *parts)
+    assert (output / "games.pgn").read_bytes() == before
+    assert [path.read_text() for path in tmp_path.iterdir()] == [chess.STARTING_FEN]
+
+
+def test_a_stockfish_that_is_missing_is_refused(model_folder, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOCKFISH", "/nowhere")
+    assert_input_error(run(*arguments(model_folder, tmp_path / "elo")), "STOCKFISH is set to '/nowhere'")
+    assert not (tmp_path / "elo").exists()

@@ -1,0 +1,277 @@
+"""Games end by every rule, are written down whole, and survive what engines do."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import chess
+import chess.pgn
+import pytest
+
+from cli.errors import InputError
+from data.chess.stockfish import EngineCrash, centipawns_from_win_prob
+from eval.chess import uci_engines
+from eval.chess.engines import ChosenMove, Engine, MoveChoice
+from eval.chess.games import PlayedGame, Resignation, Table, TakeBack, play_game
+from eval.chess.openings import Opening
+from eval.chess.players import ModelPlayer, RandomPlayer, SearchLimit, StockfishPlayer, UciPlayer
+from tests.eval.chess.test_uci_engines import answering, assert_end, descendants, fake_engine
+from tests.support.fragile_stockfish import crashing_stockfish
+
+
+START = Opening("standard", chess.STARTING_FEN, ())
+SHUFFLE = ("g1f3", "g8f6", "f3g1", "f6g8")
+
+
+class Script(Engine):
+    """Plays moves in order, each with a win probability if any are given; an exception is raised instead."""
+
+    def __init__(self, name: str, moves: Sequence[str | Exception], win_probs: Sequence[float] = ()):
+        self.name = name
+        self.moves = list(moves)
+        self.win_probs = list(win_probs)
+
+    def choose(self, board: chess.Board) -> ChosenMove:
+        move = self.moves.pop(0)
+        if not isinstance(move, str):
+            raise move
+        return ChosenMove(chess.Move.from_uci(move), self.win_probs.pop(0) if self.win_probs else None)
+
+
+def play(opening: Opening, *moves: str | Exception, **headers: str) -> PlayedGame:
+    """Play a game of two scripts that make these moves in turn."""
+    first, second = Script("first", moves[::2]), Script("second", moves[1::2])
+    white, black = (first, second) if opening.board().turn else (second, first)
+    return play_game(white, black, opening, headers)
+
+
+def position(fen: str) -> Opening:
+    return Opening("position", fen, ())
+
+
+def reread(game: PlayedGame) -> chess.pgn.Game:
+    """Read the text of a game with python-chess, and check that it holds one game without errors."""
+    text = io.StringIO(game.pgn)
+    read = chess.pgn.read_game(text)
+    assert read.errors == [] and chess.pgn.read_game(text) is None
+    return read
+
+
+@pytest.mark.parametrize(
+    ("opening", "moves", "result", "ending"),
+    [
+        (START, ("f2f3", "e7e5", "g2g4", "d8h4"), "0-1", "checkmate"),
+        (position("6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 1"), ("a1a8",), "1-0", "checkmate"),
+        (position("6k1/5ppp/8/8/8/8/8/R5K1 w - - 99 90"), ("a1a8",), "1-0", "checkmate"),
+        (position("k7/8/1K6/8/8/8/2Q5/8 w - - 0 1"), ("c2c7",), "1/2-1/2", "stalemate"),
+        (position("8/8/8/4k3/8/3b4/4N3/4K3 b - - 0 1"), ("d3e2",), "1/2-1/2", "insufficient material"),
+        (START, SHUFFLE * 2, "1/2-1/2", "threefold repetition"),
+        (Opening("moved", chess.STARTING_FEN, SHUFFLE), SHUFFLE, "1/2-1/2", "threefold repetition"),
+        (position("7k/8/8/3q4/8/8/1R6/K7 w - - 98 90"), ("b2b1", "d5d6"), "1/2-1/2", "fifty-move rule"),
+    ],
+)
+def test_a_game_ends_as_soon_as_a_rule_ends_it(opening, moves, result, ending):
+    game = play(opening, *moves)
+    assert (game.result, game.ending, game.crash) == (result, ending, None)
+    assert [move.uci() for move in game.final_board.move_stack] == [*opening.moves, *moves]
+    headers = reread(game).headers
+    assert (headers["Result"], headers["Termination"]) == (result, "normal")
+
+
+@pytest.mark.parametrize(("result", "white", "black"), [("1-0", 1, 0), ("0-1", 0, 1), ("1/2-1/2", 0.5, 0.5)])
+def test_points_of_both_sides(result, white, black):
+    game = PlayedGame("a", "b", result, "", None, "", chess.Board())
+    assert (game.points(True), game.points(False)) == (white, black)
+
+
+def test_pgn_holds_the_players_the_opening_and_the_headers_given():
+    opening = Opening("Barnes Opening", chess.STARTING_FEN, ("f2f3",))
+    headers = reread(play(opening, "e7e5", "g2g4", "d8h4", Event="A match", Round="3.2")).headers
+    expected = {
+        "Event": "A match",
+        "Round": "3.2",
+        "White": "second",
+        "Black": "first",
+        "Opening": "Barnes Opening",
+        "Result": "0-1",
+    }
+    assert {key: headers[key] for key in expected} == expected
+    assert "FEN" not in headers
+
+
+def test_pgn_of_a_game_from_a_position_starts_there():
+    fen = "k7/8/1K6/8/8/8/2Q5/8 w - - 0 1"
+    read = reread(play(position(fen), "c2c7"))
+    assert read.board().fen() == fen and read.end().board().is_stalemate()
+
+
+def test_names_with_signs_of_the_format_are_written_and_read():
+    names = ('Fish "3" [skill]; {1} \\ %', "Zürich ½#1a2b")
+    white, black = (
+        Script(name, moves) for name, moves in zip(names, (SHUFFLE[::2] * 2, SHUFFLE[1::2] * 2), strict=True)
+    )
+    headers = reread(play_game(white, black, START)).headers
+    assert (headers["White"], headers["Black"]) == names
+
+
+@pytest.mark.parametrize("fen", [chess.STARTING_FEN, chess.Board().mirror().fen()])
+def test_evals_in_the_pgn_are_the_movers_win_probability_from_whites_side(fen):
+    board = chess.Board(fen)
+    opening = Opening("opening", fen, ("a2a3",) if board.turn else ("a7a6",))
+    flipped = str.maketrans("12345678", "12345678" if board.turn else "87654321")
+    moves = [move.translate(flipped) for move in ("e7e5", "e2e4", "b8c6", "g1f3", "g8f6")]
+    first = Script("first", moves[::2], [0.3, 0.0, 0.5])
+    second = Script("second", [*moves[1::2], Resignation()], [0.9, 1.0])
+    white, black = (second, first) if board.turn else (first, second)
+    nodes = list(reread(play_game(white, black, opening)).mainline())
+    assert [node.move.uci() for node in nodes] == [*opening.moves, *moves]
+    assert nodes[0].comment == "" and nodes[0].eval() is None
+    for node, win_prob in zip(nodes[1:], (0.3, 0.9, 0.0, 1.0, 0.5), strict=True):
+        mover = not node.turn()
+        centipawns = node.eval().pov(mover).score()
+        assert centipawns == centipawns_from_win_prob(win_prob)
+        # As it stands in the file it is White's.
+        assert node.eval().white().score() == (centipawns if mover else -centipawns)
+        assert node.comment.startswith(f"{win_prob:.1%}")
+    assert nodes[-1].comment.endswith("second resigned")
+
+
+def test_eval_in_the_text_is_positive_where_white_stands_well():
+    pgn = play_game(
+        Script("white", ["e2e4", Resignation()], [0.75]), Script("black", ["e7e5"], [0.75]), START
+    ).pgn
+    assert "1. e4 { 75.0% [%eval 2.98] } 1... e5 { 75.0% [%eval -2.98] white resigned } 0-1" in pgn
+
+
+def test_moves_without_a_win_probability_have_no_eval():
+    assert "%" not in play(START, *SHUFFLE * 2).pgn
+
+
+@pytest.mark.parametrize("moves", [("e2e4", "e7e5"), ("e2e4",), ()])
+def test_whoever_crashes_or_resigns_or_cheats_loses(moves):
+    result = "0-1" if len(moves) % 2 == 0 else "1-0"
+    loser = "second" if len(moves) % 2 else "first"
+    crashed = play(START, *moves, EngineCrash("the engine died"))
+    assert (crashed.result, crashed.crash) == (result, "the engine died")
+    assert reread(crashed).headers["Termination"] == "abandoned"
+    for illegal in ("e2e5", "0000", "a7a8q"):
+        cheated = play(START, *moves, illegal)
+        assert cheated.result == result
+        assert cheated.crash.startswith(f"{loser} played {illegal}, which is not legal in ")
+        assert [move.uci() for move in reread(cheated).mainline_moves()] == list(moves)
+    resigned = play(START, *moves, Resignation())
+    assert (resigned.result, resigned.ending, resigned.crash) == (result, f"{loser} resigned", None)
+    assert reread(resigned).headers["Termination"] == "normal"
+
+
+def test_a_move_taken_back_takes_the_answer_back_too():
+    white = Script("white", ["e2e4", "g1f3", TakeBack(), TakeBack(), "d2d4", Resignation()], [0.1, 0.2, 0.3])
+    black = Script("black", ["e7e5", "b8c6", "d7d5"], [0.6, 0.7, 0.8])
+    game = play_game(white, black, START)
+    nodes = list(reread(game).mainline())
+    assert [node.move.uci() for node in nodes] == ["d2d4", "d7d5"]
+    assert [node.comment.split()[0] for node in nodes] == ["30.0%", "80.0%"]
+    assert game.final_board.fen() == nodes[-1].board().fen()
+
+
+@pytest.mark.parametrize("opening", [START, Opening("moved", chess.STARTING_FEN, ("d2d4", "d7d5"))])
+def test_nothing_is_taken_back_before_ones_first_move(opening):
+    white = Script("white", [TakeBack(), "b1c3", Resignation()])
+    black = Script("black", [TakeBack(), "b8c6"])
+    game = play_game(white, black, opening)
+    assert [move.uci() for move in game.final_board.move_stack] == [*opening.moves, "b1c3", "b8c6"]
+
+
+@pytest.fixture
+def hot_model(model_folder):
+    return ModelPlayer(str(model_folder), "cpu", choice=MoveChoice(math.inf))
+
+
+@pytest.fixture
+def table(request):
+    """Return what seats a player and opponents at a table, which is closed at the end."""
+    tables = []
+
+    def seat(player, *opponents) -> Table:
+        tables.append(Table(player, opponents))
+        return tables[-1]
+
+    yield seat
+    for seated in tables:
+        seated.close()
+
+
+def test_the_seed_decides_a_game_whatever_was_played_before(table, hot_model):
+    opening = position("8/8/3k4/8/8/3KR3/8/8 w - - 88 90")
+    fresh, used = table(hot_model, RandomPlayer()), table(hot_model, RandomPlayer())
+    used.play(0, opening, True, seed=1)
+    game = fresh.play(0, opening, False, seed=7)
+    assert used.play(0, opening, False, seed=7) == game
+    assert used.play(0, opening, False, seed=8).pgn != game.pgn
+
+
+def test_a_table_seats_the_players_on_the_sides_asked_for(table):
+    opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
+    game = table(RandomPlayer(), StockfishPlayer(skill=0)).play(0, opening, False, seed=0)
+    assert (game.white.startswith("Stockfish"), game.black) == (True, "random")
+    game = table(RandomPlayer(), RandomPlayer(), StockfishPlayer(skill=0)).play(1, opening, True, seed=0)
+    assert (game.white, game.black.startswith("Stockfish")) == ("random", True)
+
+
+def test_engines_start_when_they_are_needed_and_stay(table):
+    before = descendants()
+    opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
+    seated = table(RandomPlayer(), StockfishPlayer(skill=0), StockfishPlayer(skill=1))
+    assert descendants() - before == set()
+    seated.play(1, opening, True, seed=0)
+    started = descendants() - before
+    assert len(started) == 1
+    seated.play(1, opening, False, seed=1)
+    assert descendants() - before == started
+    seated.close()
+    assert_end(started)
+
+
+def test_an_engine_that_crashed_lost_one_game_and_is_fresh_for_the_next(tmp_path, monkeypatch, table):
+    monkeypatch.setenv("STOCKFISH", str(crashing_stockfish(tmp_path, "go depth", times=1)))
+    opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
+    seated = table(RandomPlayer(), StockfishPlayer(skill=0))
+    first, second = (seated.play(0, opening, False, seed=seed) for seed in range(2))
+    assert first.result == "0-1" and first.crash.endswith("died")
+    assert second.crash is None and len(second.final_board.move_stack) == 1
+
+
+@pytest.mark.parametrize("player_is_white", [True, False])
+@pytest.mark.parametrize("ours_crashes", [True, False])
+def test_after_a_crash_only_the_engine_that_crashed_is_started_again(
+    tmp_path, table, player_is_white, ours_crashes
+):
+    crashing = UciPlayer(str(fake_engine(tmp_path, "sys.exit()", file="crashing")), SearchLimit(depth=1))
+    sound = StockfishPlayer(skill=0)
+    seated = table(*((crashing, sound) if ours_crashes else (sound, crashing)))
+    before = descendants()
+    assert seated.play(0, START, player_is_white, seed=0).crash.endswith("died")
+    (survivor,) = (process for process in descendants() - before if process.is_running())
+    assert "stockfish" in survivor.name()
+    assert seated.play(0, START, player_is_white, seed=1).crash.endswith("died")
+    assert survivor in descendants()
+
+
+def test_a_program_that_plays_illegal_moves_or_hangs_loses(tmp_path, monkeypatch, table):
+    limit = SearchLimit(depth=1)
+    cheat = UciPlayer(str(fake_engine(tmp_path, answering("bestmove e2e5"), file="cheat")), limit)
+    hanging = UciPlayer(str(fake_engine(tmp_path, "pass", file="hanging")), limit)
+    monkeypatch.setattr(uci_engines, "PATIENCE_SECONDS", 0.3)
+    before = descendants()
+    seated = table(RandomPlayer(), cheat, hanging)
+    for opponent, reason in ((0, "broke the protocol"), (1, "did not answer")):
+        white = seated.play(opponent, START, False, seed=0)
+        black = seated.play(opponent, START, True, seed=0)
+        assert (white.result, black.result) == ("0-1", "1-0")
+        assert reason in white.crash and reason in black.crash
+    assert_end(descendants() - before)
+
+
+def test_an_engine_that_cannot_be_started_is_an_input_error(table):
+    with pytest.raises(InputError, match="no such program"):
+        table(RandomPlayer(), UciPlayer("/nowhere")).play(0, START, True, seed=0)

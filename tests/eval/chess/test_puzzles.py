@@ -1,0 +1,189 @@
+"""Puzzle accuracy: what counts as solved, how it is summed up, and what is refused."""
+
+import json
+from functools import partial
+
+import chess
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cli.errors import InputError
+from data.chess.puzzles import read_puzzles
+from eval.chess.engines import Analysis, ValueEngine, ordered_legal_moves
+from eval.chess.puzzles import evaluate_puzzles
+from models.tokenization_chess import ChessTokenizer
+from tests.eval.chess.test_engines import tiny_model
+from tests.support.commands import assert_input_error, run_command
+
+
+run = partial(run_command, "eval.chess.puzzles")
+HEADER = "PuzzleId,FEN,Moves,Rating,RatingDeviation,Popularity,NbPlays,Themes,GameUrl,OpeningTags\n"
+# From the Lichess database (CC0): mates in two and in one, and a puzzle without rating and themes.
+MATE_IN_2 = (
+    "03UeU,6k1/R5pp/p4p2/1p6/1P6/2P2N2/1r3PPP/6K1 w - - 0 30,a7a6 b2b1 f3e1 b1e1,574,,74,610,"
+    "endgame mate mateIn2,,\n"
+)
+MATE_IN_1 = (
+    "01y4n,3rk1nr/p4pp1/2p4p/1p2b3/6b1/1P3N2/1PP2PPP/RNB1K2R w KQk - 0 13,f3e5 d8d1,471,88,100,128,mate,,\n"
+)
+UNRATED = "anz09770,8/5k2/6p1/2p2p1p/2Pq1n1P/3pQ3/PP3PP1/5NK1 w - - 1 40,b2b3 f4e2 g1h2 d4h4,,,,,,,\n"
+# After 1...h6 both Ra8 and Rb8 mate; the solution names Ra8.
+TWO_MATES = "two,6k1/5ppp/7N/8/8/8/8/RR4K1 b - - 0 1,g8h8 a1a8,1000,,,,mate,,\n"
+
+
+class ScriptedEngine:
+    """Plays the move listed for a position, by its FEN, else the first legal one; notes what it is asked."""
+
+    def __init__(self, answers: dict[str, chess.Move]):
+        self.answers = answers
+        self.batch_sizes: list[int] = []
+
+    def analyse_many(self, boards):
+        self.batch_sizes.append(len(boards))
+        analyses = []
+        for board in boards:
+            moves = ordered_legal_moves(board)
+            best = self.answers.get(board.fen(), moves[0])
+            analyses.append(Analysis(moves, np.array([float(move == best) for move in moves], np.float32)))
+        return analyses
+
+
+def solutions(puzzles) -> dict[str, chess.Move]:
+    answers = {}
+    for puzzle in puzzles:
+        board = chess.Board(puzzle.fen)
+        for ply, move in enumerate(puzzle.moves):
+            if ply % 2:
+                answers[board.fen()] = move
+            board.push(move)
+    return answers
+
+
+@pytest.fixture
+def puzzles_file(tmp_path):
+    path = tmp_path / "puzzles.csv"
+    path.write_text(HEADER + MATE_IN_2 + MATE_IN_1 + UNRATED)
+    return path
+
+
+def test_playing_the_solutions_solves_everything_in_one_batch_per_ply(puzzles_file):
+    puzzles = read_puzzles(puzzles_file)
+    engine = ScriptedEngine(solutions(puzzles))
+    results = evaluate_puzzles(engine, puzzles)
+    assert (results["accuracy"], results["num_puzzles"], results["high"]) == (1, 3, 1)
+    assert 0 < results["low"] < 1
+    assert engine.batch_sizes == [3, 2]
+
+
+def test_one_wrong_last_move_loses_the_puzzle(puzzles_file):
+    puzzles = read_puzzles(puzzles_file)
+    answers = solutions(puzzles)
+    board = puzzles[2].board()
+    for move in puzzles[2].moves[1:3]:
+        board.push(move)
+    answers[board.fen()] = next(move for move in board.legal_moves if move != puzzles[2].moves[3])
+    assert evaluate_puzzles(ScriptedEngine(answers), puzzles)["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_any_mate_solves(tmp_path):
+    path = tmp_path / "puzzles.csv"
+    path.write_text(HEADER + TWO_MATES)
+    puzzles = read_puzzles(path)
+    for answer, accuracy in (("a1a8", 1), ("b1b8", 1), ("h6f7", 0)):
+        engine = ScriptedEngine({puzzles[0].board().fen(): chess.Move.from_uci(answer)})
+        assert evaluate_puzzles(engine, puzzles)["accuracy"] == accuracy
+
+
+def test_accuracy_by_rating_and_theme(puzzles_file):
+    puzzles = read_puzzles(puzzles_file)
+    answers = solutions(puzzles)
+    del answers[puzzles[1].board().fen()]
+    results = evaluate_puzzles(ScriptedEngine(answers), puzzles)
+    assert list(results["by_rating"]) == ["400-599"]  # 471 and 574; the third has no rating
+    assert results["by_rating"]["400-599"]["accuracy"] == 0.5
+    assert {name: row["accuracy"] for name, row in results["by_theme"].items()} == {
+        "endgame": 1,
+        "mate": 0.5,
+        "mateIn2": 1,
+    }
+    assert results["by_theme"]["mate"]["num_puzzles"] == 2
+
+
+def test_compressed_file_reads_the_same(puzzles_file, tmp_path):
+    compressed = tmp_path / "puzzles.csv.zst"
+    with pa.CompressedOutputStream(str(compressed), "zstd") as stream:
+        stream.write(puzzles_file.read_bytes())
+    assert read_puzzles(compressed) == read_puzzles(puzzles_file)
+    assert read_puzzles(compressed, limit=2) == read_puzzles(puzzles_file)[:2]
+
+
+def test_network_solves_the_same_puzzles_in_batches_and_alone(puzzles_file):
+    puzzles = read_puzzles(puzzles_file)
+    model, tokenizer = tiny_model(), ChessTokenizer()
+    together = evaluate_puzzles(ValueEngine(model, tokenizer, batch_size=64), puzzles)
+    alone = [evaluate_puzzles(ValueEngine(model, tokenizer, batch_size=1), [puzzle]) for puzzle in puzzles]
+    assert together["accuracy"] == pytest.approx(np.mean([result["accuracy"] for result in alone]))
+
+
+def test_command_prints_a_table_and_writes_json(tmp_path, model_folder, puzzles_file):
+    output = tmp_path / "results.json"
+    done = run("--model", model_folder, "--puzzles", puzzles_file, "--limit", 2, "--json", output)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(output.read_text())
+    assert {"accuracy", "low", "high", "num_puzzles", "by_rating", "by_theme"} <= results.keys()
+    assert results["num_puzzles"] == 2
+    assert "400-599" in done.stdout and "mateIn2" in done.stdout
+
+
+def test_command_leaves_mates_to_the_network(tmp_path, model_folder):
+    path, output = tmp_path / "puzzles.csv", tmp_path / "results.json"
+    path.write_text(HEADER + MATE_IN_2 + MATE_IN_1 + TWO_MATES)
+    by_network, by_rule = (
+        evaluate_puzzles(ValueEngine(model_folder, exact_ends=exact_ends), read_puzzles(path))["accuracy"]
+        for exact_ends in ("none", "all")
+    )
+    assert by_network < by_rule
+    assert run("--model", model_folder, "--puzzles", path, "--json", output).returncode == 0
+    assert json.loads(output.read_text())["accuracy"] == by_network
+
+
+BAD_FILES = {
+    "illegal move": (
+        HEADER + MATE_IN_1 + MATE_IN_2.replace("b1e1", "b1e2"),
+        "puzzles.csv line 3 (id 03UeU): 'b1e2' is not legal in",
+    ),
+    "broken FEN": (HEADER + MATE_IN_1.replace("3rk1nr", "3rk1n"), "line 2 (id 01y4n): broken FEN"),
+    "impossible position": (HEADER + MATE_IN_1.replace("RNB1K2R", "RNB4R"), "cannot occur in a game"),
+    "too few moves": (HEADER + MATE_IN_1.replace(" d8d1", ""), "line 2 (id 01y4n): 1 moves"),
+    "cut line": (HEADER + MATE_IN_1[:40], "line 2 (id 01y4n): the line is cut short"),
+    "bad rating": (HEADER + MATE_IN_1.replace(",471,", ",many,"), "the rating 'many' is not a whole number"),
+    "missing columns": ("PuzzleId,FEN,Rating\n", "no column Moves, Themes"),
+    "no puzzles": (HEADER, "holds no puzzles"),
+    "binary": (b"\xff\xfe\x00\x01", "cannot be read as CSV"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FILES)
+def test_bad_puzzles_are_named_before_anything_is_evaluated(fault, tmp_path):
+    content, message = BAD_FILES[fault]
+    path = tmp_path / "puzzles.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        read_puzzles(path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"missing\.csv: no such file"):
+        read_puzzles(tmp_path / "missing.csv")
+
+
+def test_command_refuses_bad_input_in_one_line_and_leaves_results_alone(tmp_path, model_folder, puzzles_file):
+    output = tmp_path / "results.json"
+    output.write_text("{}")
+    bad = tmp_path / "bad.csv"
+    bad.write_text(BAD_FILES["illegal move"][0])
+    for puzzles, results in ((bad, output), (puzzles_file, tmp_path)):
+        assert_input_error(run("--model", model_folder, "--puzzles", puzzles, "--json", results))
+    assert output.read_text() == "{}"

@@ -1,0 +1,302 @@
+"""Wordle at the terminal: what can be said, what is shown, and how it ends."""
+
+import io
+import re
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from cli.errors import InputError
+from data.wordle.games import GameDescription
+from data.wordle.rules import feedback, letters_of, words_of
+from data.wordle.word_trie import WordTrie
+from data.wordle.words import WordLists
+from eval.wordle.advice import WordAdvisor
+from eval.wordle.drawing import COLUMNS, draw_axis, draw_distribution, draw_guess, guess_width
+from eval.wordle.play import play_in_terminal
+from eval.wordle.token_agent import NO_PATTERN, TokenAgent
+from models.tokenization_wordle import END_OF_ACTION
+from tests.eval.wordle.test_advice import TRIE, WORDS
+from tests.support.wordle_models import tiny_token_model
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def agent(value_loss: str = "hl_gauss", masked: bool = True) -> TokenAgent:
+    return TokenAgent(tiny_token_model(value_loss=value_loss), TRIE, masked)
+
+
+def advisor() -> WordAdvisor:
+    return WordAdvisor(tiny_token_model(), TRIE)
+
+
+def listed(shown: str) -> list[str]:
+    """The lines of advice in what was shown: two marks, a word, its advantage, value and distribution."""
+    return [line for line in shown.splitlines() if re.match(r"[> ] [* ] [a-z]{5} +(-|0\.)[\d.]+ +[-+]", line)]
+
+
+@pytest.fixture
+def play(monkeypatch, capsys) -> Callable[..., str]:
+    """Say lines at the terminal, after which it is closed; return what was shown."""
+
+    def run(
+        *lines: str,
+        agent: TokenAgent | None = None,
+        words: WordLists = WORDS,
+        rule: str = "official",
+        seed: int = 0,
+    ) -> str:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        play_in_terminal(agent or globals()["agent"](), GameDescription(words, rule), seed)
+        return capsys.readouterr().out
+
+    return run
+
+
+def rows(shown: str) -> list[tuple[str, str]]:
+    """The guesses and colours in what was shown."""
+    found = []
+    for line in shown.splitlines():
+        match line.split():
+            case [turn, word, pattern, *_] if turn in "123456" and set(pattern) <= set("gyb"):
+                found.append((word, pattern))
+    return found
+
+
+@pytest.mark.parametrize("rule", ["official", "simplified"])
+@pytest.mark.parametrize("is_won", [True, False], ids=["won", "lost"])
+def test_a_watched_game_is_the_one_that_the_agent_plays(play, rule, is_won):
+    every_game = agent().play(WORDS.guess_letters, rule)
+    secret = WORDS.guesses[np.flatnonzero(every_game.is_won == is_won)[0]]
+    shown = play(f"watch {secret}", rule=rule)
+    played = agent().play(letters_of([secret]), rule)
+    assert played.is_won[0] == is_won
+    words = words_of(played.guesses[0, : played.num_turns[0]])
+    assert rows(shown) == [(word, feedback(secret, word, rule)) for word in words]
+    assert (f"\nfound in {len(words)}\n" in shown) == is_won
+    assert (f"\nnot found: the word was {secret}\n" in shown) == (not is_won)
+
+
+def test_watched_guesses_have_their_values_and_the_words_left(play):
+    lines = [line for line in play("watch abler").splitlines() if line[:1].isdigit()]
+    first = lines[0].split()
+    (advice,) = advisor().score([], [], [first[1]])
+    assert float(first[3]) == pytest.approx(advice.value, abs=0.005)
+    num_left = sum(feedback(word, first[1]) == first[2] for word in WORDS.answers)
+    assert lines[0].endswith(f"  {num_left} word{'s' if num_left > 1 else ''} left")
+
+
+def test_the_seed_draws_the_secrets(play):
+    secrets = [play("watch", "watch", seed=seed) for seed in (1, 1, 2)]
+    assert secrets[0] == secrets[1] != secrets[2]
+
+
+def test_a_guess_that_is_no_word_is_shown_as_a_lost_turn(play):
+    shown = play("watch abler", agent=agent(masked=False))
+    assert shown.count("is not an allowed guess: the turn is lost") == 6
+    assert "not found: the word was abler" in shown
+
+
+def test_refused_turns_count_among_those_that_a_word_took(play):
+    model = tiny_token_model(value_loss="mse")
+    with torch.no_grad():
+        # Of two tokens, the letter is likelier: about a third of what is drawn is the only word.
+        model.head.weight.zero_()
+        model.head.bias.fill_(-100)
+        model.head.bias[0], model.head.bias[END_OF_ACTION] = 0, -0.5
+    words = WordLists(("aaaaa",), ("aaaaa",))
+
+    def drawing(seed: int) -> TokenAgent:
+        trie = WordTrie(words.guess_letters)
+        return TokenAgent(model, trie, masked=False, temperature=0.5, seed=seed)
+
+    for seed in range(100):
+        played = drawing(seed).play(words.guess_letters, "official")
+        num_turns = played.num_turns[0]
+        if played.is_won[0] and num_turns > 2:
+            break
+    assert (played.patterns[0, : num_turns - 1] == NO_PATTERN).all()
+    shown = play("watch aaaaa", agent=drawing(seed), words=words)
+    assert shown.count("the turn is lost") == num_turns - 1
+    assert f"\n{num_turns}  aaaaa ggggg" in shown and f"\nfound in {num_turns}\n" in shown
+
+
+def test_a_person_who_plays_sees_colours_and_advice_before_every_guess(play):
+    shown = play("play ABLER", "Clang", "zzzzz", "abler")
+    assert rows(shown) == [("clang", "byybb"), ("clang", "byybb"), ("abler", "ggggg")]
+    assert "1> \n1  clang byybb" in shown and shown.rstrip().endswith("watch, play, advise or quit?")
+    assert "'zzzzz' is not one of the 446 allowed guesses" in shown
+    assert "446 words left; " in shown and shown.count(" words left; ") == 2
+    assert "found in 2" in shown and "not found" not in shown
+
+
+def test_advice_is_the_words_of_the_highest_advantage_and_says_which_may_be_the_secret(play):
+    shown = play("play abler", "clang", "more")
+    top = advisor().top_words(["clang"], ["byybb"], 20)
+    support = tiny_token_model().value_loss.support().numpy()
+    lines = listed(shown)
+    assert len(lines) == 5 + 5 + 20
+    for line, advice in zip(lines[5:], [*top[:5], *top], strict=True):
+        assert line[4:9] == advice.word
+        assert float(line[9:20]) == pytest.approx(advice.advantage, abs=0.005)
+        assert float(line[20:28]) == pytest.approx(advice.value, abs=0.005)
+        assert (line[2] == "*") == (feedback(advice.word, "clang") == "byybb")
+        assert line[30:] == draw_distribution(advice.probabilities, support)
+    assert "advantage   value  -7" in shown and "-0.00 " not in shown
+
+
+@pytest.mark.parametrize("value_loss", ["hl_gauss", "mse"])
+def test_the_models_choice_is_the_word_that_the_agent_plays_next(play, value_loss):
+    played = agent(value_loss).play(letters_of(["abler"]), "official")
+    guesses = words_of(played.guesses[0, :3])
+    shown = play("play abler", *guesses[:2], agent=agent(value_loss))
+    lines = listed(shown)
+    assert [line[4:9] for line in lines[::5]] == guesses
+    assert [line[0] for line in lines] == [">", " ", " ", " ", " "] * 3
+    assert shown.count(" left; > the model's choice, * for words") == 3
+
+
+@pytest.mark.parametrize("settings", [{"masked": False}, {"temperature": 1.0}], ids=["no mask", "drawn"])
+def test_an_agent_that_plays_no_word_of_the_list_or_draws_has_no_choice_among_the_words(play, settings):
+    other = TokenAgent(tiny_token_model(), TRIE, **settings)
+    shown = play("play abler", agent=other)
+    assert listed(shown) == [line.replace(">", " ") for line in listed(play("play abler"))]
+    assert "446 words left; * for words" in shown and ">" not in "".join(listed(shown))
+
+
+def test_a_model_of_mse_has_values_and_no_distributions(play):
+    shown = play("play abler", "clang", "leave", "watch abler", agent=agent("mse"))
+    assert len(listed(shown)) == 10 and all(len(line) == 28 for line in listed(shown))
+    assert not set("▁▂▃▄▅▆▇█") & set(shown)
+
+
+def test_six_wrong_guesses_end_the_game(play):
+    shown = play("play abler", *["clang"] * 6, "quit")
+    assert "not found: the word was abler" in shown and "7>" not in shown
+
+
+def test_undo_takes_a_guess_back(play):
+    shown = play("play abler", "undo", "clang", "undo", "abler")
+    assert "1> there is nothing to undo" in shown and "found in 1" in shown
+
+
+def test_feedback_from_elsewhere_is_advised_on_until_the_word_is_found(play):
+    guesses = [("clang", feedback("abler", "clang")), ("abler", "ggggg")]
+    shown = play("advise", *(f"{word} {pattern}" for word, pattern in guesses), "quit")
+    assert rows(shown) == [guesses[0], *guesses]
+    left = sum(feedback(word, "clang") == guesses[0][1] for word in WORDS.answers)
+    assert f"\n{left} words left; " in shown and "found in 2" in shown
+
+
+def test_a_guess_from_elsewhere_need_not_be_in_the_list(play):
+    shown = play("advise", f"qqqqe {feedback('abler', 'qqqqe')}")
+    assert rows(shown) == [("qqqqe", "bbbby")]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("clang", "say a word and its colours (g green, y yellow, b grey), such as crane bbgyb"),
+        ("clang byybb more", "say a word and its colours"),
+        ("clan byybb", "'clan' is not a word of 5 letters from a to z"),
+        ("clang bygbx", "'bygbx' is not feedback: it takes 5 of the letters g, y and b"),
+        ("clang ggggy", "clang ggggy fits none of the secret words: check its colours"),
+        ("abler ggggg", "abler ggggg fits none of the words left: check its colours, or undo those before"),
+    ],
+)
+def test_feedback_that_cannot_be_is_asked_again_with_one_line(play, said, answer):
+    shown = play("advise", "clang bbbbb", said, "leave", "quit")
+    assert f"2> {answer}" in shown and "Traceback" not in shown
+    assert shown.count("2> ") == 2 and len(rows(shown)) == 1
+
+
+def test_after_six_guesses_elsewhere_the_words_left_are_named(play):
+    told = [f"clang {feedback('abler', 'clang')}"] * 6
+    shown = play("advise", *told)
+    left = [word for word in WORDS.answers if feedback(word, "clang") == feedback("abler", "clang")]
+    assert f"not found; it may be {', '.join(left)}\n" in shown and 1 < len(left) < 20
+    assert "7>" not in shown
+
+
+def test_after_six_guesses_elsewhere_the_only_word_left_is_named(play):
+    told = f"below {feedback('abler', 'below')}"
+    shown = play("advise", *[told] * 6)
+    assert "\n1 word left; " in shown and "7>" not in shown
+    assert "\nnot found: the only word left is abler\n" in shown
+
+
+def test_a_word_that_is_found_with_the_sixth_guess_is_not_called_lost(play):
+    told = [f"clang {feedback('abler', 'clang')}"] * 5
+    shown = play("advise", *told, "abler ggggg")
+    assert "found in 6" in shown and "not found" not in shown
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("watch zzzzz", "'zzzzz' is not one of the 446 secret words"),
+        ("dance", "Say\n  watch [WORD]"),
+        ("", ""),
+    ],
+)
+def test_what_is_not_understood_is_asked_again(play, said, answer):
+    shown = play(said, "quit")
+    assert answer in shown and shown.count("advise or quit?") == 2
+
+
+@pytest.mark.parametrize("lines", [[], ["play"], ["advise", "clang bbbbb"], ["play", "quit"], ["quit"]])
+def test_the_end_of_the_input_and_quit_end_it_without_complaint(play, lines):
+    assert "Error" not in play(*lines)
+
+
+def test_ctrl_c_ends_it_with_a_line(play, monkeypatch):
+    def interrupted(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="the game was left"):
+        play()
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_a_person_without_a_terminal_is_refused(monkeypatch, stream):
+    # What Python makes of <&- in a shell.
+    monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(InputError, match=r"a person plays at the terminal, but .* is closed"):
+        play_in_terminal(agent(), GameDescription(WORDS, "official"))
+
+
+def test_tiles_are_coloured_on_a_terminal_that_shows_colours(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert draw_guess("crane", "gybbb") == "crane gybbb" and guess_width() == 11
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    green, yellow, grey = "\033[1;30;42m", "\033[1;30;43m", "\033[1;97;100m"
+    tiles = f"{green} C \033[0m{yellow} R \033[0m{grey} A \033[0m{grey} N \033[0m{grey} E \033[0m"
+    assert draw_guess("crane", "gybbb") == tiles and guess_width() == 15
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as other:
+            other.setenv(name, value)
+            assert draw_guess("crane", "gybbb") == "crane gybbb"
+
+
+@pytest.mark.parametrize(("encoding", "blocks"), [("utf-8", " ▁▂▃▄▅▆▇█"), ("ascii", " .:-=+*#@")])
+def test_distributions_are_drawn_over_their_whole_range(monkeypatch, encoding, blocks):
+    screen = Terminal()
+    monkeypatch.setattr(Terminal, "encoding", encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    support = np.linspace(-7, 1, 97)[:-1] + 1 / 24  # 96 bins, four to a column
+    probs = np.zeros(96)
+    probs[:4], probs[-4:] = 0.2, 0.05
+    assert draw_distribution(probs, support) == blocks[8] + blocks[0] * (COLUMNS - 2) + blocks[2]
+    assert draw_axis(support) == "-7" + " " * (COLUMNS - 3) + "1"
+    # Bins that are shared by two columns are spread over both.
+    assert draw_distribution(np.full(10, 0.1), np.linspace(-6, 0, 10)) == blocks[8] * COLUMNS

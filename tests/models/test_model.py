@@ -1,0 +1,458 @@
+"""The value transformer: parity with searchless_chess, what may see what, and the ways to run and load it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chess
+import numpy as np
+import pytest
+import torch
+
+from models.configuration_value_transformer import ATTENTIONS, ValueTransformerConfig
+from models.modeling_value_transformer import (
+    ValueTransformerForActionValue,
+    ValueTransformerForTokenValue,
+    ValueTransformerModel,
+)
+from models.tokenization_chess import ACTIONS, ChessTokenizer
+from scripts.searchless_parameters import convert
+from tests.support.commands import REPOSITORY
+from tests.support.wordle_models import tiny_token_model
+
+
+FIXTURES = Path(__file__).parents[1] / "fixtures/searchless_chess"
+POSITION = "r3k2r/pp1n1ppp/2p1pn2/q2p1b2/1b1P1B2/2N1PN2/PPPQBPPP/R3K2R b KQkq - 6 9"
+
+
+def small_model(**settings) -> ValueTransformerForActionValue:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
+    sizes["board_rotation"] = True
+    return ValueTransformerForActionValue(ValueTransformerConfig(**sizes | settings)).eval()
+
+
+def with_start(boards: torch.Tensor) -> torch.Tensor:
+    """The states that the backbone takes: BOS first."""
+    return torch.cat([torch.zeros_like(boards[:, :1]), boards], dim=1)
+
+
+def random_inputs(num_actions: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    boards = torch.randint(31, (3, 77), generator=generator)
+    return boards, torch.randint(1968, (3, num_actions), generator=generator)
+
+
+def legal_moves(board: chess.Board) -> list[str]:
+    return [move.uci() for move in board.legal_moves]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_full_attention_reproduces_searchless_chess(attention):
+    model = convert(dict(np.load(FIXTURES / "params.npz")), num_attention_heads=4)
+    model.set_attn_implementation(attention)
+    cases = [json.loads(line) for line in (FIXTURES / "cases.jsonl").open()]
+    tokenizer = ChessTokenizer(orient=False)
+    inputs = tokenizer.encode_positions(
+        [c["fen"] for c in cases], [[c["move"]] for c in cases], return_tensors="pt"
+    )
+    with torch.no_grad():
+        log_probs = model(**inputs).logits[:, 0].log_softmax(-1)
+    expected = torch.tensor([case["log_probs"] for case in cases])
+    torch.testing.assert_close(log_probs, expected, rtol=0, atol=1e-5)
+
+
+def test_conversion_refuses_parameters_that_are_missing_or_left_over():
+    params = dict(np.load(FIXTURES / "params.npz"))
+    with pytest.raises(ValueError, match="unexpected parameters extra/w"):
+        convert(params | {"extra/w": np.zeros(3)}, num_attention_heads=4)
+    del params["linear_6//b"]
+    with pytest.raises(ValueError, match="'linear_6/b' is missing"):
+        convert(params, num_attention_heads=4)
+
+
+@pytest.mark.parametrize(("size", "layers", "width"), [(9.0, 8, 256), (136.5, 8, 1024), (270.7, 16, 1024)])
+def test_sizes_are_the_published_ones(size, layers, width):
+    config = ValueTransformerConfig(num_hidden_layers=layers, hidden_size=width)
+    with torch.device("meta"):
+        model = ValueTransformerForActionValue(config)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(size, abs=0.06)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.02 * 32**0.5), (0.02, 0.02)])
+def test_positions_start_at_the_scale_of_the_embeddings_they_are_added_to(given, expected):
+    positions = small_model(position_initializer_range=given).model.position_embedding.weight
+    assert positions.std().item() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 3])
+@pytest.mark.parametrize("action_embedding", ["board", "table"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_an_action_does_not_depend_on_the_other_actions(attention, action_embedding, num_tokens):
+    model = small_model(attention=attention, action_embedding=action_embedding, tokens_per_action=num_tokens)
+    boards, actions = random_inputs()
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
+    padding = torch.full((3, 5), -100)
+    with torch.no_grad():
+        logits = model(boards, actions).logits
+        permuted = model(boards, actions[:, order]).logits
+        removed = model(boards, actions[:, :4]).logits
+        added = model(boards, torch.cat([actions, actions.flip(1)], dim=1)).logits
+        padded = model(boards, torch.cat([actions, padding], dim=1)).logits
+        alone = [model(boards[:1], actions[:1, [column]]).logits for column in range(9)]
+    for other, expected in (
+        (permuted, logits[:, order]),
+        (removed, logits[:, :4]),
+        (added, torch.cat([logits, logits.flip(1)], dim=1)),
+        (padded[:, :9], logits),
+        (torch.cat(alone, dim=1), logits[:1]),
+    ):
+        torch.testing.assert_close(other, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_an_action_depends_on_every_board_token(attention):
+    model = small_model(attention=attention, action_embedding="table")
+    boards, actions = random_inputs()
+    with torch.no_grad():
+        logits = model(boards, actions).logits
+        for place in range(77):
+            changed = boards.clone()
+            changed[:, place] = (changed[:, place] + 1) % 31
+            assert ((model(changed, actions).logits - logits).abs().amax(-1) > 1e-6).all()
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+@pytest.mark.parametrize("with_actions", [True, False])
+def test_causal_never_lets_a_later_token_change_an_earlier_one(with_actions, kernel):
+    model = small_model(attention="causal", action_embedding="table").model
+    model.set_attn_implementation(kernel)
+    boards, actions = random_inputs()
+    states = with_start(boards)
+    changed = states.clone()
+    changed[:, 40:] = (changed[:, 40:] + 7) % 31
+    inputs = (actions,) if with_actions else ()
+    with torch.no_grad():
+        before = model(states, *inputs).last_hidden_state
+        after = model(changed, *inputs).last_hidden_state
+    torch.testing.assert_close(before[:, :40], after[:, :40], rtol=0, atol=1e-6)
+    assert ((before[:, 40:] - after[:, 40:]).abs().amax(-1) > 1e-4).all()
+
+
+@pytest.mark.parametrize("attention", ["full", "prefix"])
+def test_in_full_and_prefix_a_later_token_changes_earlier_ones(attention):
+    model = small_model(attention=attention).model
+    states = with_start(random_inputs()[0])
+    changed = states.clone()
+    changed[:, 77] = (changed[:, 77] + 1) % 31
+    with torch.no_grad():
+        difference = model(states).last_hidden_state - model(changed).last_hidden_state
+    assert (difference[:, :77].abs().amax(-1) > 1e-6).all()
+
+
+@pytest.mark.parametrize("attention", ["prefix", "causal"])
+def test_the_board_does_not_see_the_actions(attention):
+    model = small_model(attention=attention).model
+    boards, actions = random_inputs()
+    states = with_start(boards)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(states, actions).last_hidden_state[:, :78],
+            model(states).last_hidden_state,
+            rtol=0,
+            atol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_sdpa_and_eager_attention_agree(attention):
+    model = small_model(attention=attention)
+    boards, actions = random_inputs()
+    results = []
+    for kernel in ("sdpa", "eager"):
+        model.set_attn_implementation(kernel)
+        model.zero_grad()
+        output = model(boards, actions, labels=torch.full((3, 9), 0.3))
+        output.loss.backward()
+        results.append((output.logits.detach(), model.model.blocks[0].attention.query.weight.grad.clone()))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_activation_checkpointing_changes_no_gradient(attention):
+    model = small_model(attention=attention).train()
+    boards, actions = random_inputs()
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.activation_checkpointing_enable()
+            assert model.is_activation_checkpointing
+        model.zero_grad()
+        model(boards, actions, labels=torch.full((3, 9), 0.3)).loss.backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_position_and_its_colour_mirrored_twin_have_identical_values():
+    model, tokenizer = small_model(), ChessTokenizer()
+    board = chess.Board(POSITION)
+    moves = legal_moves(board)
+    twins = [move.translate(str.maketrans("12345678", "87654321")) for move in moves]
+    inputs = tokenizer.encode_positions(
+        [board.fen(), board.mirror().fen()], [moves, twins], return_tensors="pt"
+    )
+    with torch.no_grad():
+        values = model(**inputs).value
+    assert torch.equal(values[0], values[1])
+
+
+def test_board_action_embedding_knows_what_stands_on_the_squares():
+    """The same move of another piece differs before any attention; with a table it does not."""
+    boards, actions = random_inputs(1)
+    states = with_start(boards)
+    changed = states.clone()
+    start = small_model().model.action_squares[actions[:, 0], 0] + 1
+    changed[torch.arange(3), start] = (changed[torch.arange(3), start] + 1) % 31
+    for action_embedding, depends in (("board", True), ("table", False)):
+        backbone = small_model(action_embedding=action_embedding).model
+        embedded = [backbone._embed_actions(s, actions) for s in (states, changed)]
+        assert torch.equal(*embedded) is not depends
+
+
+@pytest.mark.parametrize("changed_end", [0, 1])
+def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(changed_end):
+    boards, actions = random_inputs(1)
+    states = with_start(boards)
+    backbone = small_model(tokens_per_action=2).model
+    changed = states.clone()
+    square = backbone.action_squares[actions[:, 0], changed_end] + 1
+    changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
+    before, after = (backbone._embed_actions(s, actions) for s in (states, changed))
+    assert before.shape == (3, 2, 32)
+    same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
+    assert same == [changed_end == 1, changed_end == 0]
+    assert not torch.allclose(before[:, 0], before[:, 1])
+
+
+@pytest.mark.parametrize("name", ["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"])
+def test_every_value_loss_trains_the_model(name):
+    model = small_model(value_loss=name).train()
+    boards, actions = random_inputs()
+    actions[1, 5:] = -100
+    labels = torch.rand(3, 9, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        output = model(boards, actions, labels=labels)
+        output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(output.loss.item())
+    is_move = actions >= 0
+    assert losses[-1] < losses[0]
+    assert (output.value - labels)[is_move].abs().mean() < 0.05
+    assert output.value.dtype == torch.float32
+
+
+def test_a_batch_of_nothing_but_padding_has_no_loss():
+    for attention in ATTENTIONS:
+        output = small_model(attention=attention)(
+            random_inputs()[0], torch.full((3, 2), -100), labels=torch.zeros(3, 2)
+        )
+        assert output.loss == 0 and output.value.isfinite().all()
+
+
+def test_loss_ignores_padded_actions():
+    model = small_model()
+    boards, actions = random_inputs()
+    padded = torch.cat([actions, torch.full((3, 4), -100)], dim=1)
+    labels = torch.rand(3, 13, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        loss = model(boards, actions, labels=labels[:, :9]).loss
+        torch.testing.assert_close(model(boards, padded, labels=labels).loss, loss)
+
+
+def test_bfloat16_weights_still_decode_in_float32():
+    model = small_model().bfloat16()
+    boards, actions = random_inputs()
+    with torch.no_grad():
+        output = model(boards, actions)
+    assert output.logits.dtype == torch.bfloat16 and output.value.dtype == torch.float32
+    torch.testing.assert_close(output.value, model.value_loss.value(output.logits.float()))
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_autocast_does_not_round_values_that_are_the_outputs_themselves(attention):
+    model = small_model(attention=attention, value_loss="mse")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        values = [model(*random_inputs()).value, model(*random_inputs(num_actions=1)).value]
+        if attention == "causal":
+            values.append(small_token_model(value_loss="mse")(torch.arange(30)[None]).value)
+    for value in values:
+        assert (value != value.bfloat16()).float().mean() > 0.9
+
+
+def test_full_attention_refuses_several_actions_in_one_sequence():
+    backbone: ValueTransformerModel = small_model(attention="full").model
+    with pytest.raises(ValueError, match="one action per sequence"):
+        backbone(*random_inputs())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention": "window"}, "attention must be one of full, prefix, causal"),
+        ({"action_embedding": "square"}, "action_embedding must be one of board, table"),
+        ({"tokens_per_action": 0}, "tokens_per_action must be at least 1"),
+        ({"num_attention_heads": 3}, "do not divide"),
+        ({"num_attention_heads": 1}, "an even number of heads of even width"),
+        ({"hidden_size": 36}, "an even number of heads of even width"),
+        ({"value_loss": "huber"}, "unknown value loss"),
+    ],
+)
+def test_impossible_configurations_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        small_model(**settings)
+
+
+LOAD_ELSEWHERE = """
+import sys, torch
+from transformers import AutoModel, AutoTokenizer
+assert "models" not in sys.modules
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True)
+inputs = tokenizer.encode_positions([sys.argv[2]], [sys.argv[3].split()], return_tensors="pt")
+with torch.no_grad():
+    print(model(**inputs).value[0].tolist())
+"""
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_saved_models_load_by_remote_code_in_a_fresh_process_elsewhere(tmp_path, attention):
+    model, tokenizer = (
+        small_model(attention=attention, value_loss="hl_gauss", match_mean=True),
+        ChessTokenizer(),
+    )
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    moves = legal_moves(chess.Board(POSITION))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [sys.executable, "-c", LOAD_ELSEWHERE, str(tmp_path / "model"), POSITION, " ".join(moves)]
+    result = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    inputs = tokenizer.encode_positions([POSITION], [moves], return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**inputs).value[0]
+    torch.testing.assert_close(torch.tensor(json.loads(result.stdout)), expected, rtol=0, atol=1e-6)
+
+
+LOAD_BOTH = """
+import sys
+from transformers import AutoModel
+for folder in sys.argv[1:]:
+    print(type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__)
+"""
+
+
+def test_models_of_both_kinds_load_in_one_process_in_any_order(tmp_path):
+    """Their code is the same, and with it their class of configurations."""
+    small_model().save_pretrained(tmp_path / "chess/model")
+    tiny_token_model().save_pretrained(tmp_path / "wordle/model")
+    kinds = {"chess": "ValueTransformerForActionValue", "wordle": "ValueTransformerForTokenValue"}
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    for order in (["chess", "wordle", "chess"], ["wordle", "chess"]):
+        folders = [str(tmp_path / name / "model") for name in order]
+        command = [sys.executable, "-c", LOAD_BOTH, *folders]
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.split() == [kinds[name] for name in order]
+
+
+def test_reloading_gives_the_same_weights_and_settings(tmp_path):
+    model = small_model(value_loss="two_hot", value_min=-1.0, num_bins=21)
+    model.save_pretrained(tmp_path)
+    loaded = ValueTransformerForActionValue.from_pretrained(tmp_path)
+    for (name, tensor), (_, other) in zip(
+        model.state_dict().items(), loaded.state_dict().items(), strict=True
+    ):
+        assert torch.equal(tensor, other), name
+    assert loaded.config.to_dict() == model.config.to_dict() | {
+        key: loaded.config.to_dict()[key] for key in ("_name_or_path",) if key in loaded.config.to_dict()
+    }
+    assert len(ACTIONS) == loaded.config.vocab_size
+
+
+def small_token_model(**settings) -> ValueTransformerForTokenValue:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
+    language = {
+        "vocab_size": 35,
+        "attention": "causal",
+        "action_embedding": "table",
+        "position_period": 12,
+    }
+    return ValueTransformerForTokenValue(ValueTransformerConfig(**sizes | language | settings)).eval()
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_reading_in_pieces_with_a_cache_gives_the_values_of_reading_at_once(kernel):
+    model = small_token_model()
+    model.set_attn_implementation(kernel)
+    tokens = torch.randint(35, (3, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(tokens)
+        cache, pieces, values = None, [], []
+        for start, end in ((0, 1), (1, 13), (13, 14), (14, 40)):
+            output = model(tokens[:, start:end], cache=cache, use_cache=True)
+            cache = output.cache
+            pieces.append(output.logits)
+            values.append(output.value)
+    assert cache.get_seq_length() == 40
+    torch.testing.assert_close(torch.cat(pieces, dim=1), expected.logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(values, dim=1), expected.value, rtol=0, atol=1e-6)
+
+
+def test_the_cache_works_without_a_warning():
+    program = """if True:
+        import torch
+        from models.modeling_value_transformer import ValueTransformerForTokenValue as Model
+        config = Model.config_class(vocab_size=35, max_position_embeddings=74, hidden_size=32,
+            num_hidden_layers=1, num_attention_heads=2, attention="causal", action_embedding="table")
+        model, tokens = Model(config).eval(), torch.zeros(1, 5, dtype=torch.long)
+        first = model(tokens, use_cache=True)
+        print(model(tokens, cache=first.cache).value.shape)
+    """
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("torch.Size([1, 5, 35])\n", "")
+
+
+def test_values_are_kept_where_they_are_wanted():
+    model = small_token_model()
+    tokens = torch.randint(35, (3, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        values = model(tokens).value
+        assert values.shape == (3, 20, 35)
+        torch.testing.assert_close(model(tokens, logits_to_keep=2).value, values[:, -2:])
+        places = torch.tensor([3, 0, 7])
+        torch.testing.assert_close(model(tokens, logits_to_keep=places).value, values[:, places])
+
+
+def test_what_a_cache_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="only causal"):
+        small_model(attention="prefix").model(torch.zeros(1, 3, dtype=torch.long), use_cache=True)
+    with pytest.raises(ValueError, match="need causal attention"):
+        small_token_model(attention="prefix")
+    model = small_token_model(max_position_embeddings=10)
+    with pytest.raises(ValueError, match="11 tokens, but the model has 10 positions"):
+        model(torch.zeros(1, 11, dtype=torch.long))
+    cache = model(torch.zeros(1, 4, dtype=torch.long), use_cache=True).cache
+    with pytest.raises(ValueError, match="not after cached keys"):
+        model.model(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), cache)

@@ -1,0 +1,266 @@
+"""DeepMind's checkpoints as models of ours: the same predictions from every form, and what is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cli.errors import InputError
+from eval.loading import load_model
+from scripts.convert_searchless_chess import convert_checkpoint
+from scripts.searchless_parameters import convert
+from tests.models.test_model import LOAD_ELSEWHERE
+from tests.scripts.test_orbax import ARRAYS, write_folders
+from tests.support.commands import REPOSITORY, assert_input_error, run_command
+
+
+COMMAND = "scripts.convert_searchless_chess"
+FIXTURES = Path(__file__).parents[1] / "fixtures/searchless_chess"
+NPZ, ORBAX = FIXTURES / "params.npz", FIXTURES / "orbax"
+STEP = ORBAX / "6400000"
+SAMPLE = REPOSITORY / "data/chess/sample"
+NUM_HEADS = 4
+CASES = [json.loads(line) for line in (FIXTURES / "cases.jsonl").open()]
+
+
+def zipped(folder: Path, path: Path, root: str = "270M", method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """Write a folder to a zip as DeepMind's are: all below one folder."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.mkdir(root)
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, Path(root) / file.relative_to(folder))
+    return path
+
+
+def predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities (cases, bins) and values (cases,) of the cases by the model in a folder."""
+    model, tokenizer = load_model(folder, device="cpu")
+    moves = [[case["move"]] for case in CASES]
+    inputs = tokenizer.encode_positions([case["fen"] for case in CASES], moves, return_tensors="pt")
+    with torch.no_grad():
+        output = model(**inputs)
+    return output.logits[:, 0].log_softmax(-1).numpy(), output.value[:, 0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("form", "weights", "expected"),
+    [
+        ("npz", None, "log_probs"),
+        ("step", None, "log_probs_ema"),
+        ("step", "params", "log_probs"),
+        ("step", "params_ema", "log_probs_ema"),
+        ("parent", "params", "log_probs"),
+        ("set", None, "log_probs"),
+        ("set", "params", "log_probs"),
+        ("zip", None, "log_probs_ema"),
+        ("zip", "params", "log_probs"),
+        ("folders", "params", "log_probs"),
+    ],
+)
+def test_every_form_of_a_checkpoint_predicts_as_deepmind_does(tmp_path, form, weights, expected):
+    checkpoint = {"npz": NPZ, "step": STEP, "parent": ORBAX, "set": STEP / "params"}.get(form)
+    if form == "zip":
+        checkpoint = zipped(ORBAX, tmp_path / "270M.zip")
+    elif form == "folders":
+        checkpoint = tmp_path / "checkpoint"
+        write_folders(checkpoint / "100/params", ARRAYS)
+    _, source = convert_checkpoint(checkpoint, tmp_path / "model", weights, NUM_HEADS)
+    assert source.startswith(str(checkpoint))
+    log_probs, values = predictions(tmp_path / "model")
+    expected_log_probs = np.array([case[expected] for case in CASES])
+    np.testing.assert_allclose(log_probs, expected_log_probs, rtol=0, atol=1e-5)
+    edges = np.linspace(0, 1, 129)
+    expected_values = np.inner(np.exp(expected_log_probs), (edges[:-1] + edges[1:]) / 2)
+    np.testing.assert_allclose(values, expected_values, rtol=0, atol=1e-6)
+    # Nothing of what was unpacked stays in the model's folder.
+    assert not any(path.is_dir() for path in (tmp_path / "model").iterdir())
+
+
+def test_both_sets_of_weights_are_told_apart_by_the_cases():
+    both = np.array([[case["log_probs"], case["log_probs_ema"]] for case in CASES])
+    assert np.abs(both[:, 0] - both[:, 1]).max(axis=1).min() > 1e-2
+
+
+@pytest.mark.slow
+def test_a_converted_model_works_in_every_command_and_elsewhere(tmp_path):
+    checkpoint, folder = zipped(ORBAX, tmp_path / "270M.zip"), tmp_path / "model"
+    options = ("--checkpoint", checkpoint, "--output", folder, "--num-heads", NUM_HEADS)
+    result = run_command(COMMAND, *options)
+    assert result.returncode == 0, result.stderr
+    assert f"2 layers of width 32, 128 bins, read with 4 heads from {checkpoint}/" in result.stdout
+    assert result.stdout.splitlines()[-2].endswith("270M/6400000/params_ema")
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["attention"], config["value_loss"]) == ("full", "one_hot")
+    assert json.loads((folder / "tokenizer_config.json").read_text())["orient"] is False
+
+    case = CASES[0]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", LOAD_ELSEWHERE, str(folder), case["fen"], case["move"]]
+    loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    expected = np.exp(case["log_probs_ema"]) @ ((np.arange(128) + 0.5) / 128)
+    assert json.loads(loaded.stdout.splitlines()[-1]) == pytest.approx([expected], abs=1e-6)
+
+    scores = tmp_path / "scores.json"
+    options = ("--model", folder, "--device", "cpu", "--limit", 6, "--json", scores)
+    result = run_command("eval.chess.actions", *options, "--data", SAMPLE / "test_boards.parquet")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(scores.read_text())["num_boards"] == 6
+    result = run_command("eval.chess.puzzles", *options, "--puzzles", SAMPLE / "puzzles.csv")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(scores.read_text())["num_puzzles"] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (
+            ("--checkpoint", STEP, "--num-heads", "5"),
+            ("32", "5 do not divide", "check --checkpoint and --num"),
+        ),
+        (("--checkpoint", "270M.zip"), ("270M.zip: no such file; name what you downloaded",)),
+    ],
+)
+def test_the_command_ends_in_one_line(tmp_path, options, parts):
+    assert_input_error(run_command(COMMAND, *options, "--output", tmp_path / "model"), *parts)
+    assert not any(tmp_path.iterdir())
+
+
+def refused(
+    checkpoint: Path, output: Path, message: str, weights: str | None = None, heads=NUM_HEADS
+) -> None:
+    """Assert that a checkpoint is refused with a message in one line, and nothing is left behind."""
+    with pytest.raises(InputError, match=message) as error:
+        convert_checkpoint(checkpoint, output, weights, heads)
+    assert "\n" not in str(error.value)
+    assert not output.exists() and not list(output.parent.glob(f".{output.name}*"))
+
+
+def test_a_place_without_a_checkpoint_is_refused(tmp_path):
+    output = tmp_path / "model"
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", output, r"holds no checkpoint \(neither params_ema nor params\)")
+    refused(
+        zipped(tmp_path / "empty", tmp_path / "9M.zip"), output, "9M/.* no checkpoint|holds no checkpoint"
+    )
+    refused(tmp_path / "270M", output, "neither a folder nor .zip or .npz: name what you downloaded")
+    refused(tmp_path / "270M.npz", output, "no such file")
+    (tmp_path / "100/params").mkdir(parents=True)
+    (tmp_path / "100/params_ema").mkdir()
+    refused(tmp_path / "100", output, "params_ema holds no arrays of Orbax: fetch")
+
+
+def test_several_steps_are_named_in_order(tmp_path):
+    for step in ("900000", "6400000"):
+        (tmp_path / "270M" / step / "params").mkdir(parents=True)
+    refused(tmp_path / "270M", tmp_path / "model", "several steps: choose one of 900000, 6400000 in it")
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path):
+    output = tmp_path / "model"
+    write_folders(tmp_path / "100/params", ARRAYS)
+    refused(tmp_path / "100", output, "holds no params_ema: take its other weights, --weights params$")
+    refused(STEP / "params", output, "one set of weights: leave out --weights params_ema", "params_ema")
+    refused(NPZ, output, "one set of weights: leave out --weights params$", "params")
+
+
+def test_parameters_that_do_not_make_a_model_are_refused(tmp_path):
+    output, checkpoint = tmp_path / "model", tmp_path / "other.npz"
+
+    def refuses(arrays, message):
+        np.savez(checkpoint, **arrays)
+        refused(checkpoint, output, f"other.npz.*{message}")
+
+    without = {name: array for name, array in ARRAYS.items() if name != "linear_6.b"}
+    refuses(without, "'linear_6/b' is missing")
+    refuses(ARRAYS | {"extra.w": np.zeros(3)}, "unexpected parameters extra/w")
+    refuses({name: array for name, array in ARRAYS.items() if "linear" not in name}, "it has no layers")
+    refuses(ARRAYS | {"linear_6.b": np.zeros(127)}, "size mismatch for head.weight")
+    shorter = {"embed_1.embeddings": ARRAYS["embed_1.embeddings"][:78]}
+    refuses(ARRAYS | shorter, "reads 78 tokens of a vocabulary of 1968, not 79 of 1968")
+    policy = {"linear_6.w": np.zeros((32, 1968)), "linear_6.b": np.zeros(1968)}
+    refuses(ARRAYS | policy, "predicts moves, not their values: take an action-value model")
+
+
+def test_models_of_state_values_are_refused_by_their_name(tmp_path):
+    output, message = (
+        tmp_path / "model",
+        r"9M_state_value/6400000/params_ema values states, not actions: take",
+    )
+    refused(zipped(ORBAX, tmp_path / "renamed.zip", root="9M_state_value"), output, message)
+    folder = shutil.copytree(ORBAX, tmp_path / "9M_state_value")
+    refused(folder, output, message)
+    refused(folder / "6400000/params_ema", output, message)
+
+
+def test_damaged_files_are_refused(tmp_path):
+    output, archive = tmp_path / "model", zipped(ORBAX, tmp_path / "270M.zip", method=zipfile.ZIP_STORED)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    refused(archive, output, r"270M.zip is damaged or not whole \(.+\): go on with the download, or fetch")
+    # One bit within the weights, which Orbax's own format does not always notice.
+    largest = max((STEP / "params_ema").rglob("d/*"), key=lambda path: path.stat().st_size)
+    place = whole.index(largest.read_bytes()) + largest.stat().st_size // 2
+    archive.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    refused(archive, output, "270M.zip is damaged or not whole .*CRC")
+    deflated = zipped(ORBAX, archive).read_bytes()
+    with zipfile.ZipFile(archive) as opened:
+        member = next(name for name in opened.namelist() if re.search("params_ema/d/.", name))
+    place = deflated.index(member.encode()) + len(member)
+    archive.write_bytes(deflated[:place] + b"\xff" + deflated[place + 1 :])
+    refused(archive, output, "270M.zip is damaged or not whole .*invalid block type")
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(NPZ.read_bytes()[:-1000])
+    refused(damaged, output, "damaged.npz is damaged or not whole")
+    step = shutil.copytree(STEP, tmp_path / "6400000")
+    largest = max((step / "params_ema").rglob("d/*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:1000])
+    refused(step, output, "params_ema: .* cannot be read: .*fetch it again")
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path):
+    archive = zipped(ORBAX, tmp_path / "270M.zip")
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("270M/6400000/params_ema/../../../../escaped", "x")
+    refused(archive, tmp_path / "model", "would be written outside its folder")
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_only_a_model_is_replaced_and_only_on_request(tmp_path):
+    output = tmp_path / "model"
+    convert_checkpoint(STEP, output, "params", NUM_HEADS)
+    with pytest.raises(InputError, match=r"model exists: .*--overwrite"):
+        convert_checkpoint(STEP, output, None, NUM_HEADS)
+    log_probs, _ = predictions(output)
+    with pytest.raises(InputError, match="do not divide"):
+        convert_checkpoint(STEP, output, None, 5, overwrite=True)
+    np.testing.assert_array_equal(predictions(output)[0], log_probs)
+    convert_checkpoint(STEP, output, None, NUM_HEADS, overwrite=True)
+    assert np.abs(predictions(output)[0] - log_probs).max() > 1e-2
+    with pytest.raises(InputError, match="something else than a model"):
+        convert_checkpoint(STEP, tmp_path, None, NUM_HEADS, overwrite=True)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(InputError, match="file exists"):
+        convert_checkpoint(STEP, file, None, NUM_HEADS)
+    assert file.read_text() == "mine"
+
+
+def test_each_array_is_read_once():
+    class Counted(dict):
+        def __getitem__(self, name):
+            read.append(name)
+            return super().__getitem__(name)
+
+    read = []
+    convert(Counted(ARRAYS), NUM_HEADS)
+    assert sorted(read) == sorted(ARRAYS)

@@ -1,0 +1,58 @@
+"""The script of the studies for a GPU, at sizes of seconds."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.support.commands import REPOSITORY
+from tests.support.easy_boards import easy_file
+
+
+QUICK = ["--quick", "--seeds", "0", "training.steps=8", "training.batch_size=8", "training.warmup_steps=1"]
+
+
+def run_script(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", "scripts/studies_gpu.sh", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_it_runs_what_is_named_and_goes_on(tmp_path):
+    boards = easy_file(tmp_path / "boards.parquet", 60)
+    puzzles = tmp_path / "puzzles.csv"
+    lines = (REPOSITORY / "data/chess/sample/puzzles.csv").read_text().splitlines()
+    puzzles.write_text("\n".join(lines[:11]) + "\n")
+    for name, options, cells in (
+        (
+            "chess_losses",
+            ["--variants", "mse", "model.hidden_size=16", "model.num_hidden_layers=2"],
+            ["mse-seed0"],
+        ),
+        ("sigma", ["--variants", "0.75", "--points", "21", "model.hidden_size=16"], ["0.75-21-seed0"]),
+        ("sizes", ["--variants", "hl_gauss", "--points", "16x1"], ["hl_gauss-16x1-seed0"]),
+    ):
+        line = [boards, boards, puzzles, tmp_path / "out", *QUICK, *options]
+        result = run_script(*line, STUDIES=name, PROCESSES="1")
+        assert result.returncode == 0, result.stderr
+        results = json.loads((tmp_path / "out" / name / "results.json").read_text())
+        assert [cell["cell"] for cell in results["cells"]] == cells
+        assert "puzzle_accuracy" in results["cells"][0] and results["cells"][0]["num_steps"] == 8
+        assert results["processes"] == [1]
+    again = run_script(*line, STUDIES="sizes", PROCESSES="1")
+    assert "1 cells, 1 of them trained already" in again.stdout
+
+
+def test_what_it_does_not_know_ends_it():
+    assert run_script("boards.parquet").returncode == 2
+    result = run_script("a", "b", "c", "d", STUDIES="sizes everything")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: STUDIES: there is no everything here: give some of chess_losses sigma sizes\n"
+    )

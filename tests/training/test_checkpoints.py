@@ -1,0 +1,203 @@
+"""Checkpoints can be trusted: whatever ends a run, the next one continues from the newest that is whole."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import REPOSITORY, assert_input_error, run_command, start_command
+from tests.support.training_runs import read_losses, start_launch
+from training.checkpoints import find_damage
+from training.run_folder import list_checkpoints
+
+
+@pytest.fixture(scope="module")
+def arguments(settings) -> list[str]:
+    return [*settings, "training.steps=12", "evaluation.every=100"]
+
+
+@pytest.fixture(scope="module")
+def whole_run(arguments, tmp_path_factory) -> Path:
+    output_dir = tmp_path_factory.mktemp("whole") / "run"
+    result = run_command("train", *arguments, f"output_dir={output_dir}", "checkpoint.keep=3")
+    assert result.returncode == 0, result.stderr
+    return output_dir
+
+
+def names(output_dir: Path) -> list[str]:
+    return sorted(path.name for path in (output_dir / "checkpoints").iterdir())
+
+
+def test_checkpoints_hold_what_their_checksums_say(whole_run):
+    assert names(whole_run) == ["step_0000004", "step_0000008", "step_0000012"]
+    for checkpoint in list_checkpoints(whole_run):
+        assert sorted(path.name for path in checkpoint.iterdir()) == [
+            "SHA256SUMS",
+            "average.safetensors",
+            "model.safetensors",
+            "optimizer.safetensors",
+            "state.json",
+        ]
+        assert find_damage(checkpoint) is None
+        subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=checkpoint, check=True)
+
+
+def truncate(checkpoint: Path) -> None:
+    os.truncate(checkpoint / "model.safetensors", 1000)
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    content = bytearray((checkpoint / "optimizer.safetensors").read_bytes())
+    content[-1] ^= 1
+    (checkpoint / "optimizer.safetensors").write_bytes(content)
+
+
+def delete_a_file(checkpoint: Path) -> None:
+    (checkpoint / "average.safetensors").unlink()
+
+
+def delete_the_sums(checkpoint: Path) -> None:
+    (checkpoint / "SHA256SUMS").unlink()
+
+
+def cut_the_sums(checkpoint: Path) -> None:
+    sums = (checkpoint / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (checkpoint / "SHA256SUMS").write_text("".join(sums[:-1]))
+
+
+def empty_the_sums(checkpoint: Path) -> None:
+    (checkpoint / "SHA256SUMS").write_text("")
+
+
+def garble_the_sums(checkpoint: Path) -> None:
+    (checkpoint / "SHA256SUMS").write_bytes(b"\xff\x00")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, flip_a_bit, delete_a_file, delete_the_sums, cut_the_sums, empty_the_sums, garble_the_sums],
+)
+def test_any_damage_is_found(whole_run, tmp_path, damage):
+    checkpoint = tmp_path / "step_0000008"
+    shutil.copytree(whole_run / "checkpoints/step_0000008", checkpoint)
+    assert find_damage(checkpoint) is None
+    damage(checkpoint)
+    assert find_damage(checkpoint)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(arguments, whole_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    shutil.rmtree(run / "model")
+    truncate(run / "checkpoints/step_0000012")
+    flip_a_bit(run / "checkpoints/step_0000008")
+    result = run_command("train", *arguments, f"output_dir={run}", "resume=true", "checkpoint.keep=3")
+    assert result.returncode == 0, result.stderr
+    assert "step_0000012 is damaged (model.safetensors is not what was written): now" in result.stdout
+    assert "step_0000008 is damaged (optimizer.safetensors is not what was written): now" in result.stdout
+    assert "continuing after step 4" in result.stdout
+    assert names(run) == [
+        "step_0000004",
+        "step_0000008",
+        "step_0000008.damaged",
+        "step_0000012",
+        "step_0000012.damaged",
+    ]
+    assert read_losses(run) == read_losses(whole_run)
+    weights = "model/model.safetensors"
+    assert (run / weights).read_bytes() == (whole_run / weights).read_bytes()
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again(arguments, whole_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    for checkpoint in list_checkpoints(run):
+        truncate(checkpoint)
+    log = (run / "metrics.jsonl").read_bytes()
+    result = run_command("train", *arguments, f"output_dir={run}", "resume=true")
+    assert_input_error(result, "no checkpoint", "is whole", "output_dir=FOLDER starts another run")
+    again = run_command("train", *arguments, f"output_dir={run}", "resume=true")
+    assert again.returncode == 2, "the second time, too"
+    assert (run / "metrics.jsonl").read_bytes() == log and (run / "model").exists()
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_saves_loses_nothing_that_was_saved(arguments, tmp_path):
+    """Killed when a checkpoint is half written, it still comes to its end, and to the same losses."""
+    slow = [*arguments, "model.hidden_size=256", "checkpoint.every=1", "training.steps=6"]
+    slow += ["evaluation.boards=8"]
+    expected = run_command("train", *slow, f"output_dir={tmp_path}/whole")
+    assert expected.returncode == 0, expected.stderr
+    run = tmp_path / "run"
+    process = start_command("train", *slow, f"output_dir={run}", "checkpoint.keep=10")
+    while process.poll() is None and not (
+        list_checkpoints(run) and list(run.glob("checkpoints/.step_*.unfinished"))
+    ):
+        pass
+    process.kill()
+    process.communicate()
+    assert list(run.glob("checkpoints/.step_*.unfinished")), "it was killed in the middle of a checkpoint"
+    assert all(find_damage(checkpoint) is None for checkpoint in list_checkpoints(run))
+    result = run_command("train", *slow, f"output_dir={run}", "resume=true", "checkpoint.keep=10")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"continuing after step [1-6]\n", result.stdout)
+    assert read_losses(run) == read_losses(tmp_path / "whole")
+    assert not list(run.glob("checkpoints/.*"))
+
+
+def with_room_for_files_of(num_bytes: int, *arguments: object) -> subprocess.CompletedProcess:
+    """Run training where no file can grow beyond so many bytes, as on a disk that is full."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+    command = [sys.executable, "train.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, preexec_fn=limit, capture_output=True, text=True)
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, whole_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    shutil.rmtree(run / "model")
+    shutil.rmtree(run / "checkpoints/step_0000012")
+    largest = (run / "checkpoints/step_0000008/optimizer.safetensors").stat().st_size
+    command = [*arguments, f"output_dir={run}", "resume=true", "checkpoint.keep=3"]
+    result = with_room_for_files_of(largest - 1, *command)
+    assert_input_error(result, "step_0000012 cannot be written", "earlier checkpoints are as they were")
+    assert names(run) == ["step_0000004", "step_0000008"] and not (run / "model").exists()
+    assert all(find_damage(checkpoint) is None for checkpoint in list_checkpoints(run))
+    # Where not even a line can be written, the run's settings are not lost either.
+    full = with_room_for_files_of(1, *command)
+    assert_input_error(full, "no space is left")
+    result = run_command("train", *command)
+    assert result.returncode == 0, result.stderr
+    assert read_losses(run) == read_losses(whole_run)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_all_processes(arguments, whole_run, tmp_path):
+    run = tmp_path / "run"
+    # A file stands where the folder of checkpoints would be made, which fails for the main process alone.
+    process = start_launch([*arguments, f"output_dir={run}", "checkpoint.every=12"])
+    for line in process.stdout:
+        if "step  1/12" in line:
+            (run / "checkpoints").write_text("")
+            break
+    rest, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert len(re.findall(r"error: .*step_0000012 cannot be written", rest)) == 1
+    assert not (run / "model").exists()
+
+
+def test_the_newest_and_those_of_every_so_many_steps_are_kept(arguments, tmp_path):
+    changes = ["checkpoint.every=2", "checkpoint.keep=2", "checkpoint.keep_every=4"]
+    result = run_command("train", *arguments, f"output_dir={tmp_path}/run", *changes)
+    assert result.returncode == 0, result.stderr
+    assert names(tmp_path / "run") == ["step_0000004", "step_0000008", "step_0000010", "step_0000012"]
