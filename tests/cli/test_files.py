@@ -166,7 +166,8 @@ def test_a_pipe_that_breaks_elsewhere_is_a_fault_of_the_program():
 
 
 def test_importing_this_project_leaves_interrupts_alone():
-    code = "import signal, cli.errors, data, eval\nraise SystemExit(signal.getsignal(2) is signal.default_int_handler)"
+    code = "import signal, cli.errors, data, eval\n"
+    code += "raise SystemExit(signal.getsignal(2) is signal.default_int_handler)"
     # Where SIGINT is ignored when Python starts, it stays so.
     done = run_python("-c", code, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert done.returncode == 1
