@@ -20,8 +20,7 @@ from safetensors import SafetensorError, safe_open
 from cli.errors import InputError, first_line
 from cli.files import atomic_write
 from configs.schema import Config, load_run_config
-from data.hub import read_name
-from data.hub_uploads import is_hub_id
+from data.hub import is_hub_id, read_name
 from data.wordle.games import GameDescription
 from eval.intervals import Z_95
 from eval.loading import model_digest

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from cli.errors import InputError, command
 from configs.schema import Config, load_run_config
-from data.hub_uploads import NOT_LOGGED_IN, check_upload, make_repo, uploading
+from data.hub import NOT_LOGGED_IN, check_upload, make_repo, uploading
 from eval.model_folder import check_model_folder
 from training.model_card import (
     Result,
