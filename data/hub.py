@@ -83,9 +83,9 @@ def local_files(source: str | Path, split: str) -> Path:
     """Return a local Parquet file, or a folder of them, with the rows of a split; download what is missing.
 
     A split in the name takes precedence over `split`, and test is used where there is no validation split. A
-    local file, or a local folder with *.parquet in it, is returned as it is; any other local folder is a data
-    set of several splits, as on the hub. When several processes call this at once, one downloads and the
-    others wait. Raises InputError if the dataset or its split cannot be found or downloaded.
+    local file, or a local folder with *.parquet in it, is returned as it is; any other local folder is a
+    dataset with splits, as on the hub. When several processes call this at once, one downloads and the others
+    wait. Raises InputError if the dataset or its split cannot be found or downloaded.
     """
     name = read_name(source)
     if name is not None:
@@ -117,7 +117,7 @@ def _resolve(name: HubName) -> str:
 def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
     """Download those files of a split that are not in the hub's cache; return all by their path there."""
     with _downloading(name):
-        HfApi().dataset_info(name.repo, revision=commit)  # for its errors; `datasets` has vaguer ones
+        HfApi().dataset_info(name.repo, revision=commit)  # its errors are clearer than those of `datasets`
         paths = [file.partition(f"@{commit}/")[2] for file in _find_files(name, name.repo, split, commit)]
         patterns = [glob.escape(path) for path in paths]
         snapshot = snapshot_download(name.repo, repo_type="dataset", revision=commit, allow_patterns=patterns)
@@ -126,7 +126,7 @@ def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
 
 def _find_files(source: HubName | Path, repo: str | Path, split: str, commit: str | None = None) -> list[str]:
     """Return the paths, local or hf://, of the Parquet files of a split."""
-    from datasets import load_dataset_builder  # takes a second, and is not needed for files that are there
+    from datasets import load_dataset_builder  # takes a second; not needed for files in the cache
 
     try:
         data_files = load_dataset_builder(str(repo), revision=commit).config.data_files or {}
@@ -179,8 +179,6 @@ def _downloading(name: HubName) -> Iterator[None]:
     """Raise InputError for errors of the hub and of the network."""
     try:
         yield
-    except InputError:
-        raise
     except RepositoryNotFoundError:
         raise InputError(
             f"{name}: no such file or folder, and no such dataset on the hub; if it is private or gated, "
@@ -237,9 +235,7 @@ def _reason(error: Exception) -> str:
     if status == 401:
         return "the hub does not accept the token; run `hf auth login` again"
     if status == 403:
-        return (
-            "the token has no permission to write there; use another token (`hf auth login`) or another name"
-        )
+        return "the token may not write there; use another (`hf auth login`), or choose another name"
     reason = first_line(error)
     if isinstance(error, HTTPError) and status is None:
         reason = f"the hub cannot be reached ({reason})"

@@ -276,7 +276,7 @@ def test_a_failed_upload_is_resumed_by_the_same_command(sources, own_hub, monkey
 @pytest.mark.parametrize(
     ("repo", "problem"),
     [
-        ("somebody/boards", "upload to somebody/boards failed: the token has no permission to write there"),
+        ("somebody/boards", "upload to somebody/boards failed: the token may not write there"),
         ("a/b/c", "--repo a/b/c is not a hub id"),
         ("user/public", "user/public exists and is public"),
         ("user/gone", "upload to user/gone failed: the hub cannot be reached"),

@@ -226,7 +226,7 @@ def test_a_run_without_a_model_is_not_published(copied_run, own_hub):
 
 def test_a_hub_out_of_order_is_said(copied_run, own_hub):
     own_hub.fail_with = 500
-    with pytest.raises(InputError, match=r"did not take user/tiny.*500.*call again"):
+    with pytest.raises(InputError, match=r"user/tiny failed: .*500.*again"):
         publish(copied_run, REPO)
 
 
