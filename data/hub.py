@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 from huggingface_hub import HfApi, get_token, snapshot_download
@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     RevisionResolutionError,
 )
+from huggingface_hub.utils import tqdm as hub_tqdm
 from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 
@@ -120,7 +121,9 @@ def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
         HfApi().dataset_info(name.repo, revision=commit)  # its errors are clearer than those of `datasets`
         paths = [file.partition(f"@{commit}/")[2] for file in _find_files(name, name.repo, split, commit)]
         patterns = [glob.escape(path) for path in paths]
-        snapshot = snapshot_download(name.repo, repo_type="dataset", revision=commit, allow_patterns=patterns)
+        snapshot = snapshot_download(
+            name.repo, repo_type="dataset", revision=commit, allow_patterns=patterns, tqdm_class=_Bar
+        )
     return {path: Path(snapshot, path) for path in paths}
 
 
@@ -174,6 +177,13 @@ def _is_complete(folder: Path) -> bool:
     return folder.is_dir() and all(link.exists() for link in folder.iterdir())
 
 
+class _Bar(hub_tqdm):
+    """A progress bar that appears only on a terminal."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, **({"disable": None} | settings))
+
+
 @contextmanager
 def _downloading(name: HubName) -> Iterator[None]:
     """Raise InputError for errors of the hub and of the network."""
@@ -187,10 +197,7 @@ def _downloading(name: HubName) -> Iterator[None]:
     except RevisionNotFoundError:
         raise InputError(f"{name}: the dataset has no revision {name.revision}") from None
     except RevisionResolutionError as error:
-        reason = first_line(error.__cause__)
-        raise InputError(
-            f"{name}: no such file or folder, and the hub cannot be reached ({reason})"
-        ) from None
+        raise InputError(f"{name}: no such file or folder; {first_line(error)}") from None
     except (HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise

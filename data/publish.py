@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 
@@ -30,7 +31,7 @@ def write_dataset(
     sources: dict[str, Path],
     *,
     put_file: Callable[[Path, Path], object] = shutil.copyfile,
-    **card_settings: str | None,
+    **card_settings: Any,
 ) -> None:
     """Check the rows of each split, print their counts, and fill an empty folder with the card and the files.
 
@@ -119,7 +120,7 @@ def main() -> None:
         "name": name,
         "title": arguments.title or Path(name).name,
         "license": arguments.license,
-        "description": _read_description(arguments.description),
+        "description": arguments.description and _read_text(arguments.description),
     }
     if arguments.folder is not None:
         if arguments.folder.exists() and not arguments.overwrite:
@@ -138,9 +139,9 @@ def main() -> None:
         print(f"published: {url}")
 
 
-def _read_description(path: Path | None) -> str | None:
+def _read_text(path: Path) -> str:
     try:
-        return path and path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({first_line(error)})") from None
 

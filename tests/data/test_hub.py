@@ -141,7 +141,7 @@ def test_without_a_connection_the_last_download_is_used(hub, contents):
     hub.stop()
     downloaded, error = download(hub, "user/boards", "user/other")
     assert downloaded == train
-    assert error.startswith("user/other: no such file or folder, and the hub cannot be reached")
+    assert error.startswith("user/other: no such file or folder; Cannot resolve revision")
 
 
 def test_a_revision_stays_the_same_when_the_dataset_changes(hub, contents):
