@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
+from accelerate import Accelerator
 
 from cli.errors import InputError
 from cli.files import atomic_write
+from training.task import Task
 
 
 class RunLog:
@@ -24,18 +25,15 @@ class RunLog:
         first_step: int,
         num_steps: int,
         *,
-        unit: str,
-        evaluation_columns: Sequence[tuple[str, str, str | None]],
-        tensorboard: bool,
+        task: Task,
+        accelerator: Accelerator,
     ):
-        self.unit, self.evaluation_columns = unit, evaluation_columns
+        self.unit, self.evaluation_columns = task.unit, task.evaluation_columns
+        self.accelerator = accelerator
         self.path = output_dir / "metrics.jsonl"
         self.num_steps = num_steps
         # The steps after the checkpoint will be run, and logged, again; without one, everything is.
         keep_metrics(self.path, first_step)
-        self.board = (
-            SummaryWriter(output_dir / "tensorboard", purge_step=first_step + 1) if tensorboard else None
-        )
         self.first_step, self.started = first_step, time.perf_counter()
         self.restart_clock()
 
@@ -87,10 +85,7 @@ class RunLog:
     def _write(self, kind: str, step: int, metrics: dict[str, float]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, "kind": kind, **metrics}) + "\n")
-        if self.board is not None:
-            for key, value in metrics.items():
-                self.board.add_scalar(f"{kind}/{key}", value, step)
-            self.board.flush()
+        self.accelerator.log({f"{kind}/{key}": value for key, value in metrics.items()}, step=step)
 
 
 def keep_metrics(path: Path, last_step: int) -> None:

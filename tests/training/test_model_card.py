@@ -49,7 +49,7 @@ def test_the_settings_on_the_card_are_those_of_the_run_without_its_places(pushed
     again = load_config(
         str(path), [f"output_dir={pushed_run}", f"data.train={SAMPLE}", f"data.validation={SAMPLE}"]
     )
-    made = load_config(str(pushed_run / "config.yaml"), ["tensorboard=true", "push_checkpoints=false"])
+    made = load_config(str(pushed_run / "config.yaml"), ["trackers=[tensorboard]", "push_checkpoints=false"])
     made.push_to_hub = made.data.prepared_dir = None
     assert again == made
 
