@@ -116,14 +116,7 @@ def train(config: Config) -> None:
     if is_main:
         output_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, output_dir / "config.yaml")
-        log = RunLog(
-            output_dir,
-            first_step,
-            config.training.steps,
-            unit=task.unit,
-            evaluation_columns=task.evaluation_columns,
-            tensorboard=config.tensorboard,
-        )
+        log = RunLog(output_dir, first_step, config.training.steps, task=task, accelerator=accelerator)
         print(f"model   {num_parameters / 1e6:.1f}M parameters, {config.model.attention} attention")
         print(f"data    {task.describe_data()}")
         for warning in [*task.warnings(), *publishing_warnings(config)]:
