@@ -262,7 +262,7 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
     rows = [{"step": step, "kind": kind} for kind in ("eval", "train") for step in (0, 1, 2)]
     for first_step, kept in ((1, [row for row in rows if row["step"] <= 1]), (0, [])):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        RunLog(tmp_path, first_step, 2, unit="games", evaluation_columns=[], tensorboard=False)
+        RunLog(tmp_path, first_step, 2, task=None, accelerator=None)
         assert read_metrics(tmp_path / "metrics.jsonl") == kept
 
 

@@ -25,9 +25,41 @@ from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.q_learning import QLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
 from training.optimization import TargetNetwork, compile_blocks
+from training.results import Metric, Result, results_of
 from training.sharding import Weights
-from training.task import CheckpointTensors, OfflineTask
+from training.task import CardFacts, CheckpointTensors, OfflineTask
 from training.transformer_config import transformer_config
+
+
+LEARNING = {
+    "q_learning": "by Q-learning with CQL",
+    "sarsa": "by SARSA with CQL",
+    "monte_carlo": "by regression on their returns, with CQL",
+    "behavior_cloning": "by imitation",
+}
+GAME_METRICS = (
+    Metric("success_rate", "games solved", ".1%", "data_success_rate", "its data"),
+    Metric("mean_return", "mean return", ".3f", "data_return", "its data"),
+    Metric("mean_guesses", "mean guesses of solved games", ".2f"),
+)
+NEXT_GUESS_METRICS = (Metric("success_rate", "next guess right", ".1%", "bayes_ceiling", "ceiling"),)
+# Python and Markdown of the model card; {name} and {load} are filled in.
+EXAMPLE = """\
+from transformers import AutoModel, AutoTokenizer
+
+model = AutoModel.from_pretrained({load})
+tokenizer = AutoTokenizer.from_pretrained({load})
+inputs = tokenizer("<a>slate</a><b><b><g><y><b></s><a>", return_tensors="pt")
+values = model(**inputs).value[0, -1].tolist()
+print(dict(zip(tokenizer.convert_ids_to_tokens(range(35)), values)))"""
+EXAMPLE_NOTES = """\
+These are the values of every token as the next one, here the first letter of the second guess{distributions}.
+A game is `<a>`, five letters, `</a>`, five colours `<g>` `<y>` `<b>`, `</s>`, and so on; `wordle.json` holds
+the word lists and the rule of the training games."""
+COMMANDS = (
+    "python -m eval.wordle --model {name} --play    # watch it, or play with its advice",
+    "python -m eval.wordle --model {name} --protocol official",
+)
 
 
 def read_training_games(data: WordleDataConfig) -> tuple[Games, GameDescription]:
@@ -186,3 +218,62 @@ class WordleTask(OfflineTask):
         """Write the tokenizer, and the game that the model plays."""
         make_wordle_tokenizer().save_pretrained(folder)
         (folder / "wordle.json").write_text(json.dumps(self.game.to_json()) + "\n")
+
+    @staticmethod
+    def card_facts(config: WordleConfig, model_folder: Path, name: str, load: str) -> CardFacts:
+        """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
+        has_bins = config.value_loss.name != "mse"
+        game = _read_game(model_folder)
+        num_answers = len(game.words.answers)
+        players = f", played by `{game.policy}`" if game.policy else ""
+        return CardFacts(
+            task="Wordle",
+            description="A language agent for Wordle. After every token of a game it predicts, for each "
+            f"possible next token, {'a *distribution* over returns' if has_bins else 'the return'}.",
+            training=f"offline, on games of other players, {LEARNING[config.q_learning.target]}",
+            papers=(),
+            network="causal attention",
+            example=EXAMPLE.format(load=load),
+            example_notes=EXAMPLE_NOTES.format(
+                distributions="; `.logits` holds their distributions" if has_bins else ""
+            ),
+            commands=tuple(command.format(name=name) for command in COMMANDS),
+            results_notes="A return is minus the number of wrong guesses.",
+            batch_unit="games",
+            data=f"The games have {num_answers:,} secret words and the {game.rule} rule{players}.",
+            limits=(
+                "The model knows the words and the rule of its training games, and no others.",
+                "Its values come from games of other players, and are unreliable for guesses unlike theirs.",
+            ),
+        )
+
+    @staticmethod
+    def results_of_run(row: dict, config: WordleConfig, model_folder: Path) -> list[Result]:
+        """Return the results in an evaluation row of metrics.jsonl."""
+        game = _read_game(model_folder)
+        num_answers = len(game.words.answers)
+        amount = f"{min(config.evaluation.games, num_answers):,} games"
+        data = _describe_words(num_answers, game.rule)
+        return results_of(row, GAME_METRICS, amount=amount, data=data, measured=f"{amount}, {data}")
+
+    @staticmethod
+    def results_of_evaluation(found: dict) -> list[Result]:
+        """Return the results in a --json file of eval.wordle, of one protocol or of all."""
+        protocols = [found] if "protocol" in found else [v for v in found.values() if isinstance(v, dict)]
+        results = []
+        for protocol in protocols:
+            metrics, amount = GAME_METRICS, f"{protocol['num_games']:,} games of {protocol['protocol']}"
+            if protocol["protocol"] == "one_turn":
+                metrics = NEXT_GUESS_METRICS
+                amount = f"{protocol['num_states']:,} states of games of {protocol['behavior']}"
+            data = _describe_words(found["num_answers"], found["rule"])
+            results += results_of(protocol, metrics, amount=amount, data=data, measured=f"{amount}, {data}")
+        return results
+
+
+def _read_game(model_folder: Path) -> GameDescription:
+    return GameDescription.from_json(json.loads((model_folder / "wordle.json").read_bytes()))
+
+
+def _describe_words(num_answers: int, rule: str) -> str:
+    return f"{num_answers:,} secrets, {rule} rule"
