@@ -56,7 +56,7 @@ def make_accelerator(config: Config) -> Accelerator:
         ),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if needs_gloo else [],
         step_scheduler_with_optimizer=False,
-        log_with=config.trackers,
+        log_with=config.trackers or None,
         project_config=ProjectConfiguration(logging_dir=str(Path(config.output_dir) / "tensorboard")),
     )
     kind = accelerator.distributed_type
