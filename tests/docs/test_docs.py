@@ -150,3 +150,11 @@ def test_the_model_of_the_readme_loads(monkeypatch, capsys):
     assert len(code.splitlines()) == 6
     exec(code, {})
     assert "tensor([[0." in capsys.readouterr().out
+
+
+def test_the_engine_of_the_chess_page_plays(monkeypatch, capsys):
+    monkeypatch.chdir(REPOSITORY)
+    (code,) = fenced_blocks(REPOSITORY / "docs/chess.md", "python")
+    exec(code, {})
+    *moves, chosen = capsys.readouterr().out.splitlines()
+    assert len(moves) == 20 and len(chosen) == 4

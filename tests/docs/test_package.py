@@ -48,20 +48,23 @@ def test_the_package_holds_the_modules_of_models_alone(installed):
     assert packages == {"stop_regressing"}
 
 
-def test_the_losses_of_the_readme_work_without_transformers(installed, tmp_path):
-    readme = (REPOSITORY / "README.md").read_text()
-    (losses,) = (
-        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "make_value_loss" in block
-    )
-    code = f"""
+PRELUDE = """
 import sys
-sys.modules["transformers"] = None  # an import of it fails
+sys.modules["transformers"] = None  # importing it fails
 import torch
-logits, returns = torch.zeros(4, 101, requires_grad=True), torch.tensor([-5.0, 0.0, 1.0, 9.5])
-{losses}
-print(logits.grad.abs().sum(dim=-1).min().item() > 0)
+network = target_network = torch.nn.Linear(3, 101)
+states, next_states = torch.ones(4, 3), torch.zeros(4, 3)
+logits, returns = network(states), torch.tensor([-5.0, 0.0, 1.0, 9.5])
+rewards, discount, done = torch.ones(4), 0.9, torch.tensor([False, False, True, False])
 """
-    assert run_python(code, installed, tmp_path) == "True\n"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/losses.md"])
+def test_the_losses_of_the_pages_run_without_transformers(installed, tmp_path, page):
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+    code = "".join(block for block in blocks if "value_loss" in block)
+    gradient = "print(network.weight.grad.abs().sum().item() > 0)"
+    assert run_python(PRELUDE + code + gradient, installed, tmp_path) == "True\n"
 
 
 def test_every_module_imports_from_another_folder(installed, tmp_path):
