@@ -208,16 +208,6 @@ def label_moves(engine: Stockfish, board: chess.Board, nodes_per_move: int) -> t
     return moves, [win_probs[move] for move in moves]
 
 
-def last_ranking(lines: list[SearchLine]) -> list[SearchLine]:
-    """Return the best lines, best first, of the deepest iteration that gave all of them an exact score."""
-    width = max((line.rank for line in lines), default=1)
-    for end in range(len(lines), width - 1, -1):
-        ranking = lines[end - width : end]
-        if [line.rank for line in ranking] == list(range(1, width + 1)):
-            return ranking
-    raise EngineCrash("the engine finished no iteration")
-
-
 def _search_line(line: bytes) -> SearchLine:
     """Parse `info depth 9 seldepth 12 multipv 2 score cp 31 nodes ... pv e2e4 e7e5`."""
     before, _, moves = line.partition(b" pv ")
