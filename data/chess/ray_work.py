@@ -27,7 +27,6 @@ ITEMS_PER_CPU = 8
 # Machines that may be lost with the same item.
 MAX_RETRIES = 20
 SECONDS_TO_CONNECT = 10.0
-SECONDS_TO_CHECK = 120.0
 # A machine that joins is given items after this time at most.
 SECONDS_BETWEEN_COUNTS = 5.0
 # Results are small; by default Ray would reserve a third of the memory for them.
@@ -45,8 +44,8 @@ def ray_results_in_order(
     items are worked on at a time; `local` starts Ray on this machine with `processes` CPUs. At most
     ITEMS_PER_CPU items for each CPU are taken before their results are asked for.
 
-    Raises InputError without Ray, without a cluster at the address, and if a machine of it has no Stockfish
-    or another version than `engine_name`, since the results depend on it.
+    Raises InputError without Ray and without a cluster at the address; results raise it if a machine has no
+    Stockfish or another version than `engine_name`, since they depend on it.
     """
     try:
         import ray
@@ -54,7 +53,6 @@ def ray_results_in_order(
         raise InputError("--ray needs the package ray: pip install ray") from error
     _connect(ray, address, processes)
     try:
-        _check_engines(ray, engine_name)
         yield functools.partial(_results, ray, engine_name)
     finally:
         ray.shutdown()
@@ -93,41 +91,6 @@ def _connect(ray: Any, address: str, processes: int) -> None:
             f"--ray {address}: Ray cannot connect ({first_line(error)}); check the address, and that Ray and "
             "Python have the same versions there; if it asks for a token, set RAY_AUTH_MODE=token"
         ) from error
-
-
-def _check_engines(ray: Any, engine_name: str) -> None:
-    """Start Stockfish once on every machine; raise InputError that names the machine where that fails."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
-    if not nodes:
-        raise InputError("the Ray cluster has no CPUs: add machines to it with ray start --address")
-    check = ray.remote(num_cpus=0)(_check_engine)
-    checks = {
-        check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            engine_name
-        ): node
-        for node in nodes
-    }
-    for reference, node in checks.items():
-        try:
-            fault = ray.get(reference, timeout=SECONDS_TO_CHECK)
-        except ray.exceptions.RayError as error:
-            cause = str(error).strip().splitlines()[-1]
-            raise InputError(
-                f"machine {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) of the Ray cluster "
-                f"cannot work ({cause}); install the packages of requirements.txt there"
-            ) from error
-        if fault is not None:
-            raise fault
-
-
-def _check_engine(engine_name: str) -> InputError | None:
-    try:
-        _start_engine(engine_name).close()
-    except InputError as error:
-        return error
-    return None
 
 
 def _start_engine(engine_name: str) -> Stockfish:

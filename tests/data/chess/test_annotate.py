@@ -70,17 +70,6 @@ def stop_in_the_middle(output, *args, with_signal, log="labels", fatal=None, tim
     return log, process.communicate()[1], process.returncode
 
 
-@pytest.fixture
-def killed(fens, expected, tmp_path):
-    """Kill the labelling of the list in the middle; return the output it was to write and its log."""
-    output = tmp_path / "boards.parquet"
-    log, _, _ = stop_in_the_middle(
-        output, fens, output, with_signal=signal.SIGKILL, fatal=expected[10]["fen"]
-    )
-    assert not output.exists()
-    return output, log
-
-
 def test_every_board_has_a_row_with_all_its_legal_moves(fens, expected):
     assert [row["fen"] for row in expected] == fens.read_text().split("\n")
     for row in expected:
@@ -97,33 +86,25 @@ def test_two_processes_give_the_same_rows_as_one(fens, expected, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["boards.parquet"]
 
 
-def test_a_killed_run_continues_and_gives_the_same_rows(fens, expected, killed):
-    output, log = killed
+def test_a_killed_run_continues_with_the_same_arguments_and_gives_the_same_rows(fens, expected, tmp_path):
+    output = tmp_path / "boards.parquet"
+    log, _, _ = stop_in_the_middle(
+        output, fens, output, with_signal=signal.SIGKILL, fatal=expected[10]["fen"]
+    )
+    assert not output.exists()
     assert 3 <= log.read_bytes().count(b"\n") <= 10
+    recorded = json.loads((log.parent / "arguments.json").read_text())
+    assert recorded["engine"].startswith("Stockfish")
+    assert "processes" not in recorded
+
+    other = annotate(fens, output, "--nodes-per-move", 200)
+    assert_input_error(other, str(log.parent), "nodes_per_move was 100, now 200")
+    # A line that the kill cut off is done again.
+    log.write_bytes(log.read_bytes()[:-10])
     result = annotate(fens, output)
     assert result.returncode == 0, result.stderr
     assert rows(output) == expected
     assert not log.parent.exists()
-
-
-def test_a_line_cut_off_by_the_kill_is_done_again(fens, expected, killed):
-    output, log = killed
-    log.write_bytes(log.read_bytes()[:-10])
-    assert annotate(fens, output).returncode == 0
-    assert rows(output) == expected
-
-
-def test_unfinished_work_is_not_continued_with_other_arguments(fens, killed):
-    output, log = killed
-    result = annotate(fens, output, "--nodes-per-move", 200)
-    assert_input_error(result, str(log.parent), "nodes_per_move was 100, now 200")
-
-
-def test_what_decides_the_rows_is_recorded(killed):
-    _, log = killed
-    recorded = json.loads((log.parent / "arguments.json").read_text())
-    assert recorded["engine"].startswith("Stockfish")
-    assert "processes" not in recorded
 
 
 def test_ctrl_c_keeps_the_finished_part_and_says_how_to_continue(fens, expected, tmp_path):
@@ -177,16 +158,6 @@ def test_boards_of_another_file_are_left_out(fens, expected, tmp_path):
     assert rows(rest) == [row for row in expected if position_key(row["fen"]) not in left_out]
 
 
-def test_an_engine_that_crashes_is_started_anew(fens, expected, tmp_path):
-    output = tmp_path / "boards.parquet"
-    engine = crashing_stockfish(tmp_path, expected[3]["fen"], times=2)
-    result = annotate(fens, output, processes=1, STOCKFISH=str(engine))
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "crashes.txt").read_text() == "crash crash "
-    assert rows(output) == expected
-    assert "warning" not in result.stderr
-
-
 def test_a_position_that_always_crashes_the_engine_is_skipped_with_a_warning(fens, expected, tmp_path):
     output = tmp_path / "boards.parquet"
     engine = crashing_stockfish(tmp_path, expected[3]["fen"], times=1000)
@@ -215,8 +186,3 @@ def test_a_bad_fen_is_an_error_that_names_its_line(fens, tmp_path):
     bad.write_text(fens.read_text() + "\n8/8/4k3/8/8/8/4P3/9 w - - 0 1\n")
     assert_input_error(annotate(bad, tmp_path / "boards.parquet"), f"{bad} line 41")
     assert not (tmp_path / "boards.parquet").exists()
-
-
-def test_missing_positions_are_an_error(tmp_path):
-    result = annotate(tmp_path / "games.pgn", tmp_path / "boards.parquet")
-    assert_input_error(result, "games.pgn", "No such file")

@@ -86,15 +86,15 @@ def test_an_input_error_is_raised_after_all_earlier_results(processes, tmp_path)
         yield from range(4, 8)
         raise InputError("no more items")
 
-    for numbers, message in (
-        (itertools.chain([4, 5, -1], itertools.count(6)), "-1 is negative"),
-        (items(), "no more"),
+    for numbers, message, expected in (
+        (itertools.chain([4, 5, -1], itertools.count(6)), "-1 is negative", [8, 10]),
+        (items(), "no more items", [8, 10, 12, 14]),
     ):
         seen = []
         with pytest.raises(InputError, match=message):
             for result in results_in_order(double, numbers, processes, functools.partial(Program, tmp_path)):
                 seen.append(result)
-        assert seen == ([8, 10] if message == "-1 is negative" else [8, 10, 12, 14])
+        assert seen == expected
     with pytest.raises(InputError, match="no program here"):
         list(results_in_order(double, range(3), processes, functools.partial(refuse, tmp_path)))
 
