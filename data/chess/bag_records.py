@@ -9,7 +9,7 @@ They are decoded in batches, without a Python object for each record.
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -85,7 +85,7 @@ def list_shards(name: str | Path) -> list[str]:
     return [str(name)]
 
 
-def open_bag(path: str | Path) -> Sequence[bytes]:
+def open_bag(path: str | Path) -> bagz.Reader:
     """Open a .bag as a sequence of undecoded records; raise InputError if that cannot be done."""
     try:
         bag = bagz.Reader(str(path))

@@ -55,10 +55,13 @@ class Boards:
         names = ("tokens", "actions", "win_probs", "offsets")
         try:
             # As plain arrays: the memmap class slows small gathers.
-            return cls(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names))
+            tokens, actions, win_probs, offsets = (
+                np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names
+            )
         except (OSError, ValueError) as error:
             reason = first_line(error)
             raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made again") from None
+        return cls(tokens, actions, win_probs, offsets)
 
     @property
     def num_boards(self) -> int:

@@ -5,7 +5,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import chess
 import chess.pgn
@@ -48,7 +48,7 @@ def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
             where = f"{path} game {number}"
             lines = _KeptLines(file)
             try:
-                game = chess.pgn.read_game(lines, Visitor=_StrictGameBuilder)
+                game = chess.pgn.read_game(cast(TextIO, lines), Visitor=_StrictGameBuilder)
                 if game is None:
                     return
                 _check_words(lines.kept)
@@ -113,7 +113,7 @@ def _check_can_occur(board: chess.Board, where: str) -> None:
     # Stockfish crashes on positions that cannot exist.
     if status := board.status():
         raise InputError(
-            f"{where}: {board.fen()} cannot occur in chess ({status.name.lower()}); correct or remove it"
+            f"{where}: {board.fen()} cannot occur in chess ({str(status.name).lower()}); correct or remove it"
         )
 
 

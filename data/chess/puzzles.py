@@ -98,7 +98,7 @@ def _parse_moves(where: str, fen: str, names: list[str]) -> list[chess.Move]:
     except ValueError as error:
         raise InputError(f"{where}: broken FEN {fen!r}: {error}") from error
     if not board.is_valid():
-        faults = ", ".join(flag.name.lower() for flag in chess.Status if flag & board.status())
+        faults = ", ".join(str(flag.name).lower() for flag in chess.Status if flag & board.status())
         raise InputError(f"{where}: the position {fen} cannot occur in a game ({faults})")
     if len(names) < 2 or len(names) % 2:
         raise InputError(f"{where}: {len(names)} moves; a solution has an even number, the opponent's first")

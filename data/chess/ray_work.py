@@ -117,7 +117,7 @@ def _results(
     # A worker process keeps its engine for all items; the engine ends with it.
     remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_work)
     waiting: deque[Any] = deque()
-    counted = num_cpus = 0
+    counted, num_cpus = 0.0, 0
     try:
         for item in items:
             if not counted or time.monotonic() > counted + SECONDS_BETWEEN_COUNTS:

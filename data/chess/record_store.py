@@ -59,7 +59,7 @@ class RecordStore:
         spill = self._path.with_suffix(".sorting")
         # Left behind by a killed run.
         shutil.rmtree(spill, ignore_errors=True)
-        config = {
+        config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{int(1000 * DUCKDB_FRACTION * self._memory_limit)}MB",
             "threads": self._threads,
             "temp_directory": str(spill),

@@ -48,9 +48,9 @@ class SearchLine(NamedTuple):
 
     @property
     def win_prob(self) -> float:
-        if self.mate_in is not None:
-            return 1.0 if self.mate_in > 0 else 0.0
-        return win_prob_from_centipawns(self.centipawns)
+        if self.centipawns is not None:
+            return win_prob_from_centipawns(self.centipawns)
+        return 1.0 if (self.mate_in or 0) > 0 else 0.0
 
 
 def win_prob_from_centipawns(centipawns: float) -> float:
@@ -100,6 +100,8 @@ class Stockfish:
             )
         except OSError as error:
             raise InputError(f"{path} cannot be started ({error.strerror}): {HOW_TO_INSTALL}") from error
+        assert self._process.stdin and self._process.stdout
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._received = b""
         self._multipv = 1
         try:
@@ -155,13 +157,13 @@ class Stockfish:
         self._process.wait()
         # Closing writes the buffered commands, which fails if the engine died.
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._stdin.close()
+        self._stdout.close()
 
     def _send(self, *commands: str) -> None:
         try:
-            self._process.stdin.write(("\n".join(commands) + "\n").encode())
-            self._process.stdin.flush()
+            self._stdin.write(("\n".join(commands) + "\n").encode())
+            self._stdin.flush()
         except BrokenPipeError as error:
             raise EngineCrash("the engine died") from error
 
@@ -169,7 +171,7 @@ class Stockfish:
         """Return the lines up to and including the first that starts with `keyword`."""
         deadline = time.monotonic() + seconds
         output = self._received
-        stdout = self._process.stdout.fileno()
+        stdout = self._stdout.fileno()
         while True:
             start = 0 if output.startswith(keyword) else output.find(b"\n" + keyword)
             end = output.find(b"\n", start + 1) if start >= 0 else -1

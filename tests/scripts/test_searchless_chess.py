@@ -18,7 +18,7 @@ from eval.loading import load_model
 from scripts.convert_searchless_chess import convert_checkpoint
 from scripts.searchless_parameters import convert
 from tests.models.test_model import LOAD_ELSEWHERE
-from tests.scripts.test_orbax import ARRAYS, LARGE, write_folders
+from tests.scripts.test_orbax import ARRAYS, write_folders
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 
 
@@ -153,7 +153,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 def test_several_steps_are_named(tmp_path):
     for step in ("900000", "6400000"):
-        write_folders(tmp_path / "270M" / step / "params_ema", {LARGE: ARRAYS[LARGE]})
+        write_folders(tmp_path / "270M" / step / "params_ema", ARRAYS)
     message = "several checkpoints: give one of 6400000/params_ema, 900000/params_ema in it"
     refused(tmp_path / "270M", tmp_path / "model", message)
 
