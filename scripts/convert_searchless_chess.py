@@ -42,7 +42,7 @@ def find_parameters(checkpoint: Path, files: Iterable[str], weights: str | None 
     paths = [PurePosixPath(file) for file in files]
     folders = {path.parent for path in paths if path.name == MANIFEST}
     folders |= {path.parent.parent for path in paths if path.name == ARRAY_METADATA}
-    # Orbax also leaves the database of each process, within the whole one.
+    # Orbax also leaves the databases of its processes, in a folder of the merged one.
     folders = {folder for folder in folders if folders.isdisjoint(folder.parents)}
     if not folders:
         raise InputError(f"{checkpoint} holds no checkpoint of Orbax: give a .zip or folder such as 270M")

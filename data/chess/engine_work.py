@@ -1,6 +1,6 @@
 """Spread work that needs an engine over several processes and return the results in order.
 
-The order is that of the items, so whatever is built from the results is the same for any number of processes.
+The order is that of the items, so the results do not depend on the number of processes.
 """
 
 import functools

@@ -34,7 +34,7 @@ def prepare(
     """Prepare a Parquet file, or a folder of *.parquet, for `Boards.load`; return the folder of arrays.
 
     The default `folder` is `<parquet>.prepared`. Nothing is done if it holds arrays of the same source files,
-    by sizes and modification times, that were checked as strictly. When several processes call this at once,
+    by sizes and modification times, that were checked as strictly. When several processes call this together,
     one works and the others wait. Raises InputError for bad rows, and for a folder that cannot be written or
     that holds anything else.
     """
@@ -82,7 +82,7 @@ def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool) -> bool:
 
 
 def _describe(parquet: Path) -> list[dict]:
-    """Describe the files of a source by what changes when they change."""
+    """Return the names, sizes and modification times of the files of a source."""
     stats = [(path.name, path.stat()) for path in list_files(parquet)]
     return [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats]
 

@@ -87,7 +87,7 @@ def _parse_rating(where: str, text: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal():
-        raise InputError(f"{where}: the rating {text!r} is not a whole number")
+        raise InputError(f"{where}: the rating {text!r} is not an integer")
     return int(text)
 
 

@@ -1,7 +1,7 @@
 """Spread work that needs Stockfish over a Ray cluster and return the results in order.
 
-It does with a cluster what data/chess/engine_work.py does with one machine. Machines may join and leave
-meanwhile; the items of a lost machine are done again by others.
+The counterpart of data/chess/engine_work.py, which uses one machine. Machines may join and leave meanwhile;
+the items of a lost machine are done again by others.
 
     python -m data.chess.annotate --ray HOST:PORT ...
 """

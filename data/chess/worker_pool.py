@@ -15,12 +15,15 @@ from cli.errors import InputError
 
 
 def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes: int) -> Iterator[Any]:
-    """Yield `function(item)` for every item, in order; one process is this one.
+    """Yield `function(item)` for every item, in order; with one process, in this process.
 
     Items are taken when a process is free for them. An InputError of `function` or `items` is raised after
-    the results of all earlier items. At the end, or when the generator is closed, the processes are killed,
-    and so are all processes that they started.
+    the results of all earlier items. At the end, or when the generator is closed, the processes and their
+    children are killed.
     """
+    if processes == 1:
+        yield from map(function, items)
+        return
     pool = Parallel(
         processes,
         return_as="generator",
@@ -42,11 +45,10 @@ def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes
             yield result
     finally:
         with warnings.catch_warnings():
-            # joblib warns of unused results, which are usual where endless items are cut off.
+            # joblib warns of unused results, which are normal with endless items.
             warnings.filterwarnings("ignore", message=".*adjusting the input task iterator")
             results.close()
-        if processes > 1:
-            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 def _with_error_as_item(items: Iterable[Any]) -> Iterator[Any]:
@@ -57,7 +59,7 @@ def _with_error_as_item(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _result(function: Callable[[Any], Any], item: Any) -> Any:
-    """Return the result, or the InputError: joblib raises errors at once, before earlier results."""
+    """Return the result, or the InputError: joblib would raise it before earlier results."""
     try:
         return item if isinstance(item, InputError) else function(item)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""DeepMind's checkpoints as models of ours: the same predictions from every form, and what is refused."""
+"""Conversion of DeepMind's checkpoints: equal predictions from every form, and errors for other files."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_every_form_of_a_checkpoint_predicts_as_deepmind_does(tmp_path, form, we
     edges = np.linspace(0, 1, 129)
     expected_values = np.inner(np.exp(expected_log_probs), (edges[:-1] + edges[1:]) / 2)
     np.testing.assert_allclose(values, expected_values, rtol=0, atol=1e-6)
-    # Nothing of what was unpacked stays in the model's folder.
+    # No unpacked file stays in the model's folder.
     assert not any(path.is_dir() for path in (tmp_path / "model").iterdir())
 
 

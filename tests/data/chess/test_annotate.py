@@ -56,9 +56,9 @@ def rows(path):
 
 
 def stop_in_the_middle(output, *args, with_signal, log="labels", fatal=None, times=1):
-    """Run the command with an engine that hangs in the middle, and send a signal once it has got that far.
+    """Run the command with an engine that hangs in the middle, and send a signal after three results.
 
-    Return the log, what the command printed on stderr, and its status.
+    Return the log, the stderr of the command, and its status.
     """
     engine = hanging_stockfish(output.parent, fatal, times)
     process = start_command(ANNOTATE, *arguments(*args), STOCKFISH=str(engine))
@@ -99,7 +99,7 @@ def test_a_killed_run_continues_with_the_same_arguments_and_gives_the_same_rows(
 
     other = annotate(fens, output, "--nodes-per-move", 200)
     assert_input_error(other, str(log.parent), "nodes_per_move was 100, now 200")
-    # A line that the kill cut off is done again.
+    # A truncated last line is done again.
     log.write_bytes(log.read_bytes()[:-10])
     result = annotate(fens, output)
     assert result.returncode == 0, result.stderr
@@ -121,9 +121,9 @@ def test_ctrl_c_keeps_the_finished_part_and_says_how_to_continue(fens, expected,
 
 
 def test_selfplay_killed_while_playing_gives_the_same_rows(tmp_path):
-    whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
+    uninterrupted, killed = tmp_path / "uninterrupted.parquet", tmp_path / "killed.parquet"
     selfplay = ("--boards", 40, "--seed", 7)
-    assert annotate("selfplay", whole, *selfplay, processes=1).returncode == 0
+    assert annotate("selfplay", uninterrupted, *selfplay, processes=1).returncode == 0
     stop_in_the_middle(
         killed,
         "selfplay",
@@ -135,8 +135,8 @@ def test_selfplay_killed_while_playing_gives_the_same_rows(tmp_path):
         times=5,
     )
     assert annotate("selfplay", killed, *selfplay).returncode == 0
-    assert rows(whole) == rows(killed)
-    assert len(rows(whole)) == 40
+    assert rows(uninterrupted) == rows(killed)
+    assert len(rows(uninterrupted)) == 40
 
 
 def test_an_existing_output_is_replaced_only_on_request(fens, tmp_path):

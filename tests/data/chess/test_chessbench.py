@@ -34,7 +34,7 @@ CHESSBENCH = "data.chess.chessbench"
 
 @pytest.fixture(scope="module")
 def expected():
-    """Read what the records say, by board."""
+    """Read the expected rows."""
     return [json.loads(line) for line in (FIXTURES / "expected.jsonl").read_text().splitlines()]
 
 
@@ -258,7 +258,7 @@ def run_that_stops(many, output, with_signal):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_goes_on_where_it_was(with_signal, many, tmp_path):
+def test_an_interrupted_run_continues(with_signal, many, tmp_path):
     output = tmp_path / "boards.parquet"
     log, stderr, status = run_that_stops(many, output, with_signal)
     assert 3 <= log.read_bytes().count(b"\n") < 400
@@ -311,8 +311,8 @@ def test_a_finished_file_of_a_folder_is_kept(many, tmp_path):
     assert pa.concat_tables(tables).equals(pq.read_table(tmp_path / "whole.parquet"))
 
 
-def test_no_more_space_is_one_line_and_the_work_so_far_is_kept(many, tmp_path):
-    """A limit on the size of files stands for a full disk."""
+def test_a_full_disk_is_one_line_and_partial_results_are_kept(many, tmp_path):
+    """A limit on the size of files simulates a full disk."""
     output = tmp_path / "boards.parquet"
     command = [sys.executable, "-m", CHESSBENCH, str(many / "many@20_data.bag"), "--output", str(output)]
     limited = ["sh", "-c", 'ulimit -f 600; exec "$@"', "sh", *command]
@@ -333,7 +333,7 @@ def test_no_more_space_is_one_line_and_the_work_so_far_is_kept(many, tmp_path):
     "wrong",
     [("--files", 0), ("--threads", 0), ("--memory-limit", 0.1), ("--memory-limit", "nan")],
 )
-def test_numbers_that_make_no_sense_are_refused(wrong, tmp_path):
+def test_invalid_numbers_are_refused(wrong, tmp_path):
     result = run_command(CHESSBENCH, ACTION_VALUES, "--output", tmp_path / "boards.parquet", *wrong)
     assert result.returncode == 2
     assert wrong[0] in result.stderr.splitlines()[-1]

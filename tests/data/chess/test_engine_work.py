@@ -17,7 +17,7 @@ from data.chess.stockfish import EngineCrash
 
 
 class Program:
-    """An engine that is a process of its own; notes in a folder what is started and closed."""
+    """An engine with its own process, which logs starts and closes in a folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder

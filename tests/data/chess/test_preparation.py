@@ -1,4 +1,4 @@
-"""Preparation: every kind of bad input is named by row, and what was there before stays as it was."""
+"""Preparation: every kind of bad input is named by row, and earlier output is kept."""
 
 import json
 import os
