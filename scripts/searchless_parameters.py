@@ -6,7 +6,6 @@ them from the released files and saves the model.
 """
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -16,14 +15,14 @@ from models.modeling_value_transformer import ValueTransformerForActionValue
 
 
 def convert(
-    params: Mapping[str, np.ndarray], num_attention_heads: int = 8, **config
+    params: dict[str, np.ndarray], num_attention_heads: int = 8, **config
 ) -> ValueTransformerForActionValue:
     """Return the model with the weights of `params`, by names such as "linear_1//w" or "linear_1.w".
 
-    Sizes follow from the arrays; the number of heads does not, and is 8 in all released models. `config`
-    holds further settings of ValueTransformerConfig, such as the value loss if it is not HL-Gauss on [0, 1].
-    Raises ValueError for missing, unexpected or misshapen parameters, and for a number of heads that does not
-    divide the width.
+    Arrays are removed from `params` as they are converted, to save memory. Sizes follow from the arrays; the
+    number of heads does not, and is 8 in all released models. `config` holds further settings of
+    ValueTransformerConfig, such as the value loss if it is not HL-Gauss on [0, 1]. Raises ValueError for
+    missing, unexpected or misshapen parameters, and for a number of heads that does not divide the width.
     """
     names = {re.sub(r"//|\.", "/", name): name for name in params}
     state = {}
@@ -31,7 +30,7 @@ def convert(
     def take(target: str, source: str, transpose: bool = False) -> None:
         if source not in names:
             raise ValueError(f"not a searchless_chess checkpoint: parameter {source!r} is missing")
-        array = np.asarray(params[names.pop(source)], dtype=np.float32)
+        array = np.asarray(params.pop(names.pop(source)), dtype=np.float32)
         state[target] = torch.from_numpy(np.ascontiguousarray(array.T if transpose else array))
 
     def numbered(name: str, number: int) -> str:

@@ -22,7 +22,7 @@ from tests.scripts.test_orbax import ARRAYS, write_folders
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 
 
-COMMAND = "scripts.convert_searchless_chess"
+COMMAND = [sys.executable, "scripts/convert_searchless_chess.py"]
 FIXTURES = Path(__file__).parents[1] / "fixtures/searchless_chess"
 ORBAX = FIXTURES / "orbax"
 STEP = ORBAX / "6400000"
@@ -38,6 +38,12 @@ def zipped(folder: Path, path: Path, root: str = "270M", method: int = zipfile.Z
         for file in sorted(folder.rglob("*")):
             archive.write(file, Path(root) / file.relative_to(folder))
     return path
+
+
+def run_script(*options: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*COMMAND, *map(str, options)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
 
 
 def predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +98,7 @@ def test_both_sets_of_weights_are_told_apart_by_the_cases():
 def test_a_converted_model_works_in_every_command_and_elsewhere(tmp_path):
     checkpoint, folder = zipped(ORBAX, tmp_path / "270M.zip"), tmp_path / "model"
     options = ("--checkpoint", checkpoint, "--output", folder, "--num-heads", NUM_HEADS)
-    result = run_command(COMMAND, *options)
+    result = run_script(*options)
     assert result.returncode == 0, result.stderr
     assert f"2 layers of width 32, 128 bins, read with 4 heads from {checkpoint}/" in result.stdout
     assert result.stdout.splitlines()[-2].endswith("270M/6400000/params_ema")
@@ -130,7 +136,7 @@ def test_a_converted_model_works_in_every_command_and_elsewhere(tmp_path):
     ],
 )
 def test_the_command_ends_in_one_line(tmp_path, options, parts):
-    assert_input_error(run_command(COMMAND, *options, "--output", tmp_path / "model"), *parts)
+    assert_input_error(run_script(*options, "--output", tmp_path / "model"), *parts)
     assert not any(tmp_path.iterdir())
 
 
