@@ -244,8 +244,8 @@ def test_missing_and_empty_files_are_errors(tmp_path):
 
 
 def run_that_stops(many, output, with_signal):
-    """Convert 400 shards, most of them given repeatedly; send a signal when a few are read."""
-    process = start_command(CHESSBENCH, *[many / "many@20_data.bag"] * 20, "--output", output)
+    """Convert 200 shards, each given several times; send a signal when a few are read."""
+    process = start_command(CHESSBENCH, *[many / "many@20_data.bag"] * 10, "--output", output)
     log = output.parent / f"{output.name}.partial" / "shards.jsonl"
     while not (log.exists() and log.read_bytes().count(b"\n") >= 3):
         assert process.poll() is None
@@ -261,14 +261,14 @@ def run_that_stops(many, output, with_signal):
 def test_an_interrupted_run_continues(with_signal, many, tmp_path):
     output = tmp_path / "boards.parquet"
     log, stderr, status = run_that_stops(many, output, with_signal)
-    assert 3 <= log.read_bytes().count(b"\n") < 400
+    assert 3 <= log.read_bytes().count(b"\n") < 200
     if with_signal == signal.SIGINT:
         assert status == 130
         message = f"interrupted: {log.parent} keeps the finished part; the same command continues"
         assert stderr.splitlines()[-1] == message
     other = run_command(CHESSBENCH, many / "many@20_data.bag", "--output", output)
-    assert_input_error(other, "other arguments", "input was 400 files with 600000 records")
-    again = run_command(CHESSBENCH, *[many / "many@20_data.bag"] * 20, "--output", output)
+    assert_input_error(other, "other arguments", "input was 200 files with 300000 records")
+    again = run_command(CHESSBENCH, *[many / "many@20_data.bag"] * 10, "--output", output)
     assert again.returncode == 0, again.stderr
     convert([many / "many@20_data.bag"], tmp_path / "whole.parquet")
     assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
