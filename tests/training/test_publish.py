@@ -267,7 +267,7 @@ def test_a_private_model_is_made_private_and_never_put_where_all_can_see_it(copi
         ("eval.chess.play", [f"--opponent=model:{REPO}", "--games=2", "--temperature=inf"]),
         ("eval.chess.elo", ["--opponents=random=0", "--games=2", "--processes=1", "--output={folder}/elo"]),
         ("eval.chess.analyse", [f"--fen={START}", "--output={folder}/analysis.html"]),
-        ("benchmarks", ["--boards=2"]),
+        ("benchmarks", ["play", "--quick"]),
     ],
 )
 def test_every_chess_evaluation_takes_a_hub_id(pushed_run, model_hub, tmp_path, module, arguments):
@@ -325,7 +325,7 @@ def test_an_agent_of_wordle_is_pushed_with_its_game_and_measured_from_the_hub(mo
     for command in (
         f"eval.wordle --model {repo} --num-games 20 --json {report}",
         f"eval.wordle --model {repo} --compare {repo} --protocol lmrl --num-games 20 --temperature 1",
-        f"benchmarks.wordle --model {repo} --games 8 --repeats 1",
+        f"benchmarks wordle --model {repo} --quick",
     ):
         result = run_command(*command.split(), **model_hub.environment)
         assert result.returncode == 0, result.stderr
