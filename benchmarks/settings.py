@@ -8,7 +8,7 @@ import torch
 
 from cli.errors import InputError
 from cli.options import add_device_options, positive_int, seed_number
-from configs.schema import Config, load_config
+from configs.schema import ChessConfig, Config, load_config
 from eval.loading import choose_device
 
 
@@ -41,7 +41,7 @@ class Settings:
 
     def require_chess(self) -> None:
         """Raise InputError unless the configuration is of chess."""
-        if self.config.task != "chess":
+        if not isinstance(self.config, ChessConfig):
             raise InputError(
                 f"this benchmark measures chess, and the configuration is of {self.config.task}: give a "
                 "configuration of chess, or name other benchmarks"

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.settings import Settings
 from benchmarks.timing import Alternative, Table, compare, matrix_product_rate, seconds_of
 from cli.errors import InputError
-from configs.schema import Config
-from data.training_set import TrainingSet
+from configs.schema import ChessConfig, Config
 from training.distributed import autocast_forward
-from training.optimization import make_optimizers
+from training.optimization import compile_blocks, make_optimizers
+from training.task import StepBatches
 from training.tasks import make_task
 
 
@@ -25,9 +25,10 @@ PHASES = ("forward", "backward", "optimizer")
 
 
 class TrainingStep:
-    """The first training step of a run, as train.py takes it, again and again.
+    """The first training step of a run, repeated: forward and backward passes, clipping and optimisers.
 
-    Everything here that knows tasks and optimisers is in this class.
+    This class is the only part of the benchmarks that knows the task protocol and the optimisers. Unlike
+    train.py it has no EMA, and does not move a target network.
     """
 
     def __init__(self, config: Config, device: torch.device):
@@ -41,21 +42,13 @@ class TrainingStep:
         self.task.start(Accelerator(cpu=device.type == "cpu"))
         self.optimizers = make_optimizers(self.model, config.optimizer)
         if config.training.compile:
-            for block in self.model.model.blocks:
-                block.compile()
-        self.training_set = TrainingSet(
-            self.task.examples,
-            batch_size=config.training.batch_size,
-            seed=config.seed,
-            num_processes=1,
-            process_index=0,
-            num_micro_batches=config.training.gradient_accumulation_steps,
-        )
+            compile_blocks(self.model)
         self.micro_batches, self.num_values = self.load()
 
-    def load(self) -> tuple[list[dict[str, Tensor]], int]:
+    def load(self) -> StepBatches:
         """Gather the step's micro-batches, which training does ahead in a thread."""
-        return self.training_set.load(1)
+        ((_, batches),) = self.task.batches(0, 1)
+        return batches
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the part of the step's loss that a micro-batch contributes."""
@@ -101,7 +94,7 @@ def alternatives_of(config: Config) -> dict[str, list[str]]:
     """Return what to compare with a configuration, which is the first: names and settings that differ."""
     training = config.training
     alternatives: dict[str, list[str]] = {"as configured": []}
-    if config.task == "chess" and config.data.example == "board":
+    if isinstance(config, ChessConfig) and config.data.example == "board":
         alternatives["one sequence per move (full attention)"] = [
             "model.attention=full",
             "data.example=action",

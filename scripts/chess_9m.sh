@@ -57,7 +57,7 @@ for loss in $losses; do
 done
 
 # The shipped model is measured as it is saved, in bfloat16.
-export=(python -m training.export --run "$output/hl_gauss" --output "$shipped")
+export=(python -m training.publish --run "$output/hl_gauss" --folder "$shipped" --dtype bfloat16 --shard-size 15)
 results=("$output/shipped-actions.json" "$output/shipped-puzzles.json")
 if [ ! -e "$shipped/settings.yaml" ] || [ ! -e "${results[0]}" ]; then
     "${export[@]}"
