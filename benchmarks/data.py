@@ -1,6 +1,5 @@
 """Speed of chess data: preparation, batches and tokens compared with plain Python, and labels."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from cli.errors import InputError, first_line
 from data.chess.boards import Boards
 from data.chess.preparation import prepare
 from data.chess.rows import SCHEMA
-from data.chess.stockfish import EngineCrash, Stockfish, find_stockfish, label_moves
+from data.chess.stockfish import Stockfish, label_moves
 from data.hub import local_files
 from data.parquet import list_files
 from models.tokenization_chess import ACTION_IDS, ACTION_PADDING, CHARACTERS, tokenize_fens
@@ -72,21 +71,19 @@ def first_boards(source: Path, limit: int) -> pa.Table:
 
 
 def measure(settings: Settings) -> Iterator[Table]:
-    """Measure labels, and boards per second: from prepared arrays, from Parquet, and of tokens alone."""
+    """Measure boards per second, from prepared arrays, from Parquet, and of tokens alone; and labels."""
     settings.require_chess()
     rows = first_boards(
         local_files(settings.config.data.train, "train"), 64 if settings.quick else NUM_BOARDS
     )
     fens = rows["fen"].to_pylist()
-    yield from labels(fens[:LABELLED_BOARDS], settings.repeats)
     few = rows.slice(0, FEW_BOARDS)
     few_fens, batch_size = fens[:FEW_BOARDS], min(len(fens), BATCH_SIZE)
     rounds = range(settings.repeats)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        parquet, few_parquet = folder / "boards.parquet", folder / "few.parquet"
+        parquet = folder / "boards.parquet"
         pq.write_table(rows, parquet)
-        pq.write_table(few, few_parquet)
         boards = Boards.load(prepare(parquet))
         rng = np.random.default_rng(settings.seed)
         batches = [rng.integers(len(fens), size=batch_size) for _ in range(settings.repeats + 1)]
@@ -122,7 +119,7 @@ def measure(settings: Settings) -> Iterator[Table]:
                 "prepared, moves checked": Alternative(lambda _: prepare_and_batch(True), len(fens)),
                 "prepared, moves not checked": Alternative(lambda _: prepare_and_batch(False), len(fens)),
                 "Parquet rows, board by board": Alternative(
-                    lambda _: batch_one_by_one(pq.read_table(few_parquet).to_pylist()), len(few)
+                    lambda _: batch_one_by_one(few.to_pylist()), len(few)
                 ),
             },
             rounds,
@@ -137,20 +134,16 @@ def measure(settings: Settings) -> Iterator[Table]:
         rounds,
         warm_up=0,
     )
+    yield from labels(fens[:LABELLED_BOARDS], settings.repeats)
 
 
 def labels(fens: list[str], repeats: int) -> Iterator[Table]:
-    """Measure Stockfish's labels, one search of all moves and one search per move, if it is installed.
-
-    Raises InputError if it does not work.
-    """
+    """Measure Stockfish's labels, one search of all moves and one search per move, if it is installed."""
     boards = [chess.Board(fen) for fen in fens]
     num_moves = sum(board.legal_moves.count() for board in boards)
     try:
-        path = find_stockfish()
+        engine = Stockfish()
     except InputError as error:
-        if os.environ.get("STOCKFISH"):
-            raise
         print(f"\nlabels are not measured: {error}")
         return
 
@@ -169,8 +162,5 @@ def labels(fens: list[str], repeats: int) -> Iterator[Table]:
         "one search per move": Alternative(search_per_move, num_moves),
     }
     title = f"labels, {NODES_PER_MOVE} nodes per move"
-    try:
-        with Stockfish(path) as engine:
-            yield compare(title, "move", alternatives, range(repeats), warm_up=0, milliseconds=True)
-    except EngineCrash as crash:
-        raise InputError(f"{path}: {crash}") from None
+    with engine:
+        yield compare(title, "move", alternatives, range(repeats), warm_up=0, milliseconds=True)

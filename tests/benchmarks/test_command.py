@@ -45,9 +45,10 @@ def test_all_benchmarks_run(tmp_path):
 
 @pytest.mark.slow
 def test_a_compiled_configuration_is_compared_with_the_same_not_compiled(tmp_path):
-    measured = run_quick(tmp_path, "training", "play", "training.compile=true", "model.num_hidden_layers=1")
-    assert "not compiled" in measured["tables"]["training"][0]["rows"]
-    assert "one pass for all moves, compiled" in measured["tables"]["play"][0]["rows"]
+    overrides = ["training.compile=true", "value_loss.name=one_hot", "model.num_hidden_layers=1"]
+    measured = run_quick(tmp_path, "training", *overrides)
+    rows = measured["tables"]["training"][0]["rows"]
+    assert "not compiled" in rows and all(row["MFU %"] > 0 for row in rows.values())
 
 
 def test_trained_models_play(tmp_path):
@@ -77,9 +78,10 @@ def test_bad_options_are_refused_in_one_line(tmp_path):
         assert_input_error(run_command("benchmarks", *arguments), *parts)
 
 
-def test_a_stockfish_that_is_no_program_is_refused():
+def test_without_stockfish_labels_are_left_out():
     result = run_command("benchmarks", "data", "--quick", STOCKFISH="/nowhere")
-    assert_input_error(result, "/nowhere", "not a program")
+    assert result.returncode == 0, result.stderr
+    assert "labels are not measured: " in result.stdout and "character by character" in result.stdout
 
 
 def test_unknown_names_and_negative_seeds_are_refused():
