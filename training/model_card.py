@@ -21,7 +21,7 @@ from cli.files import atomic_write
 from configs.schema import Config, load_run_config
 from data.hub import read_name
 from eval.loading import model_digest
-from training.results import Result, data_name
+from training.card_facts import Result, data_name
 from training.run_log import format_count, read_metrics
 from training.tasks import TASKS
 

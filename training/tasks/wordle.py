@@ -24,10 +24,9 @@ from eval.wordle.token_agent import TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.q_learning import TokenQLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
+from training.card_facts import CardFacts, Metric, Result, results_of
 from training.optimization import TargetNetwork
-from training.results import Metric, Result, results_of
 from training.sharding import Weights
-from training.task import CardFacts
 from training.transformer_config import transformer_config
 
 
