@@ -39,7 +39,7 @@ LOSSES = {
 }
 OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
 # Settings of the machine and of the run's name, not of the model.
-NOT_SHARED = ("output_dir", "resume", "tensorboard", "trackers", "push_to_hub", "push_checkpoints")
+NOT_SHARED = ("output_dir", "resume", "trackers", "push_to_hub", "push_checkpoints")
 
 
 def write_model_card(

@@ -44,7 +44,7 @@ def test_the_settings_in_the_card_train_the_same_again(pushed_run):
     assert str(REPOSITORY) not in path.read_text()
     sources = [f"data.train={SAMPLE}", f"data.validation={SAMPLE}"]
     again = load_config(str(path), [f"output_dir={pushed_run}", *sources])
-    made = load_config(str(pushed_run / "config.yaml"), ["tensorboard=true", "push_checkpoints=false"])
+    made = load_config(str(pushed_run / "config.yaml"), ["trackers=[tensorboard]", "push_checkpoints=false"])
     made.push_to_hub = made.data.prepared_dir = None
     assert again == made
 

@@ -50,7 +50,7 @@ def slurm(tmp_path) -> dict[str, str]:
 
 def start_job(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen:
     return subprocess.Popen(
-        ["bash", "configs/accelerate/slurm.sh", *arguments],
+        ["bash", "scripts/slurm.sh", *arguments],
         cwd=REPOSITORY,
         env=os.environ | environment | {"ACCELERATE_USE_CPU": "true", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,

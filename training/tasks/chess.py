@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from configs.schema import Config
+from configs.schema import ChessConfig
 from data.chess.boards import Boards
 from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare
@@ -20,7 +19,7 @@ from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 from models.value_losses import CategoricalLoss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
-from training.sharding import Weights
+from training.task import OfflineTask
 from training.transformer_config import transformer_config
 
 
@@ -64,7 +63,10 @@ COMMANDS = (
 )
 
 
-class ChessTask:
+class ChessTask(OfflineTask):
+    """Distillation of action values; see training/task.py for the methods."""
+
+    config: ChessConfig
     unit = "action-values"
     evaluation_columns = (
         ("kl", "kl", None),
@@ -80,22 +82,33 @@ class ChessTask:
         ("regret", "regret (win probability)", "random_regret"),
     )
 
-    def __init__(self, config: Config):
-        self.config = config
-        if config.data.mirror and config.data.example == "action":
-            raise ValueError("data.mirror is for data.example=board")
-        self.model = ValueTransformerForActionValue(transformer_config(config))
-        self.value_loss = self.model.value_loss
-        self.metrics = (
-            ("kl", "out_of_support") if isinstance(self.value_loss, CategoricalLoss) else ("out_of_support",)
+    def __init__(self, config: ChessConfig):
+        self.config, model = config, config.model
+        # Positions have the scale of the token embeddings that they are added to.
+        position_range = model.position_initializer_range or 0.02 * model.hidden_size**0.5
+        self.model = ValueTransformerForActionValue(
+            transformer_config(
+                model,
+                config.value_loss,
+                attention=model.attention,
+                action_embedding=model.action_embedding,
+                tokens_per_action=model.tokens_per_action,
+                board_rotation=model.board_rotation,
+                position_initializer_range=position_range,
+            )
         )
-        if "kl" not in self.metrics:
+        if model.activation_checkpointing:
+            self.model.activation_checkpointing_enable()
+        self.value_loss = self.model.value_loss
+        self.metrics: tuple[str, ...] = ("kl", "out_of_support")
+        if not isinstance(self.value_loss, CategoricalLoss):
+            self.metrics = ("out_of_support",)
             self.panels = (("loss", "loss", None), *self.panels[1:])
 
     def load_data(self) -> None:
-        """Read, and at first fetch and prepare, the boards. Only one of several processes does the work.
+        """Read the boards; at first, fetch and prepare them, by one of several processes.
 
-        Names on the hub get their commits, so that the saved configuration says which rows these are.
+        Names on the hub get their commit, so that the saved configuration identifies the rows.
         """
         data = self.config.data
         data.train = pin(data.train)
@@ -119,11 +132,14 @@ class ChessTask:
     def can_evaluate(self) -> bool:
         return self.held_out is not None
 
+    def describe_model(self) -> str:
+        return f"{self.config.model.attention} attention"
+
     def describe_data(self) -> str:
         return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
 
     def warnings(self) -> list[str]:
-        """Say whether noise takes labels out of the support, which biases losses with bins, but not mse."""
+        """Warn if noise takes labels out of the support, which biases losses with bins, but not mse."""
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
         if loss.num_outputs == 1 or not self.config.data.label_noise:
@@ -134,11 +150,6 @@ class ChessTask:
             f"with data.label_noise labels reach from {low:g} to {high:g}, outside [value_min, value_max] = "
             f"[{loss.value_min:g}, {loss.value_max:g}]: widen value_loss.value_min and value_max"
         ]
-
-    def start(self, accelerator: Accelerator) -> dict:
-        """Return what checkpoints hold besides the model, by name: nothing."""
-        self.device = accelerator.device
-        return {}
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
@@ -157,9 +168,6 @@ class ChessTask:
                     metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
         return loss, weight.sum(), metrics
 
-    def after_step(self, step: int, weights: Weights) -> None:
-        pass
-
     def evaluate(self) -> dict:
         """Compare with the held-out labels, in the precision of training."""
         evaluation = self.config.evaluation
@@ -174,11 +182,11 @@ class ChessTask:
         )
 
     def save(self, folder: Path) -> None:
-        """Write what belongs to the model besides its weights."""
+        """Write the tokenizer."""
         ChessTokenizer(orient=self.config.data.orient).save_pretrained(folder)
 
     @staticmethod
-    def card_facts(config: Config, model_folder: Path, name: str, load: str) -> CardFacts:
+    def card_facts(config: ChessConfig, model_folder: Path, name: str, load: str) -> CardFacts:
         """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
         has_bins = config.value_loss.name != "mse"
         predicted = "a *distribution* over the win probability" if has_bins else "the win probability"
@@ -204,7 +212,7 @@ class ChessTask:
         )
 
     @staticmethod
-    def results_of_run(row: dict, config: Config, model_folder: Path) -> list[Result]:
+    def results_of_run(row: dict, config: ChessConfig, model_folder: Path) -> list[Result]:
         """Return the results in an evaluation row of metrics.jsonl."""
         return _results_on_boards(row, config.data.validation)
 

@@ -1,4 +1,4 @@
-"""One program, every topology: processes and backends do not change what is learnt, nor what is continued."""
+"""One program, every backend: processes and backends do not change what is learnt, nor what is continued."""
 
 import re
 import socket
