@@ -214,7 +214,7 @@ class ChessTask(OfflineTask):
     @staticmethod
     def results_of_run(row: dict, config: ChessConfig, model_folder: Path) -> list[Result]:
         """Return the results in an evaluation row of metrics.jsonl."""
-        return _results_on_boards(row, config.data.validation)
+        return _results_on_boards(row, config.data.validation or "")
 
     @staticmethod
     def results_of_evaluation(found: dict) -> list[Result]:

@@ -262,9 +262,10 @@ class WordleTask(OfflineTask):
         protocols = [found] if "protocol" in found else [v for v in found.values() if isinstance(v, dict)]
         results = []
         for protocol in protocols:
-            metrics, amount = GAME_METRICS, f"{protocol['num_games']:,} games of {protocol['protocol']}"
-            if protocol["protocol"] == "one_turn":
-                metrics = NEXT_GUESS_METRICS
+            is_one_turn = protocol["protocol"] == "one_turn"
+            metrics = NEXT_GUESS_METRICS if is_one_turn else GAME_METRICS
+            amount = f"{protocol['num_games']:,} games of {protocol['protocol']}"
+            if is_one_turn:
                 amount = f"{protocol['num_states']:,} states of games of {protocol['behavior']}"
             data = _describe_words(found["num_answers"], found["rule"])
             results += results_of(protocol, metrics, amount=amount, data=data, measured=f"{amount}, {data}")
