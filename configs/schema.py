@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -284,8 +284,11 @@ def find_yaml(name: str, folder: Path, what: str) -> Path:
     return path
 
 
-def read_yaml(path: Path, structure: type | None = None) -> DictConfig:
-    """Read a YAML file, as the fields of a dataclass if one is given; raise InputError for other fields."""
+def read_yaml(path: Path, structure: type | None = None) -> Any:
+    """Read a YAML file as a DictConfig, with the fields of a dataclass if one is given.
+
+    Raises InputError for a file that is not YAML, and for other fields.
+    """
     with one_line_errors(str(path)):
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
@@ -307,7 +310,7 @@ def one_line_errors(source: str, or_else: str = "") -> Iterator[None]:
         remedy = f"add it there{or_else.format(error.full_key)}"
         raise InputError(f"{source}: {error.full_key} is not set: {remedy}") from None
     except OmegaConfBaseException as error:
-        tasks = _tasks_with(error.full_key) if isinstance(error, ConfigKeyError) else []
+        tasks = _tasks_with(error.full_key or "") if isinstance(error, ConfigKeyError) else []
         key = f"{error.full_key}: " if error.full_key else ""
         reason = str(error).splitlines()[0]
         if tasks:
@@ -341,7 +344,7 @@ def load_config(name: str, overrides: list[str]) -> Config:
     with one_line_errors("command line"):
         merged = OmegaConf.merge(merged, given_later)
     with one_line_errors(str(path), or_else=", or {}=VALUE on the command line"):
-        config = OmegaConf.to_object(merged)
+        config: Any = OmegaConf.to_object(merged)
     _check_bounds(config, str(path))
     try:
         config.check()

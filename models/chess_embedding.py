@@ -14,6 +14,8 @@ from .tokenization_chess import ACTION_SQUARES
 class ChessEmbedding(nn.Module):
     """Maps moves to the state tokens of their squares, and tokens to rotations by square. No parameters."""
 
+    action_squares: Tensor  # (num_actions, 2), indices among the board tokens
+
     def __init__(self, config: ValueTransformerConfig):
         super().__init__()
         self.tokens_per_action = config.tokens_per_action

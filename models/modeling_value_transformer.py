@@ -136,6 +136,7 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: ValueTransformerConfig):
         super().__init__()
+        assert config.intermediate_size is not None, "the configuration sets it"
         self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
@@ -226,12 +227,13 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         super().__init__(config)
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.cycle_embedding = self.phase_embedding = None
+        self.cycle_embedding: nn.Embedding | None = None
+        self.phase_embedding: nn.Embedding | None = None
         if config.position_period is not None:
             num_cycles = -(-config.max_position_embeddings // config.position_period)
             self.cycle_embedding = nn.Embedding(num_cycles, config.hidden_size)
             self.phase_embedding = nn.Embedding(config.position_period, config.hidden_size)
-        self.slot_embedding = None
+        self.slot_embedding: nn.Embedding | None = None
         if config.tokens_per_action > 1:
             self.slot_embedding = nn.Embedding(config.tokens_per_action, config.hidden_size)
         self.blocks = nn.ModuleList(
@@ -285,7 +287,7 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         scale = math.sqrt(self.config.hidden_size)
         hidden = self.token_embedding(tokens) * scale + self.position_embedding(positions)
-        if self.config.position_period is not None:
+        if self.cycle_embedding is not None and self.phase_embedding is not None:
             hidden = hidden + self.cycle_embedding(positions // self.config.position_period)
             hidden = hidden + self.phase_embedding(positions % self.config.position_period)
         return hidden

@@ -128,10 +128,10 @@ class QLearning:
                     # After the last action the discount is 0, so any distribution serves there.
                     probs = gather_actions(following.logits, chosen).float().softmax(-1).roll(-1, dims=1)
                     projected = self.value_loss.project(probs, rewards, discount)
-        if projected is None:
-            temporal_difference = self.value_loss.loss(outputs, target, weight)
-        else:
+        if isinstance(self.value_loss, C51) and projected is not None:
             temporal_difference = self.value_loss.cross_entropy(outputs, projected, weight)
+        else:
+            temporal_difference = self.value_loss.loss(outputs, target, weight)
         return QLearningLoss(
             total=temporal_difference + self.alpha * conservative,
             temporal_difference=temporal_difference.detach(),

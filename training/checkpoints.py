@@ -186,9 +186,9 @@ def save_checkpoint(
     if accelerator.is_main_process:
         for old in list_checkpoints(output_dir)[: -config.keep]:
             if config.keep_every is None or step_of(old) % config.keep_every:
-                problem = _attempt(shutil.rmtree, old)
-                if problem:
-                    print(f"warning: {old} cannot be deleted: {problem}", flush=True)
+                reason = _attempt(shutil.rmtree, old)
+                if reason:
+                    print(f"warning: {old} cannot be deleted: {reason}", flush=True)
     return folder
 
 

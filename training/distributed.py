@@ -56,7 +56,7 @@ def make_accelerator(config: Config) -> Accelerator:
         ),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if needs_gloo else [],
         step_scheduler_with_optimizer=False,
-        log_with=config.trackers,
+        log_with=config.trackers or None,
         project_config=ProjectConfiguration(logging_dir=str(Path(config.output_dir) / "tensorboard")),
     )
     kind = accelerator.distributed_type
@@ -79,7 +79,7 @@ def make_accelerator(config: Config) -> Accelerator:
         )
     if accelerator.device.type == "cpu" and is_launched() and os.environ.get("OMP_NUM_THREADS") == "1":
         # accelerate's launcher sets this by default; all cores but one would be idle.
-        torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
 
 
@@ -111,7 +111,7 @@ def ended_at_once() -> Iterator[None]:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         else:
-            status = end.code or 0
+            status = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
@@ -127,7 +127,7 @@ def _check_launch() -> None:
     """Raise InputError if Slurm or MPI started several copies of a command that do not know each other."""
     copies = max(int(os.environ.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
     # The number of launchers that have joined, or of processes without a launcher.
-    joined = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("WORLD_SIZE", 1))
+    joined = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
     if copies > joined:
         raise InputError(
             f"{copies} copies of this command were started, but only {joined} joined: start one accelerate "

@@ -15,7 +15,7 @@ from training.sharding import Weights
 
 def make_optimizers(model: PreTrainedModel, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of `model.blocks` and AdamW for the rest, or AdamW for all parameters."""
-    matrices = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
+    matrices = [p for block in blocks_of(model) for p in block.parameters() if p.ndim == 2]
     in_blocks = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in in_blocks]
     adamw_groups = [{"params": rest, "weight_decay": 0.0}]
@@ -142,5 +142,12 @@ class TargetNetwork:
 
 def compile_blocks(model: nn.Module) -> None:
     """Compile the repeated blocks of a model one by one, which takes less time than the whole model."""
-    for block in model.blocks:  # type: ignore[union-attr]
+    for block in blocks_of(model):
         block.compile()
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """Return the repeated blocks of a model, its property `blocks`."""
+    blocks = model.blocks
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks

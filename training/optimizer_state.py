@@ -4,6 +4,7 @@ So a checkpoint is independent of the number of processes and of the backend tha
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
@@ -100,7 +101,7 @@ def _load_zero_states(
                 safe_set_full_optimizer_state(parameter, full, kind)
 
 
-def _link_states(zero: torch.optim.Optimizer, weights: Weights) -> None:
+def _link_states(zero: Any, weights: Weights) -> None:
     """Link the parameters to their states.
 
     Under ZeRO-1 and 2 DeepSpeed does so after the step of the first group, when other groups have no states.
@@ -112,7 +113,7 @@ def _link_states(zero: torch.optim.Optimizer, weights: Weights) -> None:
             lazy_init_hp_params_optimizer_state(group, flat, zero.optimizer.state)
 
 
-def _flat_parameters(zero: torch.optim.Optimizer, weights: Weights) -> list[Tensor]:
+def _flat_parameters(zero: Any, weights: Weights) -> list[Tensor]:
     """Return the flat tensors of the optimiser that DeepSpeed wraps: one or several per group."""
     if weights.zero_stage == 3:
         return zero.fp32_partitioned_groups_flat

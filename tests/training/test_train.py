@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
     assert not (tmp_path / "run/model").exists()
     resumed = run_command("train", *arguments, "resume=true")
     assert resumed.returncode == 0, resumed.stderr
-    assert re.search(r"continuing after step \d+", resumed.stdout)
+    assert re.search(r"continued after step \d+", resumed.stdout)
     assert read_losses(tmp_path / "run") == read_losses(finished_run)
     weights = "model/model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()

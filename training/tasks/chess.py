@@ -161,15 +161,15 @@ class ChessTask(OfflineTask):
         metrics = {}
         if with_metrics:
             with torch.no_grad():
-                metrics["out_of_support"] = self.value_loss.fraction_out_of_support(
-                    batch["win_probs"], weight
-                )
-                if "kl" in self.metrics:
+                out_of_support = self.value_loss.fraction_out_of_support(batch["win_probs"], weight)
+                metrics["out_of_support"] = out_of_support
+                if isinstance(self.value_loss, CategoricalLoss):
                     metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
         return loss, weight.sum(), metrics
 
     def evaluate(self) -> dict:
         """Compare with the held-out labels, in the precision of training."""
+        assert self.held_out is not None, "can_evaluate says so"
         evaluation = self.config.evaluation
         limit = min(evaluation.boards or self.held_out.num_boards, self.held_out.num_boards)
         return evaluate_actions(

@@ -76,6 +76,7 @@ class WordleTask(OfflineTask):
     """Offline Q-learning over tokens; see training/task.py for the methods."""
 
     config: WordleConfig
+    examples: TokenGames
     can_evaluate = True
     unit = "actions"
     metrics = ("td", "cql", "target", "out_of_support")
@@ -175,12 +176,12 @@ class WordleTask(OfflineTask):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its actions, and means of metrics."""
         inputs = {"input_ids": batch["input_ids"], "logits_to_keep": batch["positions"]}
-
+        target = self.target_network
         losses = self.objective.loss(
             wrapped(**inputs),
             batch["actions"],
             batch["rewards"],
-            None if self.target_network is None else lambda: self.target_network.model(**inputs),
+            None if target is None else lambda: target.model(**inputs),
             batch.get("legal"),
         )
         metrics = {
