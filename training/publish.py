@@ -27,7 +27,7 @@ from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
 from cli.options import DTYPES, positive_int
 from configs.schema import Config, load_run_config
-from data.hub_uploads import NOT_LOGGED_IN, check_upload, make_repo, uploading
+from data.hub import NOT_LOGGED_IN, check_upload, make_repo, uploading
 from training.model_card import SETTINGS, read_results, training_results, write_model_card
 from training.run_folder import list_checkpoints, step_of
 

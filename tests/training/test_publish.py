@@ -220,7 +220,7 @@ def test_a_run_without_a_model_is_not_published(copied_run, own_hub):
 
 def test_a_failing_hub_is_reported(copied_run, own_hub, monkeypatch):
     own_hub.fail_with = 500
-    with pytest.raises(InputError, match=r"did not take user/tiny.*500.*call again"):
+    with pytest.raises(InputError, match=r"user/tiny failed: .*500.*again"):
         publish(copied_run, REPO)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", NOWHERE)
     with pytest.raises(InputError, match="cannot be reached"):
