@@ -137,6 +137,7 @@ def publishing_warnings(config: Config) -> list[str]:
 def publish_after_training(config: Config) -> None:
     """Publish the model of a finished run; if that fails, print the reason and the command to repeat it."""
     run, repo = Path(config.output_dir), config.push_to_hub
+    assert repo is not None, "the caller asks"
     try:
         print(f"published: {publish(run, repo, checkpoints=config.push_checkpoints)}")
     except InputError as error:

@@ -38,11 +38,30 @@ class Task(Protocol):
     `after_step`; `evaluate` between steps, and `save` at the end.
     """
 
-    model: PreTrainedModel  # its property `blocks` lists repeated blocks, for compilation and for Muon
     unit: str  # of training rates: action-values
-    metrics: Sequence[str]  # of each training step; out_of_support is one
-    evaluation_columns: Sequence[Column]  # of the line of an evaluation
-    panels: Sequence[Column]  # of the plotted curves
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model; its property `blocks` lists repeated blocks, for compilation and for Muon."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The names of the metrics of a training step; out_of_support is one of them."""
+
+    @property
+    def evaluation_columns(self) -> Sequence[Column]:
+        """The columns in the log line of an evaluation."""
+
+    @property
+    def panels(self) -> Sequence[Column]:
+        """The panels of the plotted curves."""
+
+    @property
+    def can_evaluate(self) -> bool:
+        """Whether there is anything to evaluate on."""
+
+    def __init__(self, config: Any) -> None:
+        """Make the model; raise ValueError for incompatible settings."""
 
     def load_data(self) -> None:
         """Read the training data; at first, fetch and prepare it, by one of several processes."""
@@ -78,10 +97,6 @@ class Task(Protocol):
 
     def after_step(self, step: int, weights: Weights) -> None:
         """Act on the weights after training step 1, 2, …"""
-
-    @property
-    def can_evaluate(self) -> bool:
-        """Whether there is anything to evaluate on."""
 
     def evaluate(self) -> dict:
         """Evaluate the model; return numbers by name."""
