@@ -9,9 +9,9 @@ They are decoded in batches, without a Python object for each record.
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import bagz
 import numpy as np
@@ -25,8 +25,6 @@ RECORDS_PER_BATCH = 100_000
 ACTION_VALUES = pa.schema([("fen", pa.string()), ("move", pa.string()), ("win_prob", pa.float32())])
 UCI_MOVE = re.compile("[a-h][1-8][a-h][1-8][qrbn]?")
 SHARDS = re.compile(r"(.*)@(\d+)([^/]*)")
-
-Record = TypeVar("Record")
 
 
 class ActionValue(NamedTuple):
@@ -47,20 +45,11 @@ def decode_action_value(record: bytes) -> ActionValue:
     return ActionValue(fen, move, win_prob)
 
 
-def read_records(path: str | Path, decode: Callable[[bytes], Record]) -> Iterator[Record]:
-    """Yield the decoded records of a .bag file, or of all shards of a name like `action_value@2148_data.bag`.
-
-    Raises InputError if the file is missing or truncated, or a record is damaged.
-    """
-    bag = open_bag(path)
-    for index in range(len(bag)):
-        yield _decode(path, index, bag[index], decode)
-
-
 def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
-    """Yield the action values of a .bag file as batches of ACTION_VALUES, in order; errors as `read_records`.
+    """Yield the action values of a .bag file as batches of ACTION_VALUES, in order.
 
-    Win probabilities are rounded to float32.
+    Win probabilities are rounded to float32. Raises InputError if the file is missing or truncated, or a
+    record is damaged.
     """
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
@@ -68,10 +57,7 @@ def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
         records = open_bag(path).read_range(start, min(RECORDS_PER_BATCH, num_records - start))
         batch = _decode_usual(records)
         if batch is None:
-            values = [
-                _decode(path, index, record, decode_action_value)
-                for index, record in enumerate(records, start=start)
-            ]
+            values = [_decode(path, index, record) for index, record in enumerate(records, start=start)]
             columns = [list(column) for column in zip(*values, strict=True)]
             batch = pa.record_batch(columns, schema=ACTION_VALUES)
         yield batch
@@ -98,9 +84,9 @@ def open_bag(path: str | Path) -> bagz.Reader:
     return bag
 
 
-def _decode(path: str | Path, index: int, record: bytes, decode: Callable[[bytes], Record]) -> Record:
+def _decode(path: str | Path, index: int, record: bytes) -> ActionValue:
     try:
-        return decode(record)
+        return decode_action_value(record)
     except (ValueError, IndexError, struct.error) as error:
         raise InputError(
             f"{path} record {index} is damaged or of another kind ({error}): download the file again"

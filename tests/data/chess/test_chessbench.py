@@ -19,8 +19,8 @@ from data.chess import chessbench, record_store
 from data.chess.bag_records import (
     RECORDS_PER_BATCH,
     decode_action_value,
+    open_bag,
     read_action_values,
-    read_records,
 )
 from data.chess.chessbench import convert
 from data.chess.record_store import RecordStore, group_by_board
@@ -58,7 +58,7 @@ def gathered(many):
     """Gather them in the plainest way: rows by board."""
     boards = {}
     for path in sorted(many.glob("*.bag")):
-        for fen, move, win_prob in read_records(path, decode_action_value):
+        for fen, move, win_prob in map(decode_action_value, open_bag(path)):
             boards.setdefault(fen, {}).setdefault(move, np.float32(win_prob).item())
     return {fen: sorted(moves.items()) for fen, moves in boards.items()}
 
@@ -166,13 +166,9 @@ def test_a_truncated_file_is_an_error_and_leaves_earlier_output_alone(num_bytes,
 def test_a_damaged_record_is_named(tmp_path):
     damaged = tmp_path / "damaged_data.bag"
     content = bytearray(ACTION_VALUES.read_bytes())
-    records = list(read_records(ACTION_VALUES, bytes))
-    start = sum(len(record) for record in records[:7])
+    start = sum(len(record) for record in open_bag(ACTION_VALUES).read_range(0, 7))
     content[start : start + 10] = b"\xff" * 10
     damaged.write_bytes(content)
-    for read in (lambda: read_records(damaged, decode_action_value), lambda: read_action_values(damaged)):
-        with pytest.raises(InputError, match=f"{damaged} record 7 is damaged"):
-            list(read())
     result = run_command(CHESSBENCH, ACTION_VALUES, damaged, "--output", tmp_path / "boards.parquet")
     assert result.returncode == 2
     assert f"error: {damaged} record 7 is damaged" in result.stderr.splitlines()[-1]
@@ -180,7 +176,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 def test_records_of_another_kind_are_refused():
     with pytest.raises(InputError, match="record 0 is damaged or of another kind"):
-        list(read_records(FIXTURES / "state_value_data.bag", decode_action_value))
+        list(read_action_values(FIXTURES / "state_value_data.bag"))
 
 
 GOOD = action_value("8/8/8/8/8/8/8/8 w - - 0 1", "a7a8q", 0.25)
@@ -223,7 +219,7 @@ def test_batches_say_what_single_records_say(many, tmp_path):
     for path in (tmp_path / "odd.bag", ACTION_VALUES, many / "many-00003-of-00020_data.bag"):
         batches = list(read_action_values(path))
         rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
-        singly = read_records(path, decode_action_value)
+        singly = map(decode_action_value, open_bag(path))
         assert rows == [(fen, move, np.float32(win_prob).item()) for fen, move, win_prob in singly]
 
 
@@ -238,9 +234,9 @@ def test_missing_and_empty_files_are_errors(tmp_path):
     missing, empty = tmp_path / "missing.bag", tmp_path / "empty.bag"
     empty.touch()
     with pytest.raises(InputError, match="no such file"):
-        list(read_records(missing, decode_action_value))
+        open_bag(missing)
     with pytest.raises(InputError, match="holds no records"):
-        list(read_records(empty, decode_action_value))
+        open_bag(empty)
 
 
 def run_that_stops(many, output, with_signal):
