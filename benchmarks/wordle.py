@@ -18,14 +18,15 @@ from cli.files import check_output
 from cli.options import add_json_option, positive_int, seed_number, write_json
 from configs.schema import load_config
 from data.wordle.environment import Observation, WordleEnv, WordleVectorEnv
+from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.players import GAMES_PER_BATCH, LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import ALL_GREEN, NUM_LETTERS, NUM_TURNS, feedback_codes
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from eval.loading import choose_device
-from eval.wordle.agents import Contestant, add_game_options, game_to_play
-from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
+from eval.wordle.game_options import add_game_options, game_to_play
+from eval.wordle.model_player import ModelPlayer
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from training.tasks.wordle import WordleTask
 
@@ -103,14 +104,15 @@ def compare_scripted(spec: str, game: GameDescription, repeats: int, seed: int) 
 @torch.no_grad()
 def play_without_cache(
     model: ValueTransformerForTokenValue, trie: WordTrie, secrets: np.ndarray, rule: str
-) -> PlayedGames:
-    """Play as a masked, greedy TokenAgent, but with a forward pass over the whole history for every letter.
+) -> Games:
+    """Play as a masked, greedy ModelPlayer, but with a forward pass over the whole history for every letter.
 
     All games whose secrets (n, 5) are not found yet are one batch.
     """
     legal, children = (torch.from_numpy(array).to(model.device) for array in (trie.legal, trie.children))
-    guesses = np.full((len(secrets), NUM_TURNS, NUM_LETTERS), NO_LETTER, dtype=np.uint8)
-    patterns = np.full((len(secrets), NUM_TURNS), NO_PATTERN, dtype=np.uint8)
+    guesses = np.zeros((len(secrets), NUM_TURNS, NUM_LETTERS), dtype=np.uint8)
+    patterns = np.zeros((len(secrets), NUM_TURNS), dtype=np.uint8)
+    num_turns = np.zeros(len(secrets), dtype=np.int8)
     for turn in range(NUM_TURNS):
         games = np.flatnonzero((patterns != ALL_GREEN).all(axis=1))
         if not len(games):
@@ -125,30 +127,31 @@ def play_without_cache(
             history = torch.cat([history, letters[:, None]], dim=1)
         guesses[games, turn] = history[:, -NUM_LETTERS:].cpu().numpy()
         patterns[games, turn] = feedback_codes(secrets[games], guesses[games, turn], rule)
-    num_turns = (patterns != NO_PATTERN).sum(axis=1)
-    return PlayedGames(guesses, patterns, num_turns, (patterns == ALL_GREEN).any(axis=1))
+        num_turns[games] += 1
+    return Games(secrets, guesses, patterns, num_turns, np.full(len(secrets), "model"))
 
 
 def compare_model(
     model: ValueTransformerForTokenValue, game: GameDescription, secrets: np.ndarray, repeats: int
 ) -> dict:
-    """Compare the games of a model with a cache, one after the other, and without; secrets (n, 5)."""
-    trie = WordTrie(game.words.guess_letters)
+    """Compare the games of a model with a cache, one after the other, and without; secrets (n,)."""
+    words, rule, rng = game.words, game.rule, np.random.default_rng(0)
+    trie, letters = WordTrie(words.guess_letters), words.guess_letters[words.answer_indices]
     num_games, num_one_by_one = len(secrets), min(len(secrets), MODEL_GAMES_ONE_BY_ONE)
-    at_once, one_by_one = (TokenAgent(model, trie, batch_size=size) for size in (num_games, 1))
+    at_once, one_by_one = (ModelPlayer(model, games_at_once=size) for size in (num_games, 1))
 
     def play(secrets: np.ndarray) -> None:
-        at_once.play(secrets, game.rule)
+        play_games(at_once, words, rule, secrets, rng)
 
     def play_one_by_one(secrets: np.ndarray) -> None:
-        one_by_one.play(secrets[:num_one_by_one], game.rule)
+        play_games(one_by_one, words, rule, secrets[:num_one_by_one], rng)
 
     def play_naively(secrets: np.ndarray) -> None:
-        play_without_cache(model, trie, secrets, game.rule)
+        play_without_cache(model, trie, letters[secrets], rule)
 
     ways = {
-        f"TokenAgent, {num_games:,} games at once": Way(play, num_games),
-        "TokenAgent, one game after the other": Way(play_one_by_one, num_one_by_one),
+        f"ModelPlayer, {num_games:,} games at once": Way(play, num_games),
+        "ModelPlayer, one game after the other": Way(play_one_by_one, num_one_by_one),
         f"without a cache, {num_games:,} games at once": Way(play_naively, num_games),
     }
     # Two games do to warm up: a round without a cache takes seconds.
@@ -207,22 +210,22 @@ def main() -> None:
         check_output(arguments.json, overwrite=True)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    contestants = []
+    players = []
     if arguments.model:
-        contestants.append(Contestant.from_model(arguments.model, arguments.device, "float32"))
-    game = game_to_play(contestants, arguments.words, arguments.guesses, arguments.rule)
+        players.append(ModelPlayer.load(arguments.model, arguments.device, "float32"))
+    game = game_to_play(players, arguments.words, arguments.guesses, arguments.rule)
     num_answers = len(game.words.answers)
     num_games = arguments.games or min(DEFAULT_GAMES, num_answers)
     if num_games > num_answers:
         raise InputError(f"--games {num_games}: there are {num_answers} secret words; give no more than that")
-    model = contestants[0].plays if contestants else random_model(arguments.device, seed)
-    some = np.random.default_rng(seed).permutation(game.words.answer_indices)[:num_games]
+    model = players[0].model if players else random_model(arguments.device, seed)
+    some = np.random.default_rng(seed).permutation(num_answers)[:num_games]
     rates = {
         ENVIRONMENT: compare_environments(game, repeats, seed),
         **{f"player {spec}": compare_scripted(spec, game, repeats, seed) for spec in PLAYERS},
     }
-    title = MODEL if contestants else RANDOM_MODEL
-    rates[title] = compare_model(model, game, game.words.guess_letters[some], repeats)
+    title = MODEL if players else RANDOM_MODEL
+    rates[title] = compare_model(model, game, some, repeats)
     results = {
         "model": arguments.model or f"{CONFIG} with random weights",
         "num_parameters": model.num_parameters(),

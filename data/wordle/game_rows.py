@@ -1,4 +1,4 @@
-"""Finished Wordle games, as arrays and as rows of Parquet: one row per game, checked where it comes in.
+"""Finished Wordle games as arrays, and as rows of Parquet: one row per game, checked when it is read.
 
 Row numbers in messages count from 0.
 """
@@ -17,9 +17,9 @@ from data.wordle.rules import (
     NUM_LETTERS,
     NUM_TURNS,
     PATTERN_DIGITS,
+    codes_of_digits,
     feedback_codes,
     pattern_text,
-    word_numbers,
     words_of,
 )
 from data.wordle.words import WordLists
@@ -44,13 +44,16 @@ _DIGIT_OF_BYTE[_COLOUR_BYTES] = range(len(COLOURS))
 
 @dataclass(frozen=True)
 class Games:
-    """Games played to their end. What lies after the end of a game is zero."""
+    """Finished games of scripted players and models. `is_played` masks the turns; arrays are zero elsewhere.
+
+    A guess that was not an allowed word has the pattern rules.NO_PATTERN and the letters rules.EMPTY_LETTER.
+    """
 
     secrets: np.ndarray  # (n, 5) uint8 letters from 0 to 25
     guesses: np.ndarray  # (n, 6, 5) uint8 letters
-    patterns: np.ndarray  # (n, 6) uint8 codes of the colours
+    patterns: np.ndarray  # (n, 6) uint8 pattern codes
     num_turns: np.ndarray  # (n,) int8, from 1 to 6
-    policies: np.ndarray  # (n,) str, who played
+    policies: np.ndarray  # (n,) str, names of players
 
     def __len__(self) -> int:
         return len(self.secrets)
@@ -65,12 +68,12 @@ class Games:
 
     @property
     def is_played(self) -> np.ndarray:
-        """Which turns took place: (n, 6) bool."""
+        """The turns that took place: (n, 6) bool."""
         return np.arange(NUM_TURNS) < self.num_turns[:, None]
 
     @property
     def won(self) -> np.ndarray:
-        """Which games found the secret: (n,) bool."""
+        """The games that found the secret: (n,) bool."""
         return (self.patterns == ALL_GREEN).any(axis=1)
 
     def rewards(self) -> np.ndarray:
@@ -83,7 +86,7 @@ class Games:
 
 
 class RowFault(Exception):
-    """A row and what is wrong with it."""
+    """The index of a faulty row, and the fault."""
 
     def __init__(self, row: int, problem: str):
         super().__init__(row, problem)
@@ -91,7 +94,7 @@ class RowFault(Exception):
 
 
 def table_of(games: Games) -> pa.Table:
-    """Return games as rows."""
+    """Return games, all of whose guesses were allowed words, as rows."""
     is_played = games.is_played
     patterns = games.patterns[is_played]
     offsets = pa.array(np.concatenate([[0], np.cumsum(games.num_turns)]), pa.int32())
@@ -113,23 +116,8 @@ def _strings(characters: np.ndarray) -> pa.Array:
     return pa.StringArray.from_buffers(len(characters), *buffers)
 
 
-def check_rows(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
-    """Return rows as games, everything checked. Raises RowFault for the first faulty row."""
-    first_fault = None
-    while True:
-        try:
-            games = _check(batch, words, rule)
-        except RowFault as fault:
-            # Another check may find a fault in an earlier row.
-            first_fault = fault
-            batch = batch.slice(0, fault.row)
-        else:
-            if first_fault is not None:
-                raise first_fault
-            return games
-
-
-def _check(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
+def games_of(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
+    """Return rows as games. Raises RowFault for a row that is not a finished game of this rule and words."""
     for name in SCHEMA.names:
         for row in _first(_is_null(batch.column(name))):
             raise RowFault(row, f"{name} is null")
@@ -142,13 +130,17 @@ def _check(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
         for row in _first(num_values != lengths):
             raise RowFault(row, f"{lengths[row]} guesses, but {num_values[row]} {name}")
 
-    # From here on, the guesses of all games stand in a row, each with its game and its turn.
+    # From here on the guesses of all games are one flat array: guess i is turn `turns[i]` of game `rows[i]`.
     rows = np.repeat(np.arange(len(batch)), lengths)
     ends = np.cumsum(lengths)
     turns = np.arange(len(rows)) - np.repeat(ends - lengths, lengths)
-    answer_letters = words.guess_letters[words.answer_indices]
-    secrets = _read_words("secret", secret, np.arange(len(batch)), answer_letters)
-    letters = _read_words("guess", guesses.flatten(), rows, words.guess_letters)
+    secrets, indices = _read_words("secret", secret, np.arange(len(batch)), words)
+    for row in _first(~np.isin(indices, words.answer_indices)):
+        raise RowFault(row, f"secret {secret[row].as_py()!r} is not one of {len(words.answers)} secret words")
+    letters, indices = _read_words("guess", guesses.flatten(), rows, words)
+    for i in _first(indices < 0):
+        (word,) = words_of(letters[i, None])
+        raise RowFault(int(rows[i]), f"guess {word!r} is not one of {len(words.guesses)} allowed guesses")
     patterns = _read_feedback(feedback.flatten(), rows)
     true_patterns = feedback_codes(secrets[rows], letters, rule)
     for i in _first(patterns != true_patterns):
@@ -158,14 +150,14 @@ def _check(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
         raise RowFault(int(rows[i]), f"{problem}: the {rule} rule gives {expected!r}")
     is_right = patterns == ALL_GREEN
     for i in _first(is_right & (turns != lengths[rows] - 1)):
-        raise RowFault(int(rows[i]), "the guesses go on after the right one")
+        raise RowFault(int(rows[i]), "there are guesses after the right one")
     for row in _first(~is_right[ends - 1] & (lengths < NUM_TURNS)):
         raise RowFault(row, f"the game stops after {lengths[row]} wrong guesses: leave out unfinished games")
     for row in _first(~done.to_numpy(zero_copy_only=False)):
-        raise RowFault(row, "done is false, but the game has come to its end")
+        raise RowFault(row, "done is false, but the game is finished")
     values = rewards.flatten().to_numpy(zero_copy_only=False)
     expected = np.where(is_right, 0, -1)
-    # A null is NaN here and equals nothing.
+    # A null is NaN here, which equals nothing.
     for i in _first(~(values == expected)):
         problem = f"reward {values[i]:g} of guess {turns[i] + 1} must be {expected[i]}"
         raise RowFault(int(rows[i]), f"{problem}: −1 for a wrong guess, 0 for the right one")
@@ -174,20 +166,19 @@ def _check(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
     all_guesses[rows, turns] = letters
     all_patterns = np.zeros((len(batch), NUM_TURNS), dtype=np.uint8)
     all_patterns[rows, turns] = patterns
-    return Games(secrets, all_guesses, all_patterns, lengths.astype(np.int8), _read_names(policy))
+    encoded = policy.dictionary_encode()
+    policies = np.array(encoded.dictionary.to_pylist(), dtype=str)[encoded.indices.to_numpy()]
+    return Games(secrets, all_guesses, all_patterns, lengths.astype(np.int8), policies)
 
 
-def _read_words(kind: str, column: pa.Array, rows: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Return a column of words as letters (n, 5); all must be among the words of `allowed` (m, 5)."""
+def _read_words(
+    kind: str, column: pa.Array, rows: np.ndarray, words: WordLists
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a column of words as letters (n, 5), and as indices among the allowed guesses (n,), or -1."""
     letters = _read_characters(kind, column, rows) - _FIRST_LETTER
     for i in _first((letters >= 26).any(axis=1)):
-        raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} is not of lower-case letters a to z")
-    allowed_numbers, numbers = np.sort(word_numbers(allowed)), word_numbers(letters)
-    places = np.searchsorted(allowed_numbers, numbers).clip(max=len(allowed) - 1)
-    for i in _first(allowed_numbers[places] != numbers):
-        words = "secret words" if kind == "secret" else "allowed guesses"
-        raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} is not among the {len(allowed)} {words}")
-    return letters
+        raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} must be lower-case letters a to z")
+    return letters, words.find(letters)
 
 
 def _read_feedback(column: pa.Array, rows: np.ndarray) -> np.ndarray:
@@ -195,11 +186,11 @@ def _read_feedback(column: pa.Array, rows: np.ndarray) -> np.ndarray:
     digits = _DIGIT_OF_BYTE[_read_characters("feedback", column, rows)]
     for i in _first((digits == _NO_COLOUR).any(axis=1)):
         raise RowFault(int(rows[i]), f"feedback {column[i].as_py()!r} has a letter that is not g, y or b")
-    return (digits @ 3 ** np.arange(NUM_LETTERS)).astype(np.uint8)
+    return codes_of_digits(digits)
 
 
 def _read_characters(kind: str, column: pa.Array, rows: np.ndarray) -> np.ndarray:
-    """Return a column of strings as bytes (n, 5); every string must have five."""
+    """Return a column of strings of five characters as bytes (n, 5)."""
     for i in _first(_is_null(column)):
         raise RowFault(int(rows[i]), f"a {kind} is null")
     for i in _first(pc.binary_length(column).to_numpy() != NUM_LETTERS):
@@ -213,13 +204,8 @@ def _read_characters(kind: str, column: pa.Array, rows: np.ndarray) -> np.ndarra
     return characters.reshape(-1, NUM_LETTERS)
 
 
-def _read_names(column: pa.Array) -> np.ndarray:
-    encoded = column.dictionary_encode()
-    return np.array(encoded.dictionary.to_pylist(), dtype=str)[encoded.indices.to_numpy()]
-
-
 def _first(is_faulty: np.ndarray) -> list[int]:
-    """Return the first place that holds true, in a list, or an empty list."""
+    """Return the first true index as a list, or an empty list."""
     return np.flatnonzero(is_faulty)[:1].tolist()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cli.errors import InputError
-from data.wordle.games import GameBatch
+from data.wordle.game_batch import GameBatch
 from data.wordle.optimum import find_strategy
 from data.wordle.players import GAMES_PER_BATCH, make_player, play_games
 from data.wordle.rules import NUM_TURNS, RULES, feedback, words_of
@@ -119,8 +119,8 @@ def test_the_wrong_player_guesses_what_cannot_be_the_secret(few_words):
 
 
 def test_every_impossible_word_is_as_likely_for_the_wrong_player(few_words):
-    batch = GameBatch.start(few_words, "official", np.full(20_000, 3))
-    batch.play(np.full(20_000, 0))
+    batch = GameBatch.start(few_words, "official", 20_000)
+    batch.add_turn(np.zeros(20_000, dtype=np.int64), np.full(20_000, batch.table[0, 3]))
     choices = make_player("wrong").choose(batch, np.random.default_rng(0))
     counts = Counter(few_words.guesses[choice] for choice in choices)
     possible = consistent(few_words, few_words.answers[3], [few_words.guesses[0]], "official")
@@ -143,9 +143,9 @@ def test_the_repeating_player_says_its_first_word_again_and_again(words):
 
 
 def test_the_repeating_player_chooses_among_all_words_of_the_game(words):
-    batch = GameBatch.start(words, "official", np.full(1000, 3))
-    batch.play(np.full(1000, 7))
-    batch.play(np.full(1000, 8))
+    batch = GameBatch.start(words, "official", 1000)
+    for guess in (7, 8):
+        batch.add_turn(np.full(1000, guess), np.full(1000, batch.table[guess, 3]))
     counts = np.bincount(make_player("repeat").choose(batch, np.random.default_rng(0)))
     assert counts[7] + counts[8] == 1000 and min(counts[7], counts[8]) > 400
 

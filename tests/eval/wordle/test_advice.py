@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from cli.errors import InputError
-from data.wordle.rules import feedback, letters_of, pattern_code, words_of
+from data.wordle.game_batch import GameBatch
+from data.wordle.rules import feedback, letters_of, pattern_code
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
-from data.wordle.words import load_word_lists
+from data.wordle.words import WordLists, load_word_lists
 from eval.wordle.advice import WordAdvisor
-from eval.wordle.token_agent import TokenAgent
+from eval.wordle.model_player import ModelPlayer
 from models.tokenization_wordle import END_OF_ACTION, LETTERS
 from tests.support.wordle_models import tiny_token_model
 
@@ -93,28 +94,28 @@ def test_every_word_is_ranked_however_many_prefixes_are_read_at_a_time(batch_siz
 
 @pytest.mark.parametrize("value_loss", ["hl_gauss", "mse"])
 @pytest.mark.parametrize("num_turns", range(6))
-def test_the_first_word_is_what_the_masked_greedy_agent_guesses(value_loss, num_turns):
+def test_the_first_word_is_what_the_masked_greedy_player_guesses(value_loss, num_turns):
     model = tiny_token_model(seed=1, value_loss=value_loss, initializer_range=0.2)
-    advisor, agent = WordAdvisor(model, TRIE), TokenAgent(model, TRIE)
+    advisor, player = WordAdvisor(model, TRIE), ModelPlayer(model)
     for guesses, patterns in games(num_turns, 8):
         codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
-        letters, allowed = agent.guess(letters_of(guesses)[None], codes)
+        batch = GameBatch.after(WORDS, "official", letters_of(guesses)[None], codes)
         (first,) = advisor.top_words(guesses, patterns, 1)
-        assert allowed[0] and [first.word] == words_of(letters) and first.advantage == 0
+        assert first.word == WORDS.guesses[player.choose(batch)[0]] and first.advantage == 0
 
 
-def test_equal_words_come_in_the_order_of_the_agents_argmax():
+def test_equal_words_are_in_the_order_of_the_players_argmax():
     model = tiny_token_model(value_loss="mse")
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias.zero_()
-    trie = WordTrie(letters_of(("zesty", "crane", "abler", "crank", "abbey")))
-    top = WordAdvisor(model, trie).top_words(*HISTORY, 4)
+    words = WordLists(*[("zesty", "crane", "abler", "crank", "abbey")] * 2)
+    top = WordAdvisor(model, WordTrie(words.guess_letters)).top_words(*HISTORY, 4)
     assert [(advice.word, advice.advantage) for advice in top] == [
         (word, 0) for word in ("abbey", "abler", "crane", "crank")
     ]
-    letters, _ = TokenAgent(model, trie).guess(np.zeros((1, 0, 5), np.uint8), np.zeros((1, 0), np.uint8))
-    assert words_of(letters) == ["abbey"]
+    (choice,) = ModelPlayer(model).choose(GameBatch.start(words, "official", 1))
+    assert words.guesses[choice] == "abbey"
 
 
 def test_letters_that_no_word_has_there_do_not_count_as_the_best():
