@@ -48,14 +48,13 @@ class GameDescription:
     @classmethod
     def from_json(cls, description: Any) -> Self:
         """Raises InputError for JSON that does not describe a game."""
-        if not isinstance(description, dict) or not {"rule", "answers", "guesses"} <= description.keys():
-            raise InputError("it must have the keys rule, answers and guesses")
-        for key in ("answers", "guesses"):
-            if not (isinstance(description[key], list) and all(isinstance(w, str) for w in description[key])):
-                raise InputError(f"{key} must be a list of words")
-        check_rule(description["rule"])
-        words = WordLists(tuple(description["answers"]), tuple(description["guesses"]))
-        return cls(words, description["rule"], str(description.get("policy", "")), description.get("seed"))
+        try:
+            words = WordLists(tuple(description["answers"]), tuple(description["guesses"]))
+            rule, policy, seed = description["rule"], description.get("policy", ""), description.get("seed")
+        except (KeyError, TypeError):
+            raise InputError("it must have a rule, and lists of words as answers and guesses") from None
+        check_rule(rule)
+        return cls(words, rule, policy, seed)
 
 
 def write_games(path: str | Path, parts: Iterable[Games], description: GameDescription) -> int:

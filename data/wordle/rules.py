@@ -10,7 +10,6 @@ g = 2, where i = 0 is the first letter.
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,26 +46,6 @@ def is_word(text: str) -> bool:
 def not_a_word(text: str) -> str:
     """Return the error message for a text that should be a word."""
     return f"{text[:20]!r} is not a word of {NUM_LETTERS} letters from a to z"
-
-
-def feedback(secret: str, guess: str, rule: str = "official") -> str:
-    """Return the colours of `guess`: five of g, y and b. Raises InputError unless both are words."""
-    check_rule(rule)
-    for word in (secret, guess):
-        if not is_word(word):
-            raise InputError(not_a_word(word))
-    left = Counter(secret)
-    colours = ["b"] * NUM_LETTERS
-    for i in range(NUM_LETTERS):
-        if guess[i] == secret[i]:
-            colours[i] = "g"
-            left[guess[i]] -= 1
-    for i in range(NUM_LETTERS):
-        is_yellow = left[guess[i]] > 0 if rule == "official" else guess[i] in secret
-        if colours[i] == "b" and is_yellow:
-            colours[i] = "y"
-            left[guess[i]] -= 1
-    return "".join(colours)
 
 
 def feedback_codes(secrets: np.ndarray, guesses: np.ndarray, rule: str = "official") -> np.ndarray:

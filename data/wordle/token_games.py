@@ -103,7 +103,7 @@ class TokenGames:
 
     def discounted_returns(self, discount: float) -> np.ndarray:
         """Return Σ_j γ^j r_{i+j} for every action i of every game, in order: (actions of all games,)."""
-        at_end = np.zeros(self.rewards.shape, dtype=np.float64)  # (n, turns), return of `</a>`
+        at_end = np.zeros_like(self.rewards, dtype=np.float64)  # (n, turns), return of `</a>`
         following = np.zeros(len(self))
         for turn in reversed(range(at_end.shape[1])):
             at_end[:, turn] = following = self.rewards[:, turn] + discount**ACTIONS_PER_TURN * following

@@ -22,7 +22,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from cli.errors import InputError
+from cli.errors import InputError, first_line
 from data.wordle.rules import NUM_LETTERS, RULES, is_word, letters_of, not_a_word
 
 
@@ -125,8 +125,15 @@ def read_words(path: str | Path) -> list[str]:
     Raises InputError with file and line for a line that is not a word, and for a duplicate.
     """
     path = FOLDER / f"{path}.txt" if str(path) in SHIPPED else Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({first_line(error)}): give a text file with one word per line, or "
+            f"{' or '.join(SHIPPED)}"
+        ) from None
     lines: dict[str, int] = {}
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         word = line.strip().lower()
         if not word:
             continue
@@ -138,17 +145,6 @@ def read_words(path: str | Path) -> list[str]:
     if not lines:
         raise InputError(f"{path} has no words: give a list with one word per line")
     return list(lines)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; shipped lists are {' and '.join(SHIPPED)}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file: give a list with one word per line") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def load_word_lists(answers: str | Path | None = None, guesses: str | Path | None = None) -> WordLists:

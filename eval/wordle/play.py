@@ -14,7 +14,6 @@ from data.wordle.rules import (
     ALL_GREEN,
     NO_PATTERN,
     NUM_TURNS,
-    feedback,
     feedback_codes,
     letters_of,
     pattern_code,
@@ -115,7 +114,7 @@ class WordleTerminal:
 
         def read(answer: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
             self.words.index(answer)
-            return answer, feedback(secret, answer, self.rule)
+            return answer, pattern_text(feedback_codes(*letters_of([secret, answer]), self.rule))
 
         print(f"Enter a word, {OTHER_ANSWERS}.")
         guesses, _ = self._ask_for_guesses(read)

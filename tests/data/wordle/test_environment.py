@@ -11,8 +11,9 @@ from gymnasium.vector import SyncVectorEnv
 
 from cli.errors import InputError
 from data.wordle.environment import INVALID_GUESS, NO_COLOUR, WordleEnv, WordleVectorEnv
-from data.wordle.rules import EMPTY_LETTER, RULES, feedback, letters_of, pattern_text, words_of
+from data.wordle.rules import EMPTY_LETTER, RULES, letters_of, pattern_text, words_of
 from data.wordle.words import WordLists, load_word_lists
+from tests.support.wordle_feedback import feedback
 
 
 WORDS = load_word_lists("american_446")

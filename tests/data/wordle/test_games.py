@@ -7,39 +7,29 @@ import pytest
 
 from cli.errors import InputError
 from data.wordle.game_batch import GameBatch
-from data.wordle.game_rows import SCHEMA, Games
+from data.wordle.game_rows import SCHEMA
 from data.wordle.games import ROWS_PER_GROUP, GameDescription, read_games, write_games
 from data.wordle.players import make_player, play_games
-from data.wordle.rules import NO_PATTERN, feedback, feedback_codes, words_of
+from data.wordle.rules import NO_PATTERN, feedback_codes, words_of
 from data.wordle.words import WordLists, load_word_lists
+from tests.support.wordle_feedback import feedback
 
 
 FAULTS = [
-    ({"secret": None}, "secret is null"),
-    ({"secret": "cranes"}, "secret 'cranes' does not have 5 letters"),
-    ({"secret": "Crane"}, "secret 'Crane' must be lower-case letters a to z"),
-    ({"secret": "zzzzz"}, "secret 'zzzzz' is not one of 446 secret words"),
+    ({"secret": None}, "secret 'None' is not one of 446 secret words"),
+    ({"secret": "Slate"}, "secret 'Slate' is not one of 446 secret words"),
+    ({"guesses": None}, "0 guesses; a game has 1 to 6"),
     ({"guesses": []}, "0 guesses; a game has 1 to 6"),
     ({"guesses": ["acute"] * 7}, "7 guesses; a game has 1 to 6"),
-    ({"guesses": ["acute", None]}, "a guess is null"),
-    ({"guesses": ["acute", "cat"]}, "guess 'cat' does not have 5 letters"),
-    ({"guesses": ["acute", "ca-ts"]}, "guess 'ca-ts' must be lower-case letters a to z"),
-    ({"guesses": ["acute", "café"]}, "guess 'café' must be lower-case letters a to z"),
+    ({"guesses": ["acute", None]}, "guess 'None' is not one of 446 allowed guesses"),
     ({"guesses": ["acute", "zzzzz"]}, "guess 'zzzzz' is not one of 446 allowed guesses"),
-    ({"feedback": ["bbbbb"]}, "2 guesses, but 1 feedback"),
-    ({"feedback": ["bbbbb", "ggg"]}, "feedback 'ggg' does not have 5 letters"),
-    ({"feedback": ["bbbbx", "ggggg"]}, "feedback 'bbbbx' has a letter that is not g, y or b"),
-    (
-        {"feedback": ["ggggy", "ggggg"]},
-        "feedback 'ggggy' to the guess 'acute' contradicts the secret 'slate': "
-        "the official rule gives 'ybbgg'",
-    ),
-    ({"feedback": ["ybbgg", None]}, "a feedback is null"),
-    ({"rewards": [-1.0]}, "2 guesses, but 1 rewards"),
-    ({"rewards": [-1.0, -1.0]}, "reward -1 of guess 2 must be 0"),
-    ({"rewards": [0.0, 0.0]}, "reward 0 of guess 1 must be -1"),
-    ({"rewards": [-1.0, None]}, "reward nan of guess 2 must be 0"),
-    ({"done": False}, "done is false"),
+    ({"feedback": ["ggggg"]}, "feedback ['ggggg'] must be ['ybbgg', 'ggggg'] by the official rule"),
+    ({"feedback": ["ggggy", "ggggg"]}, "feedback ['ggggy', 'ggggg'] must be ['ybbgg', 'ggggg'] by the"),
+    ({"feedback": ["ybbgg", None]}, "feedback ['ybbgg', None] must be ['ybbgg', 'ggggg']"),
+    ({"rewards": [-1.0]}, "rewards [-1.0] must be [-1.0, 0.0]"),
+    ({"rewards": [0.0, 0.0]}, "rewards [0.0, 0.0] must be [-1.0, 0.0]"),
+    ({"rewards": None}, "rewards None must be [-1.0, 0.0]"),
+    ({"done": False}, "done False must be True"),
     ({"policy": None}, "policy is null"),
     (
         {"guesses": ["acute"], "feedback": ["ybbgg"], "rewards": [-1.0]},
@@ -165,7 +155,7 @@ def test_a_file_of_another_game_than_asked_for_is_an_error(file):
         read_games(file, words=WordLists(("slate",), ("slate",)))
 
 
-@pytest.mark.parametrize(("changes", "message"), FAULTS, ids=[message[:40] for _, message in FAULTS])
+@pytest.mark.parametrize(("changes", "message"), FAULTS, ids=[message[:30] for _, message in FAULTS])
 def test_a_faulty_row_is_an_error_that_names_it(words, tmp_path, changes, message):
     write_rows(tmp_path / "games.parquet", [good_row()] * 7 + [good_row(**changes), good_row()], words=words)
     with pytest.raises(InputError) as error:
@@ -265,7 +255,7 @@ def test_candidates_are_the_answers_that_all_feedback_allows(words, rule):
             for seen in patterns
         ]
         assert batch.candidates.counts.tolist() == [len(answers) for answers in expected]
-        found = [words.answers[place] for place in batch.candidates.answers]
+        found = [words.answers[index] for index in batch.candidates.answers]
         assert found == [answer for answers in expected for answer in answers]
 
 
@@ -277,10 +267,6 @@ def test_every_candidate_is_drawn_equally_often(words):
     assert set(np.flatnonzero(counts)) == set(candidates)
     expected = 20_000 / len(candidates)
     assert (np.abs(counts[candidates] - expected) < 5 * expected**0.5).all()
-
-
-def test_parts_of_games_make_the_whole(games):
-    assert_same(Games.concatenate([games[:100], games[100:]]), games)
 
 
 @pytest.mark.parametrize("rule", ["official", "simplified"])

@@ -6,8 +6,9 @@ import pytest
 
 from data.wordle.optimum import Search, best_known, find_strategy
 from data.wordle.players import make_player, play_games
-from data.wordle.rules import NUM_TURNS, RULES, feedback
+from data.wordle.rules import NUM_TURNS, RULES
 from data.wordle.words import WordLists, load_word_lists
+from tests.support.wordle_feedback import feedback
 
 
 # Words that only their first letter tells apart: the worst there is.

@@ -15,7 +15,6 @@ from data.wordle.rules import (
     PATTERN_DIGITS,
     RULES,
     codes_of_digits,
-    feedback,
     feedback_codes,
     letters_of,
     pattern_code,
@@ -23,6 +22,7 @@ from data.wordle.rules import (
     words_of,
 )
 from data.wordle.words import WordLists, load_word_lists
+from tests.support.wordle_feedback import feedback
 
 
 FEEDBACK = Path(__file__).parents[2] / "fixtures" / "wordle" / "feedback.jsonl"
@@ -133,16 +133,12 @@ def test_words_are_letters_and_back():
 def test_a_text_that_is_not_a_word_is_an_error(text):
     with pytest.raises(InputError, match="is not a word of 5 letters"):
         letters_of(["crane", text])
-    for pair in (("crane", text), (text, "crane")):
-        with pytest.raises(InputError, match="is not a word of 5 letters"):
-            feedback(*pair)
 
 
 def test_an_unknown_rule_is_an_error_that_names_the_known_ones():
     words = WordLists(("crane",), ("crane",))
     letters = words.guess_letters
     for function, arguments in (
-        (feedback, ("crane", "crane")),
         (feedback_codes, (letters, letters)),
         (feedback_table, (words,)),
     ):

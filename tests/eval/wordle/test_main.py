@@ -1,4 +1,4 @@
-"""`python -m eval.wordle` as a user runs it: results, comparisons, whose game is played, what is refused."""
+"""`python -m eval.wordle` as a user runs it: results, comparisons, the choice of the game, bad input."""
 
 import json
 import shutil

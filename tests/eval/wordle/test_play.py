@@ -12,7 +12,7 @@ import torch
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.players import play_games
-from data.wordle.rules import NO_PATTERN, feedback, words_of
+from data.wordle.rules import NO_PATTERN, words_of
 from data.wordle.words import WordLists
 from eval.wordle.advice import WordAdvisor
 from eval.wordle.drawing import COLUMNS, draw_axis, draw_distribution, draw_guess, guess_width
@@ -20,6 +20,7 @@ from eval.wordle.model_player import ModelPlayer
 from eval.wordle.play import play_in_terminal
 from models.tokenization_wordle import END_OF_ACTION
 from tests.eval.wordle.test_advice import TRIE, WORDS
+from tests.support.wordle_feedback import feedback
 from tests.support.wordle_models import tiny_token_model
 
 
@@ -44,7 +45,7 @@ def advisor() -> WordAdvisor:
 
 
 def listed(shown: str) -> list[str]:
-    """The lines of advice in what was shown: two marks, a word, its advantage, value and distribution."""
+    """Return the lines of advice: two marks, a word, its advantage, value and distribution."""
     return [line for line in shown.splitlines() if re.match(r"[> ] [* ] [a-z]{5} +(-|0\.)[\d.]+ +[-+]", line)]
 
 
@@ -67,7 +68,7 @@ def play(monkeypatch, capsys) -> Callable[..., str]:
 
 
 def rows(shown: str) -> list[tuple[str, str]]:
-    """The guesses and colours in what was shown."""
+    """Return the guesses and colours in the output."""
     found = []
     for line in shown.splitlines():
         match line.split():
@@ -104,7 +105,7 @@ def test_the_seed_draws_the_secrets(play):
     assert secrets[0] == secrets[1] != secrets[2]
 
 
-def test_a_guess_that_is_no_word_is_shown_as_a_lost_turn(play):
+def test_an_invalid_guess_is_shown_as_a_lost_turn(play):
     shown = play("watch abler", player=make_player(masked=False))
     assert shown.count("not an allowed guess: the turn is lost") == 6
     assert "not found: the word was abler" in shown
@@ -113,7 +114,7 @@ def test_a_guess_that_is_no_word_is_shown_as_a_lost_turn(play):
 def test_refused_turns_count_among_those_that_a_word_took(play):
     model = tiny_token_model(value_loss="mse")
     with torch.no_grad():
-        # Of two tokens, the letter is likelier: about a third of what is drawn is the only word.
+        # Of two tokens, the letter is likelier: about a third of the draws are the only word.
         model.head.weight.zero_()
         model.head.bias.fill_(-100)
         model.head.bias[0], model.head.bias[END_OF_ACTION] = 0, -0.5
@@ -218,7 +219,7 @@ def test_a_guess_from_elsewhere_need_not_be_in_the_list(play):
         ),
     ],
 )
-def test_feedback_that_cannot_be_is_asked_again_with_one_line(play, said, answer):
+def test_impossible_feedback_is_asked_again_with_one_line(play, said, answer):
     shown = play("advise", "clang bbbbb", said, "leave", "quit")
     assert f"2> {answer}" in shown and "Traceback" not in shown
     assert shown.count("2> ") == 2 and len(rows(shown)) == 1
@@ -253,13 +254,13 @@ def test_a_word_that_is_found_with_the_sixth_guess_is_not_called_lost(play):
         ("", ""),
     ],
 )
-def test_what_is_not_understood_is_asked_again(play, said, answer):
+def test_unknown_commands_are_asked_again(play, said, answer):
     shown = play(said, "quit")
     assert answer in shown and shown.count("advise or quit?") == 2
 
 
 @pytest.mark.parametrize("lines", [[], ["play"], ["advise", "clang bbbbb"], ["play", "quit"], ["quit"]])
-def test_the_end_of_the_input_and_quit_end_it_without_complaint(play, lines):
+def test_the_end_of_the_input_and_quit_end_it_without_an_error(play, lines):
     assert "Error" not in play(*lines)
 
 

@@ -18,7 +18,6 @@ from data.wordle.rules import (
     NO_PATTERN,
     NUM_TURNS,
     RULES,
-    feedback,
     feedback_codes,
     letters_of,
     words_of,
@@ -39,6 +38,7 @@ from eval.wordle.protocols import (
 )
 from eval.wordle.scores import lmrl_scale, score
 from models.modeling_value_transformer import ValueTransformerForTokenValue
+from tests.support.wordle_feedback import feedback
 from tests.support.wordle_models import tiny_token_model
 
 
