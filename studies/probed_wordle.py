@@ -5,11 +5,11 @@ import torch
 
 from cli.errors import InputError
 from configs.schema import Config
+from data.wordle.game_batch import GameBatch
 from data.wordle.games import GameDescription
 from data.wordle.rules import PATTERN_DIGITS
 from data.wordle.token_games import action_positions, game_tokens
 from eval.loading import load_wordle_model
-from eval.wordle.agents import batch_after
 from eval.wordle.protocols import held_out_games
 from models.tokenization_wordle import ACTIONS_PER_TURN, LETTERS
 from studies.linear_probes import ProbeData, recorded_layers
@@ -70,7 +70,7 @@ class ProbedWordle:
         known_absent = np.maximum.accumulate(grey, axis=1)[:, :-1] & ~known_present
         left = []
         for number in range(1, turns):
-            state = batch_after(game.words, game.rule, guesses[:, :number], self.patterns[rows, :number])
+            state = GameBatch.after(game.words, game.rule, guesses[:, :number], self.patterns[rows, :number])
             left.append(state.candidates.counts)
         so_far = self.rewards[rows, :turns].cumsum(axis=1)
         returns = so_far[:, -1:] - so_far[:, :-1]

@@ -11,7 +11,8 @@ from cli.files import digest
 from configs.schema import Config
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
-from eval.wordle.agents import Agent, Contestant, read_game
+from data.wordle.players import make_player
+from eval.wordle.model_player import ModelPlayer, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
 from models.tokenization_wordle import ACTIONS_PER_TURN
 from studies.measurements import Level, Measure, Seen, make_measurements
@@ -42,9 +43,10 @@ class EverySecret:
         )
 
     def measure(self, model: Path) -> dict[str, float | None]:
-        agent = load_agent(model, self.game, self.device)
-        played, _ = roll_out(agent, np.arange(len(self.game.words.answers)), model.parent.name)
-        return {SUCCESS.key: float(played.is_won.mean()), RETURN.key: float(played.returns().mean())}
+        player = load_player(model, self.game, self.device)
+        secrets = np.arange(len(self.game.words.answers))
+        games, _ = roll_out(player, self.game, secrets, np.random.default_rng(0), model.parent.name)
+        return {SUCCESS.key: float(games.won.mean()), RETURN.key: float(games.returns().mean(dtype=float))}
 
 
 class NextGuess:
@@ -68,16 +70,15 @@ class NextGuess:
             f"the next guess (one turn) in {len(self.games):,} held-out games by {self.behavior}"
         )
         # Whoever guesses, these are the same.
-        anyone = Contestant.from_policy("uniform").agent(game, seed=0)
-        turn = one_turn(anyone, game, self.games, self.behavior)
+        turn = one_turn(make_player("uniform"), game, self.games, self.behavior, np.random.default_rng(0))
         self.levels = (
             Level(ONE_TURN.key, "the data", turn["behavior_rate"]),
             Level(ONE_TURN.key, "Bayes ceiling", turn["bayes_ceiling"]),
         )
 
     def measure(self, model: Path) -> dict[str, float | None]:
-        agent = load_agent(model, self.game, self.device)
-        return {ONE_TURN.key: one_turn(agent, self.game, self.games, self.behavior)["success_rate"]}
+        player, rng = load_player(model, self.game, self.device), np.random.default_rng(0)
+        return {ONE_TURN.key: one_turn(player, self.game, self.games, self.behavior, rng)["success_rate"]}
 
 
 class StudiedWordle:
@@ -115,11 +116,10 @@ class StudiedWordle:
         return Seen(num_games, num_games * self._actions_per_game)
 
 
-def load_agent(model: Path, game: GameDescription, device: torch.device) -> Agent:
-    """Return the agent that plays greedily among the allowed words; raise InputError as `check_game` does."""
+def load_player(model: Path, game: GameDescription, device: torch.device) -> ModelPlayer:
+    """Return the player, greedy among the allowed words; raise InputError as `check_game` does."""
     check_game(model, game)
-    contestant = Contestant.from_model(str(model), device, "float32")
-    return contestant.agent(game, seed=0, masked=True, temperature=0.0, batch_size=GAMES_AT_ONCE)
+    return ModelPlayer.load(str(model), device, "float32", games_at_once=GAMES_AT_ONCE)
 
 
 def check_game(model: Path, game: GameDescription) -> None:

@@ -10,13 +10,12 @@ import torch
 from cli.errors import InputError
 from configs.schema import load_config, save_config
 from data.wordle.games import GameDescription, read_games
+from data.wordle.players import play_games
 from data.wordle.rules import ALL_GREEN
 from data.wordle.token_games import game_tokens
-from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.loading import load_wordle_model
-from eval.wordle.agents import read_game
-from eval.wordle.token_agent import TokenAgent
+from eval.wordle.model_player import ModelPlayer, read_game
 from models.tokenization_wordle import END_OF_STATE, make_wordle_tokenizer
 from studies.probed_wordle import ProbedWordle
 from studies.wordle import NextGuess, StudiedWordle
@@ -77,9 +76,9 @@ def test_results_are_those_of_the_models(report):
     for row in results["cells"]:
         folder = output / row["cell"] / "model"
         words = read_game(folder).words
-        agent = TokenAgent(load_wordle_model(folder, "cpu"), WordTrie(words.guess_letters))
-        played = agent.play(words.guess_letters[words.answer_indices], "official")
-        assert row["success_rate"] == played.is_won.mean()
+        player, secrets = ModelPlayer(load_wordle_model(folder, "cpu")), np.arange(len(words.answers))
+        played = play_games(player, words, "official", secrets, np.random.default_rng(0))
+        assert row["success_rate"] == played.won.mean()
         assert row["mean_return"] == pytest.approx(played.returns().mean())
         [*_, last] = [row for row in read_metrics(folder.parent / "metrics.jsonl") if row["kind"] == "eval"]
         assert last["success_rate"] == row["success_rate"]
