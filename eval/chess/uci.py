@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import chess
 
 from cli.errors import INTERRUPTED_STATUS, InputError, command, first_line
-from cli.options import add_model_options, add_move_options, non_negative_int
+from cli.options import add_model_options, add_move_options, seed_number
 from eval.chess.uci_protocol import (
     Position,
     ProtocolError,
@@ -251,7 +251,7 @@ def parse_arguments() -> argparse.Namespace:
     add_move_options(parser)
     parser.add_argument(
         "--seed",
-        type=non_negative_int,
+        type=seed_number,
         metavar="N",
         help="draw the same moves every time (default: other ones)",
     )
