@@ -13,7 +13,7 @@ import scipy.stats
 import torch
 
 from cli.errors import InputError
-from eval.chess.engines import Engine, MoveChoice, RandomEngine, ValueEngine
+from eval.chess.engines import Analysis, Engine, MoveChoice, RandomEngine, ValueEngine
 from eval.loading import identify_model, load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
@@ -175,8 +175,8 @@ def test_folder_that_holds_no_whole_chess_model_is_named_with_the_reason(tmp_pat
         ("resized", r"other sizes .*head\."),
         ("damaged", "cannot be loaded"),
         ("broken", r"config\.json cannot be read: .*line 1.*; save the model again"),
-        ("listed", r"config\.json does not hold settings: save the model again"),
-        ("mistyped", r"holds nothing known, .*: give another"),
+        ("listed", r"config\.json holds no JSON object: save the model again"),
+        ("mistyped", r"holds no known model, .*: give another"),
         ("binary", r"tokenizer_config\.json cannot be read: .*; save the tokenizer again"),
     ):
         with pytest.raises(InputError, match=reason) as caught:
@@ -230,7 +230,8 @@ def test_move_choice_never_takes_moves_outside_the_margin(temperature):
 def test_moves_are_drawn_as_often_as_they_are_likely():
     choice = MoveChoice(0.05, margin=0.2)
     engine = ValueEngine(tiny_model(), ChessTokenizer(), choice=choice, seed=1)
-    counts = np.bincount([engine.choose_index(VALUES) for _ in range(20_000)], minlength=6)
+    analysis = Analysis([chess.Move.null()] * 6, VALUES)
+    counts = np.bincount([engine.choose_index(analysis, range(6)) for _ in range(20_000)], minlength=6)
     probs = choice.probabilities(VALUES)
     assert counts[probs == 0].sum() == 0
     assert scipy.stats.chisquare(counts[probs > 0], 20_000 * probs[probs > 0]).pvalue > 0.001
@@ -277,8 +278,6 @@ def test_random_engine_draws_legal_moves_evenly_and_has_no_values():
     assert set(played) == set(board.legal_moves) and len(played) == 48
     assert scipy.stats.chisquare(list(played.values())).pvalue > 0.001
     assert engine.choose(board).win_prob is None
-    with pytest.raises(NotImplementedError, match="random gives no values"):
-        engine.analyse(board)
     with pytest.raises(ValueError, match="no legal move"):
         engine.play(chess.Board(FENS[5]))
 
@@ -347,5 +346,5 @@ def test_no_prediction_stands_above_checkmate():
     engine = ValueEngine(model, ChessTokenizer())
     analysis = engine.analyse(chess.Board(MATE_IN_ONE))
     assert np.median(analysis.values) > 1.0
-    assert [analysis.moves[index] for index in analysis.checkmates] == [MATE]
+    assert analysis.best_move == MATE
     assert engine.play(chess.Board(MATE_IN_ONE)) == MATE

@@ -168,14 +168,6 @@ def test_a_folder_without_permission_is_refused():
         GameLog("/proc/games.pgn")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
-def test_a_device_that_takes_nothing_is_an_input_error(path, games):
-    path.symlink_to("/dev/full")
-    log = GameLog(path, overwrite=True)
-    with pytest.raises(InputError, match=r"cannot be written: .*; the 0 games before are in it"):
-        log.append(games)
-
-
 def test_a_disk_that_is_full_takes_all_games_of_an_append_or_none(path, games):
     log = GameLog(path)
     log.append(games[:2])

@@ -8,7 +8,7 @@ import pytest
 
 from cli.options import EXACT_ENDS
 from eval.chess.engines import ValueEngine, ordered_legal_moves
-from eval.chess.game_ends import values_by_rule
+from eval.chess.rules import values_by_rule
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import FENS, tiny_model
 
