@@ -30,7 +30,7 @@ from eval.chess.game_log import GameLog
 from eval.chess.openings import DEFAULT_BOOK, identify_openings, read_openings
 from eval.chess.opponents import RATED_KINDS, parse_opponents
 from eval.chess.players import ModelPlayer
-from eval.chess.ratings import expected_score, likelihood_of_superiority
+from eval.chess.ratings import expected_score
 from eval.chess.tournament import Tournament, play_tournament, read_rounds
 
 
@@ -49,7 +49,6 @@ def summarise(tournament: Tournament) -> dict:
                 "rating": opponent.rating,
                 **score.as_json(),
                 "expected_score": expected_score(rating.elo - opponent.rating),
-                "likelihood_of_superiority": likelihood_of_superiority(score.pentanomial),
             }
             for opponent, score in zip(tournament.opponents, tournament.scores, strict=True)
             if score.num_games
@@ -59,17 +58,14 @@ def summarise(tournament: Tournament) -> dict:
 
 def format_table(results: dict) -> str:
     """Lay out the results of `summarise`."""
-    titles = ("opponent", "rating", "games", "won", "drawn", "lost", "score", "expected", "superior")
+    titles = ("opponent", "rating", "games", "won", "drawn", "lost", "score", "expected")
     keys = ("name", "rating", "num_games", "wins", "draws", "losses", "score", "expected_score")
-    styles = ("", ".0f", "", "", "", "", ".1%", ".1%", ".1%")
+    styles = ("", ".0f", "", "", "", "", ".1%", ".1%")
     rows = [
-        [
-            f"{row[key]:{style}}"
-            for key, style in zip((*keys, "likelihood_of_superiority"), styles, strict=True)
-        ]
+        [f"{row[key]:{style}}" for key, style in zip(keys, styles, strict=True)]
         for row in results["opponents"]
     ]
-    return tabulate(rows, titles, tablefmt="plain", disable_numparse=True, colalign=("left", *["right"] * 8))
+    return tabulate(rows, titles, tablefmt="plain", disable_numparse=True, colalign=("left", *["right"] * 7))
 
 
 def extrapolation_warning(tournament: Tournament) -> str | None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from cli.errors import InputError
-from cli.files import check_output
 from eval.chess.games import PlayedGame
 
 
@@ -23,7 +22,6 @@ class GameLog:
 
     def __init__(self, path: str | Path, overwrite: bool = False):
         self.path = Path(path)
-        check_output(self.path, overwrite=True)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Without a buffer, which a full disk would fail to flush again at the end.

@@ -5,7 +5,6 @@ import sys
 
 import chess
 
-from cli.errors import InputError
 from eval.chess.engines import ChosenMove, Engine, ValueEngine
 from eval.chess.games import Resignation
 
@@ -17,16 +16,12 @@ NUM_HINTS = 3
 class HumanEngine(Engine):
     """Asks for every move on the terminal; hints are the best moves of `adviser`.
 
-    Raises InputError if stdin, stdout or stderr is closed. `choose` raises Resignation, or KeyboardInterrupt
-    when the person quits.
+    `choose` raises Resignation, or KeyboardInterrupt when the person quits.
     """
 
     name = "human"
 
     def __init__(self, adviser: ValueEngine):
-        # input() needs all three.
-        if None in (sys.stdin, sys.stdout, sys.stderr):
-            raise InputError("a person plays at the terminal, but one of stdin, stdout and stderr is closed")
         self.adviser = adviser
 
     def choose(self, board: chess.Board) -> ChosenMove:

@@ -31,7 +31,7 @@ from eval.chess.match import games_of_round, shuffled_openings
 from eval.chess.openings import DEFAULT_BOOK, Opening, read_openings
 from eval.chess.opponents import Opponent
 from eval.chess.players import KINDS, ModelPlayer, parse_player
-from eval.chess.ratings import MatchScore, difference, likelihood_of_superiority
+from eval.chess.ratings import MatchScore, difference
 from eval.chess.tournament import Tournament, play_tournament
 from eval.chess.uci_engines import MAX_SKILL
 
@@ -73,7 +73,6 @@ def summarise(names: Sequence[str], score: MatchScore, crashes: Sequence[str]) -
     results = {"player": names[0], "opponent": names[1], **score.as_json(), "crashes": crashes}
     if any(score.pentanomial):
         results["elo_difference"] = difference(score.pentanomial).as_json()
-        results["likelihood_of_superiority"] = likelihood_of_superiority(score.pentanomial)
     return results
 
 
@@ -88,8 +87,7 @@ def format_table(names: Sequence[str], score: MatchScore) -> str:
     if any(score.pentanomial):
         rating = difference(score.pentanomial)
         lines.append(
-            f"\nElo difference {rating.elo:+z.0f} (95% interval {rating.low:+z.0f} to {rating.high:+z.0f}), "
-            f"likelihood of superiority {likelihood_of_superiority(score.pentanomial):.1%}"
+            f"\nElo difference {rating.elo:+z.0f} (95% interval {rating.low:+z.0f} to {rating.high:+z.0f})"
         )
     return "\n".join(lines)
 

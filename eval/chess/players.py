@@ -82,14 +82,7 @@ class ModelPlayer:
         return self.choice.temperature == 0.0
 
     def start(self) -> Engine:
-        engine = ValueEngine(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            choice=self.choice,
-            exact_ends=self.exact_ends,
-            compile=self.compile,
-        )
+        engine = ValueEngine(**vars(self))
         engine.name = self.identify()
         return engine
 

@@ -28,7 +28,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
-import scipy.stats
 
 from eval.intervals import Z_95
 
@@ -41,7 +40,7 @@ class MatchScore:
     """The score against one opponent: its rating (Elo), counts of pairs by score, and counts of games."""
 
     rating: float = 0.0
-    pentanomial: Sequence[int] = (0, 0, 0, 0, 0)
+    pentanomial: list[int] = field(default_factory=lambda: [0] * 5)
     games: dict[float, int] = field(default_factory=lambda: {1.0: 0, 0.5: 0, 0.0: 0})  # by points
 
     def add_game(self, points: float) -> None:
@@ -50,9 +49,7 @@ class MatchScore:
 
     def add_pair(self, points: Sequence[float]) -> None:
         """Count a pair whose games have been counted."""
-        counts = list(self.pentanomial)
-        counts[round(2 * sum(points))] += 1
-        self.pentanomial = counts
+        self.pentanomial[round(2 * sum(points))] += 1
 
     @property
     def num_games(self) -> int:
@@ -162,22 +159,7 @@ def fit_rating(matches: Sequence[MatchScore]) -> Rating:
 
 def difference(pentanomial: Sequence[int]) -> Rating:
     """Return the rating difference of a player and its opponent from the counts of pairs of one match."""
-    return fit_rating([MatchScore(0.0, pentanomial)])
-
-
-def likelihood_of_superiority(pentanomial: Sequence[int]) -> float:
-    """Return Φ((score − ½) / standard error); 0.5 without games.
-
-    The error is √(φ / 8n), that of equals with the dispersion of these n pairs. Above 0.975 the score test
-    of `difference` excludes 0.
-    """
-    counts = np.array([pentanomial], dtype=np.float64)  # (1, 5)
-    num_pairs = counts.sum(axis=1)
-    if not num_pairs.any():
-        return 0.5
-    score = counts @ PAIR_SCORES / num_pairs
-    standard_error = math.sqrt(_dispersion(counts, score) * _decisive(num_pairs, 0.5)) / num_pairs.item()
-    return float(scipy.stats.norm.cdf((score.item() - 0.5) / standard_error))
+    return fit_rating([MatchScore(0.0, list(pentanomial))])
 
 
 def _decisive(num_pairs: np.ndarray, scores: float | np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The model that comes with the repository: its size, what its card tells, and that it plays unasked."""
+"""The model that comes with the repository: its size, its card, and that it is the default."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Games end by every rule, are written down whole, and survive what engines do."""
+"""Games end by every rule, are written completely, and handle crashes of engines."""
 
 import io
 import math
@@ -10,7 +10,6 @@ import chess.pgn
 import pytest
 from chess.engine import Limit
 
-from cli.errors import InputError
 from data.chess.stockfish import EngineCrash, centipawns_from_win_prob
 from eval.chess import uci_engines
 from eval.chess.engines import ChosenMove, Engine, MoveChoice
@@ -81,12 +80,6 @@ def test_a_game_ends_as_soon_as_a_rule_ends_it(opening, moves, result, ending):
     assert (headers["Result"], headers["Termination"]) == (result, "normal")
 
 
-@pytest.mark.parametrize(("result", "white", "black"), [("1-0", 1, 0), ("0-1", 0, 1), ("1/2-1/2", 0.5, 0.5)])
-def test_points_of_both_sides(result, white, black):
-    game = PlayedGame("a", "b", result, "", None, "", chess.Board())
-    assert (game.points(True), game.points(False)) == (white, black)
-
-
 def test_pgn_holds_the_players_the_opening_and_the_headers_given():
     opening = Opening("Barnes Opening", chess.STARTING_FEN, ("f2f3",))
     headers = reread(play(opening, "e7e5", "g2g4", "d8h4", Event="A match", Round="3.2")).headers
@@ -118,17 +111,10 @@ def test_evals_in_the_pgn_are_the_movers_win_probability_from_whites_side(fen):
         mover = not node.turn()
         centipawns = node.eval().pov(mover).score()
         assert centipawns == centipawns_from_win_prob(win_prob)
-        # As it stands in the file it is White's.
+        # In the file it is from White's side.
         assert node.eval().white().score() == (centipawns if mover else -centipawns)
         assert node.comment.startswith(f"{win_prob:.1%}")
     assert nodes[-1].comment.endswith("second resigned")
-
-
-def test_eval_in_the_text_is_positive_where_white_stands_well():
-    pgn = play_game(
-        Script("white", ["e2e4", Resignation()], [0.75]), Script("black", ["e7e5"], [0.75]), START
-    ).pgn
-    assert "1. e4 { 75.0% [%eval 2.98] } 1... e5 { 75.0% [%eval -2.98] white resigned } 0-1" in pgn
 
 
 def test_moves_without_a_win_probability_have_no_eval():
@@ -136,7 +122,7 @@ def test_moves_without_a_win_probability_have_no_eval():
 
 
 @pytest.mark.parametrize("moves", [("e2e4", "e7e5"), ("e2e4",), ()])
-def test_whoever_crashes_or_resigns_or_cheats_loses(moves):
+def test_a_crash_a_resignation_and_an_illegal_move_lose(moves):
     result = "0-1" if len(moves) % 2 == 0 else "1-0"
     loser = "second" if len(moves) % 2 else "first"
     crashed = play(START, *moves, EngineCrash("the engine died"))
@@ -168,7 +154,7 @@ def play_in(match: Match, opponent: int, opening: Opening, player_is_white: bool
     return match.play(opponent, ScheduledGame(opening, player_is_white, seed, {}))
 
 
-def test_the_seed_decides_a_game_whatever_was_played_before(match, hot_model):
+def test_the_seed_decides_a_game_independent_of_earlier_ones(match, hot_model):
     opening = position("8/8/3k4/8/8/3KR3/8/8 w - - 88 90")
     fresh, used = match(hot_model, RandomPlayer()), match(hot_model, RandomPlayer())
     play_in(used, 0, opening, True, seed=1)
@@ -177,7 +163,7 @@ def test_the_seed_decides_a_game_whatever_was_played_before(match, hot_model):
     assert play_in(used, 0, opening, False, seed=8).pgn != game.pgn
 
 
-def test_a_match_seats_the_players_on_the_sides_asked_for(match):
+def test_a_match_gives_the_players_the_colours_of_the_schedule(match):
     opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
     game = play_in(match(RandomPlayer(), StockfishPlayer(skill=0)), 0, opening, False, seed=0)
     assert (game.white.startswith("Stockfish"), game.black) == (True, "random")
@@ -199,7 +185,7 @@ def test_engines_start_when_they_are_needed_and_stay(match):
     assert_end(started)
 
 
-def test_an_engine_that_crashed_lost_one_game_and_is_fresh_for_the_next(tmp_path, monkeypatch, match):
+def test_an_engine_that_crashed_is_started_again_for_the_next_game(tmp_path, monkeypatch, match):
     monkeypatch.setenv("STOCKFISH", str(crashing_stockfish(tmp_path, "go depth", times=1)))
     opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
     seated = match(RandomPlayer(), StockfishPlayer(skill=0))
@@ -237,8 +223,3 @@ def test_a_program_that_plays_illegal_moves_or_hangs_loses(tmp_path, monkeypatch
         assert (white.result, black.result) == ("0-1", "1-0")
         assert reason in white.crash and reason in black.crash
     assert_end(descendants() - before)
-
-
-def test_an_engine_that_cannot_be_started_is_an_input_error(match):
-    with pytest.raises(InputError, match="no such program"):
-        play_in(match(RandomPlayer(), UciPlayer("/nowhere")), 0, START, True, seed=0)

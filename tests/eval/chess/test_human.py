@@ -6,7 +6,6 @@ import sys
 import chess
 import pytest
 
-from cli.errors import InputError
 from eval.chess.engines import ValueEngine
 from eval.chess.games import Resignation, play_game
 from eval.chess.human import HELP, HumanEngine, draw_board
@@ -71,14 +70,6 @@ def test_a_closed_terminal_leaves_the_game(says):
     says()
     with pytest.raises(KeyboardInterrupt, match="the game was left"):
         HumanEngine(ADVISER).choose(chess.Board())
-
-
-@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
-def test_a_person_without_a_terminal_is_refused(monkeypatch, stream):
-    # What Python makes of <&- in a shell.
-    monkeypatch.setattr(sys, stream, None)
-    with pytest.raises(InputError, match=r"a person plays at the terminal, but .* is closed"):
-        HumanEngine(ADVISER)
 
 
 def test_help_and_the_legal_moves_are_shown_on_request(says, capsys):

@@ -1,4 +1,4 @@
-"""Who can play: names on the command line, and the names that tell players apart."""
+"""Players: names on the command line, and the names that identify them."""
 
 import math
 import pickle
@@ -56,7 +56,7 @@ def test_a_model_as_opponent_is_set_up_like_ours_and_plays_its_best_moves():
         *("model", "model:", "uci", "uci:", "uci: ", "human", "uci:'engine"),
     ],
 )
-def test_what_is_no_player_is_refused_in_one_line(text):
+def test_unknown_players_are_errors_in_one_line(text):
     with pytest.raises(InputError) as refusal:
         parse_player(text, Limit(), MODEL)
     assert text in str(refusal.value) and "\n" not in str(refusal.value)
@@ -83,7 +83,7 @@ def test_a_player_has_the_name_of_its_engine_also_in_another_process(model_folde
     assert {"uci": "Fake 7 depth 3", "random": "random"}.get(kind, engine.name) == engine.name
 
 
-def test_a_models_name_says_whatever_changes_its_moves(model_folder):
+def test_a_models_name_has_every_setting_that_changes_its_moves(model_folder):
     def name(**options) -> str:
         return ModelPlayer(str(model_folder), **options).identify()
 
@@ -129,18 +129,18 @@ def test_a_model_has_one_name_however_its_path_is_spelled(model_folder, tmp_path
     assert len(names) == 1 and names.pop().startswith(f"{model_folder}#")
 
 
-def test_players_that_answer_alike_in_every_game():
+def test_which_players_are_deterministic():
     nodes, timed = Limit(nodes=100), Limit(depth=3, time=1.0)
     deterministic = [
         ModelPlayer("ours"),
         StockfishPlayer(limit=nodes),
         StockfishPlayer(skill=20, limit=nodes),
     ]
-    drawing = [
+    random = [
         ModelPlayer("ours", choice=MoveChoice(0.01)),
         *(StockfishPlayer(), StockfishPlayer(limit=timed), StockfishPlayer(skill=20)),
         *(StockfishPlayer(skill=3, limit=nodes), StockfishPlayer(uci_elo=1500, limit=nodes)),
         *(UciPlayer("gnuchess", nodes), RandomPlayer()),
     ]
     assert all(player.is_deterministic for player in deterministic)
-    assert not any(player.is_deterministic for player in drawing)
+    assert not any(player.is_deterministic for player in random)

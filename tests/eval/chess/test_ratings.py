@@ -15,7 +15,6 @@ from eval.chess.ratings import (
     elo_difference,
     expected_score,
     fit_rating,
-    likelihood_of_superiority,
 )
 from eval.intervals import wilson_interval
 
@@ -169,33 +168,12 @@ def test_games_torn_from_their_pairs_would_give_a_wider_interval(tournaments, ra
     assert 1.03 < torn_half_width.mean() / half_width[:500].mean() < 1.1
 
 
-def test_more_points_mean_a_higher_rating():
-    steps = [
-        (9, 1, 0, 0, 0),
-        (8, 2, 0, 0, 0),
-        (8, 1, 1, 0, 0),
-        (4, 1, 1, 0, 4),
-        (0, 4, 1, 1, 4),
-        (0, 0, 0, 1, 9),
-    ]
-    ratings = [difference(pentanomial) for pentanomial in steps]
-    elos, lows, highs = zip(*ratings, strict=True)
-    assert list(elos) == sorted(set(elos))
-    assert list(lows) == sorted(lows)
-    assert list(highs) == sorted(highs)
-
-
 @pytest.mark.parametrize("pentanomial", [(2, 5, 6, 5, 2), (0, 0, 10, 0, 0), (9, 1, 0, 0, 0), (3, 0, 0, 0, 7)])
 def test_more_pairs_make_the_interval_narrower(pentanomial):
     ratings = [difference(tuple(count * n for count in pentanomial)) for n in (1, 2, 4, 8)]
     half_widths = [rating.half_width for rating in ratings]
     assert half_widths == sorted(set(half_widths), reverse=True)
     assert half_widths[2] < 0.62 * half_widths[0]
-
-
-def test_rating_moves_with_its_opponents(matches):
-    moved = fit_rating([MatchScore(match.rating + 100, match.pentanomial) for match in matches])
-    assert moved == pytest.approx([elo + 100 for elo in fit_rating(matches)])
 
 
 def test_mirrored_results_have_the_mirrored_rating(matches):
@@ -233,25 +211,6 @@ def test_pairs_that_all_end_1_1_leave_uncertainty():
     assert few.half_width > 100
     # Of 50 pairs all are 1–1 in 2.5% of matches even if 7.1% of pairs are ½–1½: 1.8% of points, 12 Elo.
     assert 12 < many.half_width < 20
-
-
-def test_likelihood_of_superiority():
-    assert likelihood_of_superiority((0, 0, 0, 0, 0)) == 0.5
-    assert likelihood_of_superiority((3, 2, 5, 2, 3)) == 0.5
-    pentanomial = (50, 100, 190, 110, 60)
-    scores = np.repeat([0, 0.25, 0.5, 0.75, 1], pentanomial)
-    expected = scipy.stats.norm.cdf((scores.mean() - 0.5) / scipy.stats.sem(scores))
-    assert likelihood_of_superiority(pentanomial) == pytest.approx(expected, abs=0.002)
-    assert likelihood_of_superiority(pentanomial[::-1]) == pytest.approx(
-        1 - likelihood_of_superiority(pentanomial)
-    )
-
-
-def test_superiority_is_likely_where_the_interval_excludes_0():
-    counts = np.random.default_rng(0).multinomial(30, [0.1, 0.2, 0.3, 0.2, 0.2], 300)
-    likely = [likelihood_of_superiority(pentanomial) > 0.975 for pentanomial in counts]
-    assert likely == [difference(pentanomial).low > 0 for pentanomial in counts]
-    assert 0 < sum(likely) < 300
 
 
 @pytest.mark.parametrize("matches", [[], [MatchScore(2000)]])

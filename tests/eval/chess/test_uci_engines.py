@@ -16,7 +16,7 @@ from chess.engine import Limit
 from cli.errors import InputError
 from data.chess.stockfish import EngineCrash, win_prob_from_centipawns
 from eval.chess import uci_engines
-from eval.chess.uci_engines import UciEngine, longest_search, start_stockfish, stockfish_version
+from eval.chess.uci_engines import UciEngine, longest_search, start_stockfish
 
 
 MIDDLEGAME = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 2 3"
@@ -121,14 +121,6 @@ def child():
         yield engine, process
 
 
-def test_weak_stockfish_plays_legal_moves_to_the_end_of_a_game(weak):
-    board = chess.Board(MIDDLEGAME)
-    while not board.is_game_over(claim_draw=True):
-        chosen = weak.choose(board)
-        assert board.is_legal(chosen.move) and 0 <= chosen.win_prob <= 1
-        board.push(chosen.move)
-
-
 def test_board_without_legal_moves_has_no_choice(weak):
     with pytest.raises(ValueError, match="no legal move"):
         weak.choose(chess.Board(MATED))
@@ -151,23 +143,13 @@ def test_values_are_those_of_the_side_to_move(strong, fen, is_good):
 def test_mate_is_certain_and_being_mated_is_hopeless(strong):
     chosen = strong.choose(chess.Board(MIDDLEGAME))
     assert (chosen.move.uci(), chosen.win_prob) == ("h5f7", 1.0)
-    assert (
-        strong.choose(
-            chess.Board("7k/8/8/8/8/8/r7/1r5K w - - 0 1".replace("1r5K", "7K").replace("r7", "rr6"))
-        ).win_prob
-        <= 0.01
-    )
+    assert strong.choose(chess.Board("7k/8/8/8/8/1r6/r7/7K w - - 0 1")).win_prob == 0.0
 
 
 def test_centipawns_become_chessbenchs_win_probabilities(tmp_path):
     program = fake_engine(tmp_path, answering("info depth 1 score cp 137 pv e2e4\nbestmove e2e4"))
     with UciEngine([str(program)], NODES) as engine:
         assert engine.choose(chess.Board()).win_prob == win_prob_from_centipawns(137)
-
-
-def test_an_engine_that_gives_no_score_gives_no_win_probability(tmp_path):
-    with UciEngine([str(fake_engine(tmp_path, answering("bestmove e2e4")))], NODES) as engine:
-        assert engine.choose(chess.Board()) == (chess.Move.from_uci("e2e4"), None)
 
 
 @pytest.mark.parametrize(
@@ -232,27 +214,6 @@ def test_uci_elo_of_an_older_or_unknown_scale_is_refused(tmp_path, monkeypatch, 
     assert_end(descendants() - before)
 
 
-@pytest.mark.parametrize(
-    ("name", "version"),
-    [
-        ("Stockfish 15.1", 15),
-        ("Stockfish 16", 16),
-        ("Stockfish 17.1 by the Stockfish developers", 17),
-        ("Stockfish 280822", None),
-        ("Stockfish dev-20240105-a1b2c3d4", None),
-        ("GNU Chess 6.2.9", None),
-    ],
-)
-def test_version_of_stockfish_is_read_from_its_name(name, version):
-    assert stockfish_version(name) == version
-
-
-def test_stockfish_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setenv("STOCKFISH", "/nowhere")
-    with pytest.raises(InputError, match="STOCKFISH is set to '/nowhere', which is not a program"):
-        start_stockfish(None, None, Limit())
-
-
 def test_engine_hears_the_moves_of_the_game_and_of_a_new_game(tmp_path):
     program = fake_engine(tmp_path, answering("bestmove a2a3"))
     board = chess.Board()
@@ -289,14 +250,6 @@ def test_killed_engine_is_an_engine_crash(child):
         engine.choose(chess.Board())
     engine.close()
     assert_end({process})
-
-
-def test_engine_that_dies_while_it_searches_is_an_engine_crash(tmp_path):
-    with (
-        UciEngine([str(fake_engine(tmp_path, "os._exit(1)"))], NODES) as engine,
-        pytest.raises(EngineCrash, match="Fake 1 died"),
-    ):
-        engine.choose(chess.Board())
 
 
 def test_stopped_engine_is_an_engine_crash_and_is_ended(child, monkeypatch):
@@ -351,10 +304,8 @@ def test_answers_that_are_no_legal_move_are_engine_crashes(tmp_path, answer, mes
     ("command", "message"),
     [
         (["/nowhere"], "/nowhere: no such program; give the path of a UCI engine"),
-        (["/etc/passwd"], "/etc/passwd: no such program"),
         (["true"], "true ended before it answered `uci`: is it a UCI engine"),
         (["ls", "--nonsense"], "ls ended before it answered"),
-        (["echo", "hello"], "echo ended before it answered"),
         (["cat"], "cat did not answer `uci` within 1 s: is it a UCI engine"),
     ],
 )
