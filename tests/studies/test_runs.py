@@ -85,7 +85,7 @@ def test_what_was_interrupted_goes_on(study):
         log = (output / cell / "train.log").read_text()
         for line in log.splitlines():
             if line.startswith("interrupted after step "):
-                assert f"continuing after step {line.split()[3]}\n" in log
+                assert f"continued after step {line.split()[3]}\n" in log
                 num_interrupted += 1
         steps = [
             row["step"] for row in read_metrics(output / cell / "metrics.jsonl") if row["kind"] == "train"
