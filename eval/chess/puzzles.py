@@ -11,9 +11,7 @@ one is the solver's and must be the move of the solution; any checkmate also sol
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol
 
-import chess
 import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
@@ -28,7 +26,7 @@ from cli.options import (
     write_json,
 )
 from data.chess.puzzles import Puzzle, read_puzzles
-from eval.chess.engines import Analysis, ValueEngine
+from eval.chess.engines import ValueEngine
 from eval.intervals import wilson_interval
 from eval.loading import identify_model
 
@@ -37,13 +35,7 @@ RATING_BAND = 200
 PUZZLES_AT_ONCE = 1024
 
 
-class Engine(Protocol):
-    """An engine that values the legal moves of many boards."""
-
-    def analyse_many(self, boards: Sequence[chess.Board]) -> list[Analysis]: ...
-
-
-def evaluate_puzzles(engine: Engine, puzzles: Sequence[Puzzle]) -> dict:
+def evaluate_puzzles(engine: ValueEngine, puzzles: Sequence[Puzzle]) -> dict:
     """Return the accuracy with its 95% Wilson interval `low` to `high` and `num_puzzles`.
 
     `by_rating` has the same four numbers for every band of ratings, such as "1600-1799", and `by_theme` for
@@ -72,7 +64,7 @@ def evaluate_puzzles(engine: Engine, puzzles: Sequence[Puzzle]) -> dict:
     }
 
 
-def _solve(engine: Engine, puzzles: Sequence[Puzzle]) -> list[bool]:
+def _solve(engine: ValueEngine, puzzles: Sequence[Puzzle]) -> list[bool]:
     """Return which puzzles the engine solves; at every ply all puzzles still in play share a batch."""
     boards = [puzzle.board() for puzzle in puzzles]
     solved = [True] * len(puzzles)
