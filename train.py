@@ -1,16 +1,16 @@
-"""Train a value model by classification: configuration, data, model, loop, checkpoints, evaluation.
+"""Train a value function by classification: settings, task, loop, checkpoints, evaluation.
 
     accelerate launch train.py --config chess_tiny.yaml [key=value ...]
     python train.py --config chess_9m.yaml data.train=boards.parquet output_dir=runs/mine
     python train.py --config chess_9m.yaml resume=true
     accelerate launch train.py --config wordle_tiny.yaml
 
-Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). What is learnt, chess or Wordle, is a task
-of training/; all settings stand in configs/schema.py.
+Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). All that differs between domains is in the
+tasks of training/tasks/; all settings are in configs/schema.py.
 
 The order of the data and the learning rate are pure functions of the step, so a run resumed from a checkpoint
-continues to the same losses, bit for bit; the number of processes and the backend, DDP, DeepSpeed's ZeRO or
-FSDP2, do not change what is learnt, and any of them continues what another began.
+continues with the same losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed's ZeRO or
+FSDP2) do not change what is learnt, and any of them continues a run of another.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from accelerate.utils import set_seed
 from cli.errors import command
 from cli.files import atomic_write
 from configs.schema import Config, load_config, save_config
-from data.training_set import TrainingSet
 from training.checkpoints import (
     CheckpointReader,
     Interruption,
@@ -38,13 +37,14 @@ from training.distributed import (
     autocast_forward,
     check_agreement,
     check_weights,
-    describe_topology,
+    describe_processes,
     ended_at_once,
     make_accelerator,
+    start_trackers,
     zero_stage_of,
 )
 from training.model_card import write_model_card
-from training.optimization import EMA, learning_rate_at, make_optimizers
+from training.optimization import EMA, compile_blocks, learning_rate_at, make_optimizers, set_learning_rate
 from training.optimizer_state import load_states, named_states
 from training.publish import publish_after_training, publishing_warnings
 from training.run_folder import describe_folder, step_of
@@ -70,72 +70,56 @@ def train(config: Config) -> None:
     check_output_dir(config, output_dir)
     set_seed(config.seed)
     task = make_task(config)
-    # Before processes join: preparing data may take longer than they would wait.
+    # Before the processes join, since preparing data may take longer than they wait for each other.
     task.load_data()
     model = task.model
 
     accelerator = make_accelerator(config)
     is_main = accelerator.is_main_process
-    training_set = TrainingSet(
-        task.examples,
-        batch_size=config.training.batch_size,
-        seed=config.seed,
-        num_processes=accelerator.num_processes,
-        process_index=accelerator.process_index,
-        num_micro_batches=config.training.gradient_accumulation_steps,
-    )
     started = time.perf_counter()
     checkpoint = find_checkpoint(accelerator, output_dir)
-    first_step = 0
+    first_step = 0 if checkpoint is None else step_of(checkpoint)
     if checkpoint is not None:
-        first_step = step_of(checkpoint)
-        training_set.load_state_dict(read_state(checkpoint)["examples"])
         CheckpointReader(checkpoint, "model").load_into(model)
-    facts = {"settings": config, "training data": training_set.state_dict(), "first step": first_step}
-    check_agreement(accelerator, facts)
-
     if config.training.precision == "bf16":
         autocast_forward(model, accelerator.device)
-    # What checkpoints hold besides; a task copies the model here, as long as it is whole.
-    followers = task.start(accelerator)
+    extra_tensors = task.start(accelerator)
+    if checkpoint is not None:
+        task.load_state_dict(read_state(checkpoint)["task"])
+    facts = {"settings": config, "training data": task.state_dict(), "first step": first_step}
+    check_agreement(accelerator, facts)
+
     optimizers = make_optimizers(model, config.optimizer)
     num_parameters = sum(p.numel() for p in model.parameters())
     if config.training.compile:
-        for block in model.model.blocks:
-            block.compile()
+        compile_blocks(model)
     wrapped, *optimizers = accelerator.prepare(model, *optimizers)
     weights = Weights(model, wrapped, zero_stage_of(accelerator))
     average = EMA(weights, config.training.ema_decay)
     if config.training.ema_decay:
-        followers["average"] = average
+        extra_tensors["average"] = average
     if checkpoint is not None:
         load_states(optimizers, weights, CheckpointReader(checkpoint, "optimizer"))
-        for name, follower in followers.items():
-            follower.load(CheckpointReader(checkpoint, name))
+        for name, tensors in extra_tensors.items():
+            tensors.load(CheckpointReader(checkpoint, name))
     seconds_to_read = time.perf_counter() - started
+    start_trackers(accelerator, config, first_step)
     if is_main:
         output_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, output_dir / "config.yaml")
-        log = RunLog(
-            output_dir,
-            first_step,
-            config.training.steps,
-            unit=task.unit,
-            evaluation_columns=task.evaluation_columns,
-            tensorboard=config.tensorboard,
-        )
-        print(f"model   {num_parameters / 1e6:.1f}M parameters, {config.model.attention} attention")
+        log = RunLog(output_dir, first_step, config.training.steps, task=task, accelerator=accelerator)
+        print(f"model   {num_parameters / 1e6:.1f}M parameters, {task.describe_model()}")
         print(f"data    {task.describe_data()}")
         for warning in [*task.warnings(), *publishing_warnings(config)]:
             print(f"warning: {warning}")
-        print(f"device  {describe_topology(accelerator)}")
-        print(f"output  {output_dir}" + (f", continuing after step {first_step}" if checkpoint else ""))
+        print(f"device  {describe_processes(accelerator)}")
+        print(f"output  {output_dir}" + (f", continued after step {first_step}" if checkpoint else ""))
         if checkpoint:
             print(f"read    {describe_folder(checkpoint)} in {seconds_to_read:.1f} s")
         sys.stdout.flush()
 
     def evaluate(step: int) -> None:
-        """Evaluate the averaged weights, on every process alike."""
+        """Evaluate the averaged weights, on all processes."""
         with average.applied():
             results = task.evaluate()
         if is_main:
@@ -146,31 +130,29 @@ def train(config: Config) -> None:
     model.train()
     if task.can_evaluate and first_step == 0:
         evaluate(0)
-    for step, (micro_batches, num_values) in training_set.iterate(first_step, config.training.steps):
+    for step, (micro_batches, num_values) in task.batches(first_step, config.training.steps):
         learning_rate = learning_rate_at(step, config.training)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * learning_rate
+        set_learning_rate(optimizers, learning_rate)
         is_last = step == config.training.steps
         is_saved = is_last or step % config.checkpoint.every == 0
-        # What is saved is looked at first: weights that have diverged must not replace good ones.
+        # A step that is saved is logged first: weights that have diverged must not replace good ones.
         is_logged = is_saved or step % config.log_every == 0
         totals = torch.zeros(1 + len(task.metrics), device=accelerator.device)  # the loss, and metrics
         for batch in micro_batches:
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
             with accelerator.accumulate(wrapped):
                 loss, weight, metrics = task.loss(wrapped, batch, with_metrics=is_logged)
-                # Of all values of the step, on all processes, so that each counts the same.
-                share = weight / num_values
-                accelerator.backward(loss * share * scale)  # accelerate averages over both
+                # The fraction of all values of the step, on all processes, so that each counts the same.
+                fraction = weight / num_values
+                accelerator.backward(loss * fraction * scale)  # accelerate averages over both
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.optimizer.max_grad_norm)
                 for optimizer in optimizers:
                     optimizer.step()
                     optimizer.zero_grad()
-            totals[0] += loss.detach() * share
+            totals[0] += loss.detach() * fraction
             if is_logged:
-                totals[1:] += torch.stack([metrics[name] for name in task.metrics]) * share
+                totals[1:] += torch.stack([metrics[name] for name in task.metrics]) * fraction
         average.update(step)
         task.after_step(step, weights)
 
@@ -194,8 +176,8 @@ def train(config: Config) -> None:
         if is_saved or stop:
             started = time.perf_counter()
             files = {"model": weights.named_tensors(), "optimizer": named_states(optimizers, weights)}
-            files |= {name: follower.named_tensors() for name, follower in followers.items()}
-            state = {"step": step, "examples": training_set.state_dict()}
+            files |= {name: tensors.named_tensors() for name, tensors in extra_tensors.items()}
+            state = {"step": step, "task": task.state_dict()}
             saved = save_checkpoint(accelerator, output_dir, config.checkpoint, step, files, state)
             if is_main:
                 seconds = time.perf_counter() - started
@@ -204,12 +186,12 @@ def train(config: Config) -> None:
         if stop:
             if is_main:
                 print(f"interrupted after step {step} and saved; resume=true continues", flush=True)
-            sys.exit(128 + stop)  # what a shell expects of a program that a signal ended
+            sys.exit(128 + stop)  # the exit status that shells expect after a signal
 
-    interruption.forget()
+    interruption.restore()
     with average.applied():
         final_weights = weights.gather_state(is_main)
-    accelerator.wait_for_everyone()  # a GPU may still be sending what its process, which ends, has gathered
+    accelerator.wait_for_everyone()  # a process that ends may still be sending gathered weights
     if is_main:
         with atomic_write(output_dir / "model") as folder:
             model.save_pretrained(folder, state_dict=final_weights)
@@ -217,7 +199,7 @@ def train(config: Config) -> None:
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")
         write_model_card(output_dir)
         print(f"model: {output_dir / 'model'}, curves: {output_dir / 'curves.png'}", flush=True)
-        # The others do not wait for it: they would give up.
+        # The other processes do not wait: they would time out.
         if config.push_to_hub:
             publish_after_training(config)
 

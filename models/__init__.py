@@ -1,5 +1,6 @@
-"""Value functions trained by classification: losses, configuration, models, tokenizers.
+"""Value functions trained by classification: losses, Q-learning, models, tokenizers.
 
-Everything here needs torch and transformers alone, and imports only its siblings:
-these files travel with every checkpoint as remote code.
+`pip install .` installs this folder as the package `stop_regressing`. value_losses.py needs torch alone, the
+other modules also transformers. Modules import only their siblings, because they travel with every published
+model as remote code, and this file imports nothing, so that the losses load without transformers.
 """

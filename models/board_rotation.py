@@ -1,12 +1,12 @@
-"""Rotary positions on a chess board: attention sees how squares lie to each other, not only where they are.
+"""Rotary positions on a chess board: attention depends on the relative position of squares.
 
 Sources: Su et al., "RoFormer" (arXiv 2104.09864); Heo et al., "Rotary Position Embedding for Vision
 Transformer" (arXiv 2403.13298), for more than one dimension.
 
-Every two entries of a query or key are turned by an angle that grows along files, ranks or one of the two
-diagonals, so that their product depends on how far two squares are apart in that direction. In heads of 32
-entries or more the angles per square are evenly spread up to π/2, and the slowest tells all distances along
-files and ranks apart.
+Every two entries of a query or key are rotated by an angle that grows along files, ranks or one of the two
+diagonals, so that their product depends on the distance of two squares in that direction. In heads of 32
+entries or more the angles per square are evenly spaced up to π/2, and the slowest distinguishes all distances
+along files and ranks.
 """
 
 import math
@@ -24,11 +24,11 @@ FASTEST = math.pi / 2
 def square_angles(num_positions: int, num_angles: int, device: torch.device) -> Tensor:
     """Return the angles of the first tokens of BOS, board, …, (num_positions, num_angles) float32.
 
-    Squares count from the middle of the board; what is no square stands there.
+    Squares count from the middle of the board; other tokens are placed there, with angle 0.
     """
     squares = torch.arange(64, device=device)
     file, rank = squares % 8 - 3.5, squares // 8 - 3.5
-    # No list of numbers: copying that to a GPU would wait for it.
+    # Copying a list of numbers to a GPU would synchronise with it.
     distances = torch.stack([file, rank, file + rank, file - rank], dim=-1)  # (64, 4)
     num_speeds = -(-num_angles // NUM_DIRECTIONS)
     speeds = FASTEST * torch.arange(1, num_speeds + 1, device=device) / max(num_speeds, 4)
@@ -39,13 +39,13 @@ def square_angles(num_positions: int, num_angles: int, device: torch.device) -> 
 
 
 def rotation_of(angles: Tensor) -> Tensor:
-    """Return what `rotate` needs of angles (..., d/2): (..., 2d), two factors for every entry."""
+    """Return the rotation by angles (..., d/2) for `rotate`: (..., 2d), two factors per entry."""
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos, -sin, sin], dim=-1)
 
 
 def rotate(vectors: Tensor, rotation: Tensor) -> Tensor:
-    """Turn vectors (batch, heads, tokens, d): entries i and i + d/2 by the angle i that made the rotation.
+    """Rotate vectors (batch, heads, tokens, d): entries i and i + d/2 by angle i of the rotation.
 
     `rotation` (batch or 1, 1 or 2, tokens, 2d) is the same for all heads, or one for each half of them.
     """

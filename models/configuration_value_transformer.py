@@ -15,21 +15,21 @@ class ValueTransformerConfig(PreTrainedConfig):
     - prefix: the state is bidirectional, each action sees the state and itself: one pass values every action;
     - causal: a state token sees those before it; actions see the state and themselves.
 
-    `action_embedding` is "table", an embedding for each action, or "board", which adds the embeddings of the
-    squares where the move starts and ends and of what stands there (chess only). `tokens_per_action` gives an
-    action more than one token: with two, one for the square where it starts and one, which is read, for where
-    it ends; more are scratch.
+    `action_embedding` is "table", an embedding for each action, or "board" (chess only), which adds the
+    embeddings of the move's two squares and of the pieces on them. `tokens_per_action` gives an action more
+    than one token: with two, one for its start square and one, which is read, for its end square; more are
+    scratch tokens.
 
-    `board_rotation` turns queries and keys by the places of their squares (models/board_rotation.py, chess
-    only); a move stands where it starts in half of the heads and where it ends in the others. Off by default,
-    since configurations from before do not name it.
+    `board_rotation` (chess only) rotates queries and keys by the squares of their tokens
+    (models/board_rotation.py); a move has its start square in half of the heads and its end square in the
+    other half.
 
     `value_loss` to `match_mean` are the arguments of `make_value_loss`; `support_padding` is its `padding`.
-    The sizes of the defaults are those of ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size`
-    unless given. `position_initializer_range` is `initializer_range` × √`hidden_size` unless given, the scale
-    of what positions are added to; with ChessBench's 0.02 they take long to be noticed. `position_period`
-    adds embeddings of the position modulo this number and of how often it went by, for sequences that repeat
-    a layout, such as the turns of a game.
+    The default sizes are those of ChessBench's 9M model; `intermediate_size` is 4 × `hidden_size` by default.
+    `position_initializer_range` is the standard deviation of initial position embeddings, by default
+    `initializer_range`; at `initializer_range` × √`hidden_size` they have the scale of the token embeddings
+    they are added to. `position_period` adds embeddings of the position modulo this number and of the number
+    of periods before it, for sequences that repeat a layout, such as the turns of a game.
     """
 
     model_type = "value_transformer"
@@ -74,8 +74,6 @@ class ValueTransformerConfig(PreTrainedConfig):
             raise ValueError(f"board_rotation needs an even number of heads of even width; got {sizes}")
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
-        if self.position_initializer_range is None:
-            self.position_initializer_range = self.initializer_range * self.hidden_size**0.5
         super().__post_init__(**kwargs)
 
 

@@ -9,8 +9,8 @@ loads: learned positions, pre-LayerNorm, attention and SwiGLU without biases, em
     output.value                                # (batch, num_actions), expected return
     output.logits                               # (batch, num_actions, num_bins), its distribution
 
-Language agents choose the next token: there `model(input_ids)` values every token of the vocabulary at every
-position, (batch, length, vocab_size), and a key-value cache spares what was read before.
+For language agents, which choose the next token, `model(input_ids)` values every token of the vocabulary at
+every position, (batch, length, vocab_size), with a key-value cache for the tokens read before.
 """
 
 import math
@@ -26,10 +26,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
-from .board_rotation import rotate, rotation_of, square_angles
+from .board_rotation import rotate
+from .chess_embedding import ChessEmbedding
 from .configuration_value_transformer import ValueTransformerConfig
 from .tokenization_chess import ACTION_SQUARES
-from .value_losses import ValueLoss, make_value_loss
+from .value_head import ValueHead, value_loss_of
 
 
 @dataclass
@@ -47,7 +48,7 @@ class HiddenStatesOutput(ModelOutput):
 
 @dataclass
 class ActionValueOutput(ModelOutput):
-    """What is predicted for each action; entries of padded actions mean nothing.
+    """The prediction for each action; entries of padded actions are meaningless.
 
     loss: scalar float32, where `labels` were given. logits: (batch, num_actions, num_outputs).
     value: (batch, num_actions) float32, the expected return, without gradient.
@@ -60,7 +61,7 @@ class ActionValueOutput(ModelOutput):
 
 @dataclass
 class TokenValueOutput(ModelOutput):
-    """What is predicted for every token of the vocabulary as the next one.
+    """The prediction for every token of the vocabulary as the next one.
 
     logits: (batch, kept positions, vocab_size, num_outputs). value: (batch, kept positions, vocab_size)
     float32, the expected return. cache: keys and values for the next call, with `use_cache`.
@@ -72,7 +73,7 @@ class TokenValueOutput(ModelOutput):
 
 
 class ValueTransformerAttention(nn.Module):
-    """Multi-head attention without biases; the pattern is the mask's."""
+    """Multi-head attention without biases; the mask gives the pattern."""
 
     def __init__(self, config: ValueTransformerConfig, layer: int):
         super().__init__()
@@ -135,6 +136,7 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: ValueTransformerConfig):
         super().__init__()
+        assert config.intermediate_size is not None, "the configuration sets it"
         self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
@@ -176,17 +178,22 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *arguments, config=None, **settings):
-        """Load a model; AutoModel calls this, maybe by the wrong one of the classes with a head.
+        """Load a model by the class that its configuration names.
 
-        It remembers one class for each class of configurations, the first that it has loaded, and both have
-        the same. The configuration says which it is.
+        AutoModel remembers one class for each configuration class, the first that it has loaded, and may call
+        this method of the wrong one.
         """
         with_heads = (ValueTransformerForActionValue, ValueTransformerForTokenValue)
-        # As remote code, the class of its configuration may be another import of the same file.
+        # With remote code the configuration may come from another import of the same file.
         if cls in with_heads and isinstance(config, PreTrainedConfig):
             named = [kind for kind in with_heads if [kind.__name__] == config.architectures]
             cls = named[0] if named else cls
         return super().from_pretrained(pretrained_model_name_or_path, *arguments, config=config, **settings)
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # transformers takes custom modules without parameters of their own, such as the backbone, for
+        # initialised; the functions of transformers.initialization leave loaded weights alone.
+        super()._initialize_weights(module, is_custom_code=False)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -207,49 +214,51 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
                 module.slot_embedding,
             )
             for embedding in embeddings:
-                if embedding is not None:
+                if embedding is not None and self.config.position_initializer_range is not None:
                     init.trunc_normal_(embedding.weight, std=self.config.position_initializer_range)
-            if module.action_squares is not None:
-                init.copy_(module.action_squares, torch.from_numpy(ACTION_SQUARES))
+        elif isinstance(module, ChessEmbedding):
+            init.copy_(module.action_squares, torch.from_numpy(ACTION_SQUARES))
 
 
 class ValueTransformerModel(ValueTransformerPreTrainedModel):
-    """The backbone: state tokens, and after them any number of actions that do not see each other."""
+    """The backbone: state tokens, followed by any number of actions that do not see each other."""
 
     def __init__(self, config: ValueTransformerConfig):
         super().__init__(config)
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.cycle_embedding = self.phase_embedding = None
+        self.cycle_embedding: nn.Embedding | None = None
+        self.phase_embedding: nn.Embedding | None = None
         if config.position_period is not None:
             num_cycles = -(-config.max_position_embeddings // config.position_period)
             self.cycle_embedding = nn.Embedding(num_cycles, config.hidden_size)
             self.phase_embedding = nn.Embedding(config.position_period, config.hidden_size)
-        self.slot_embedding = None
+        self.slot_embedding: nn.Embedding | None = None
         if config.tokens_per_action > 1:
             self.slot_embedding = nn.Embedding(config.tokens_per_action, config.hidden_size)
         self.blocks = nn.ModuleList(
             ValueTransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        # Saved with the weights: a buffer that is not saved comes back from the meta device as garbage.
-        knows_squares = config.action_embedding == "board" or config.board_rotation
-        self.register_buffer("action_squares", torch.from_numpy(ACTION_SQUARES) if knows_squares else None)
         self.post_init()
 
     def forward(
         self,
         input_ids: Tensor,
         action_ids: Tensor | None = None,
+        action_positions: Tensor | None = None,
+        rotation: Tensor | None = None,
         cache: Cache | None = None,
         use_cache: bool = False,
     ) -> HiddenStatesOutput:
-        """Return the hidden states of state and actions, (batch, length + num_actions, hidden_size).
+        """Return the hidden states of state and actions, (batch, length + action tokens, hidden_size).
 
-        With several tokens per action there are as many for each, those of an action next to each other.
-        `input_ids` (batch, length) are the tokens of the state; `action_ids` (batch, num_actions) are one
-        action at most if attention is full. If it is causal, `use_cache` returns keys and values for a next
-        call, which takes them as `cache` and then only the tokens that are new.
+        `input_ids` (batch, length) are the tokens of the state. `action_ids` (batch, num_actions) are one
+        action at most if attention is full; each has `tokens_per_action` tokens, next to each other.
+        `action_positions` (batch, num_actions, 2) are state tokens whose embeddings are added to those of the
+        action; `rotation` (batch, 1 or 2, tokens, 2 × head width) turns queries and keys, see `rotate`. With
+        causal attention, `use_cache` returns keys and values as `cache`; the next call takes them and only
+        the new tokens.
         """
         if (use_cache or cache is not None) and self.config.attention != "causal":
             raise ValueError(f"attention is {self.config.attention}: only causal can use a key-value cache")
@@ -268,9 +277,9 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         if action_ids is not None:
             if self.config.attention == "full" and action_ids.shape[1] > 1:
                 raise ValueError("full attention takes one action per sequence: put each in a row of its own")
-            hidden = torch.cat([hidden, self._embed_actions(input_ids, action_ids)], dim=1)
+            actions = self._embed_actions(input_ids, action_ids, action_positions)
+            hidden = torch.cat([hidden, actions], dim=1)
         mask = self._attention_mask(hidden, num_states, cache)
-        rotation = self._rotation(input_ids, num_past, action_ids) if self.config.board_rotation else None
         for block in self.blocks:
             hidden = block(hidden, mask, rotation, cache)
         return HiddenStatesOutput(last_hidden_state=self.norm(hidden), cache=cache)
@@ -278,44 +287,29 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         scale = math.sqrt(self.config.hidden_size)
         hidden = self.token_embedding(tokens) * scale + self.position_embedding(positions)
-        if self.config.position_period is not None:
+        if self.cycle_embedding is not None and self.phase_embedding is not None:
             hidden = hidden + self.cycle_embedding(positions // self.config.position_period)
             hidden = hidden + self.phase_embedding(positions % self.config.position_period)
         return hidden
 
-    def _embed_actions(self, input_ids: Tensor, action_ids: Tensor) -> Tensor:
-        """Embed the tokens of actions (batch, num_actions); all stand at the position after the state."""
+    def _embed_actions(
+        self, input_ids: Tensor, action_ids: Tensor, action_positions: Tensor | None
+    ) -> Tensor:
+        """Embed the tokens of actions (batch, num_actions); all have the position after the state."""
         num_tokens = self.config.tokens_per_action
-        action_ids = action_ids.clamp(min=0)  # padding, which nothing else sees
+        action_ids = action_ids.clamp(min=0)  # padding, which no other token sees
         hidden = self._embed(action_ids, torch.full_like(action_ids, input_ids.shape[1]))
         hidden = hidden[:, :, None].repeat(1, 1, num_tokens, 1)  # (batch, num_actions, tokens, width)
-        if self.config.action_embedding == "board":
-            squares = self.action_squares[action_ids] + 1  # (batch, num_actions, 2); BOS comes first
-            pieces = input_ids.gather(1, squares.flatten(1)).view_as(squares)
-            ends = self._embed(pieces, squares)
-            hidden[:, :, :2] += ends.sum(dim=2, keepdim=True) if num_tokens == 1 else ends
+        if action_positions is not None:
+            tokens = input_ids.gather(1, action_positions.flatten(1)).view_as(action_positions)
+            added = self._embed(tokens, action_positions)
+            hidden[:, :, :2] += added.sum(dim=2, keepdim=True) if num_tokens == 1 else added
         if self.slot_embedding is not None:
             hidden = hidden + self.slot_embedding(torch.arange(num_tokens, device=action_ids.device))
         return hidden.flatten(1, 2)
 
-    def _rotation(self, input_ids: Tensor, num_past: int, action_ids: Tensor | None) -> Tensor:
-        """Return how all tokens are turned, (batch or 1, 2 or 1, tokens, 2 × head width), see `rotate`."""
-        num_heads, num_tokens = self.config.num_attention_heads, self.config.tokens_per_action
-        num_angles = self.config.hidden_size // num_heads // 2
-        table = rotation_of(square_angles(num_past + input_ids.shape[1], num_angles, input_ids.device))
-        rotation = table[None, None, num_past:]
-        if action_ids is None:
-            return rotation
-        start, end = (self.action_squares[action_ids.clamp(min=0)] + 1).unbind(-1)  # (batch, actions)
-        # Where the tokens of an action stand, in the first half of the heads and in the second.
-        places = [(start, end)] if num_tokens == 1 else [(start, start), (end, end)]
-        places += [(start, end)] * (num_tokens - len(places))
-        squares = torch.stack([torch.stack(halves) for halves in places], dim=-1)
-        squares = squares.transpose(0, 1).flatten(2)  # (batch, 2, tokens of all actions)
-        return torch.cat([rotation.expand(len(squares), 2, -1, -1), table[squares]], dim=2)
-
     def _attention_mask(self, hidden: Tensor, num_states: int, cache: Cache | None) -> Tensor | None:
-        """Return the mask as the attention kernels take it, made for one row: it is the same for all."""
+        """Return the mask for the attention kernels, (1, 1, tokens, keys): all rows have the same."""
 
         num_tokens = self.config.tokens_per_action
 
@@ -334,51 +328,27 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         return create_causal_mask(self.config, hidden, None, cache, and_mask_function=pattern)
 
 
-def value_loss_of(config: ValueTransformerConfig) -> ValueLoss:
-    """Return the value loss that a model was configured with, which decodes its outputs."""
-    return make_value_loss(
-        config.value_loss,
-        value_min=config.value_min,
-        value_max=config.value_max,
-        num_bins=config.num_bins,
-        sigma_ratio=config.sigma_ratio,
-        sigma=config.sigma,
-        padding=config.support_padding,
-        match_mean=config.match_mean,
-    )
-
-
-class ValueHead(nn.Linear):
-    """The last layer, `num_values` times the outputs of a value loss.
-
-    An output that is itself a value, as for mse, is float32: autocast would round it to three digits.
-    """
-
-    def __init__(self, hidden_size: int, value_loss: ValueLoss, num_values: int = 1):
-        super().__init__(hidden_size, num_values * value_loss.num_outputs)
-        self.outputs_are_values = value_loss.num_outputs == 1
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        if not self.outputs_are_values:
-            return super().forward(hidden)
-        with torch.autocast(hidden.device.type, enabled=False):
-            return nn.functional.linear(hidden.float(), self.weight.float(), self.bias.float())
-
-
 class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
     """Q(s, a) for actions that are tokens: one call values any number of actions in each state."""
 
     def __init__(self, config: ValueTransformerConfig):
         super().__init__(config)
         self.model = ValueTransformerModel(config)
+        uses_board = config.action_embedding == "board" or config.board_rotation
+        self.board = ChessEmbedding(config) if uses_board else None
         self.value_loss = value_loss_of(config)
         self.head = ValueHead(config.hidden_size, self.value_loss)
         self.post_init()
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The repeated blocks: compiled one by one; Muon trains their matrices."""
+        return self.model.blocks
+
     def forward(
         self, input_ids: Tensor, action_ids: Tensor, labels: Tensor | None = None
     ) -> ActionValueOutput:
-        """Value actions, whatever the attention.
+        """Value actions; the interface is the same for every attention pattern.
 
         `input_ids` (batch, length) are the state's tokens, `action_ids` (batch, num_actions) the actions,
         padded with -100, and `labels` (batch, num_actions), if given, their true values.
@@ -388,20 +358,28 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         if self.config.attention == "full":
             logits = self._value_pairs(states, action_ids)
         else:
-            hidden = self.model(states, action_ids).last_hidden_state[:, states.shape[1] :]
+            hidden = self._hidden_states(states, action_ids)[:, states.shape[1] :]
             per_action = self.config.tokens_per_action
             logits = self.head(hidden[:, per_action - 1 :: per_action])
         loss = None if labels is None else self.value_loss.loss(logits, labels, weight=action_ids >= 0)
         return ActionValueOutput(loss=loss, logits=logits, value=self.value_loss.value(logits.detach()))
 
+    def _hidden_states(self, states: Tensor, action_ids: Tensor) -> Tensor:
+        action_positions = rotation = None
+        if self.board is not None and self.config.action_embedding == "board":
+            action_positions = self.board.action_positions(action_ids)
+        if self.board is not None and self.config.board_rotation:
+            rotation = self.board.rotation(states.shape[1], action_ids)
+        return self.model(states, action_ids, action_positions, rotation).last_hidden_state
+
     def _value_pairs(self, states: Tensor, action_ids: Tensor) -> Tensor:
-        """Run every (state, action) pair as a sequence of its own, padding left out."""
+        """Run every (state, action) pair as a sequence of its own, without the padding."""
         if action_ids.shape[1] == 1:
-            return self.head(self.model(states, action_ids).last_hidden_state[:, -1:])
+            return self.head(self._hidden_states(states, action_ids)[:, -1:])
         is_action = action_ids >= 0
-        is_action[0, 0] = True  # attention kernels refuse a batch of none
+        is_action[0, 0] = True  # attention kernels refuse an empty batch
         row, column = is_action.nonzero(as_tuple=True)
-        hidden = self.model(states[row], action_ids[row, column, None]).last_hidden_state[:, -1]
+        hidden = self._hidden_states(states[row], action_ids[row, column, None])[:, -1]
         pair_logits = self.head(hidden)  # (pairs, num_outputs)
         logits = pair_logits.new_zeros(*action_ids.shape, self.value_loss.num_outputs)
         return logits.index_put((row, column), pair_logits)
@@ -421,6 +399,11 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
         self.head = ValueHead(config.hidden_size, self.value_loss, config.vocab_size)
         self.post_init()
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The repeated blocks: compiled one by one; Muon trains their matrices."""
+        return self.model.blocks
+
     def forward(
         self,
         input_ids: Tensor,
@@ -428,11 +411,10 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
         use_cache: bool = False,
         logits_to_keep: int | Tensor = 0,
     ) -> TokenValueOutput:
-        """Value every token of the vocabulary as the one that follows each of `input_ids` (batch, length).
+        """Value every token of the vocabulary as the successor of each of `input_ids` (batch, length).
 
-        With `cache`, which `use_cache` returns, `input_ids` are only the tokens that are new.
-        `logits_to_keep` says where values are wanted: at the last so many positions, at all (0), or at the
-        positions (kept,) of a tensor.
+        With `cache`, which `use_cache` returns, `input_ids` are only the new tokens. `logits_to_keep` gives
+        the positions to value: the last n (an int, 0 for all) or those of a tensor (kept,).
         """
         outputs = self.model(input_ids, cache=cache, use_cache=use_cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

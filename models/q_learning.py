@@ -1,11 +1,10 @@
-"""Offline Q-learning over the tokens of a language agent: temporal-difference targets and CQL.
+"""Q-learning with categorical values: temporal-difference targets and CQL.
 
-Sources: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 4.3; Kumar et al., "Conservative
+Sources: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 4; Kumar et al., "Conservative
 Q-Learning" (arXiv 2006.04779); Snell et al., ILQL (arXiv 2206.11871) for tokens as actions.
 
-A sequence holds the action tokens a_0 … a_{n−1}, each chosen in a state s_i, which is all tokens before it;
-what the environment says stands between them and is part of the states. r_i is the reward of a_i, γ discounts
-per action token, Q̄ is the target network, and the sequence ends after a_{n−1}, where no return follows:
+A sequence holds the actions a_0 … a_{n−1}. Action a_i is chosen in state s_i and has the reward r_i; γ is the
+discount per action, Q̄ the target network, and no return follows a_{n−1}:
 
     q_learning          y_i = r_i + γ max_a Q̄(s_{i+1}, a)
       with double       y_i = r_i + γ Q̄(s_{i+1}, argmax_a Q(s_{i+1}, a))
@@ -16,35 +15,43 @@ per action token, Q̄ is the target network, and the sequence ends after a_{n−
     loss = L(Q(s_i, a_i), y_i) + α [log Σ_a exp(Q(s_i, a) / T) − Q(s_i, a_i) / T]
 
 L is the value loss. For c51 the target is the distribution behind Q̄ at the same action, projected. The last
-term is CQL's: the cross-entropy of π = softmax(Q / T) from the data's action. Alone it is behaviour cloning.
+term is CQL: the cross-entropy between π = softmax(Q / T) and the action of the data. Alone it is behaviour
+cloning. An action is an index into the last dimension of Q, such as a token.
 
-How far CQL gets depends on L. Where both terms balance, for an action with a share μ(a|s) in the data,
+The effect of CQL depends on L. Where both terms balance, for an action with a fraction μ(a|s) of the data,
 
-    Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s)),   V = 1/2 for mse, else the variance of what is predicted,
+    Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s)),   V = 1/2 for mse, else the variance of the prediction.
 
-so that a narrow prediction holds Q where it is, and π cannot tell actions apart: choose σ of hl_gauss, or the
-width of other losses' bins, such that α σ² / T² is some units.
+So a narrow prediction holds Q in place, and π cannot tell actions apart: choose σ of hl_gauss, or the bin
+width of other losses, such that α σ² / T² is a few units.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .modeling_value_transformer import TokenValueOutput
 from .value_losses import C51, ValueLoss
 
 
 TARGETS = ("q_learning", "sarsa", "monte_carlo", "behavior_cloning")
 
 
-@dataclass
-class TokenQLearningLoss:
-    """Means over the actions of a batch, scalars in float32; `total` is what to minimise.
+class ValueOutput(Protocol):
+    """The output of a value network: values (..., actions) and their logits (..., actions, outputs)."""
 
-    `target` is the mean of y, and `fraction_out_of_support` that of the y outside the support; both are 0 for
-    behaviour cloning.
+    logits: Tensor
+    value: Tensor
+
+
+@dataclass
+class QLearningLoss:
+    """Means over the actions of a batch, float32 scalars; `total` is the loss to minimise.
+
+    `target` is the mean of y, and `fraction_out_of_support` the fraction of y outside the support; both are 0
+    for behaviour cloning.
     """
 
     total: Tensor
@@ -54,11 +61,11 @@ class TokenQLearningLoss:
     fraction_out_of_support: Tensor
 
 
-class TokenQLearning:
+class QLearning:
     """The loss above, for sequences padded to the same number of actions.
 
     `target` is one of TARGETS; `alpha` and `temperature` are those of CQL; `discount` is γ. With `double` the
-    online network chooses the next action of q_learning. Raises ValueError for what does not fit together.
+    online network chooses the next action of q_learning. Raises ValueError for incompatible arguments.
     """
 
     def __init__(
@@ -86,59 +93,55 @@ class TokenQLearning:
 
     def loss(
         self,
-        output: TokenValueOutput,
+        output: ValueOutput,
         actions: Tensor,
         rewards: Tensor,
-        target_network: Callable[[], TokenValueOutput] | None = None,
+        target_network: Callable[[], ValueOutput] | None = None,
         legal: Tensor | None = None,
-    ) -> TokenQLearningLoss:
-        """Return the loss of a batch.
+    ) -> QLearningLoss:
+        """Return the loss of a batch of sequences.
 
-        `output` holds the values at the states s_i: `value` (batch, n, vocab). `actions` (batch, n) are the
-        tokens a_i, padded at the end with a negative number; `rewards` (batch, n). `target_network` gives
-        the same states' output of Q̄; `legal` (batch, n, vocab) says which tokens the maximum may choose, by
-        default all.
+        `output` holds the values in the states s_i, (batch, n, num_actions). `actions` (batch, n) are the
+        actions a_i, padded at the end with a negative number; `rewards` (batch, n). `target_network` returns
+        the output of Q̄ in the same states; `legal` (batch, n, num_actions) masks the maximum, by default not.
         """
         is_action = actions >= 0
         weight = is_action.float()
         taken = actions.clamp(min=0)
-        q = output.value  # (batch, n, vocab)
-        q_taken = gather_actions(q, taken)  # (batch, n)
-        log_partition = torch.logsumexp(q / self.temperature, dim=-1)
-        conservative = mean_of(log_partition - q_taken / self.temperature, is_action)
+        conservative = masked_mean(conservative_loss(output.value, taken, self.temperature), is_action)
         if self.target == "behavior_cloning":
             zero = torch.zeros_like(conservative)
-            return TokenQLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
+            return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
 
         outputs = gather_actions(output.logits, taken)  # (batch, n, num_outputs)
         with torch.no_grad():
+            projected = None
             if self.target == "monte_carlo":
                 target = discounted_sums(rewards * weight, self.discount)
-                projected = None
             else:
+                assert target_network is not None, f"{self.target} needs a target network"
                 following = target_network()
-                chosen = self._next_action(q, following.value, taken, legal)  # of s_i, read at s_{i+1}
-                discount = self.discount * shifted(weight)  # 0 after the last action
-                target = rewards + discount * shifted(gather_actions(following.value, chosen))
-                projected = None
+                chosen = self._next_actions(output.value, following.value, taken, legal)  # of s_i
+                discount = self.discount * shift(weight)  # 0 after the last action
+                target = rewards + discount * shift(gather_actions(following.value, chosen))
                 if isinstance(self.value_loss, C51):
-                    # Where nothing follows the discount is 0, and any distribution will do, but not none.
+                    # After the last action the discount is 0, so any distribution serves there.
                     probs = gather_actions(following.logits, chosen).float().softmax(-1).roll(-1, dims=1)
                     projected = self.value_loss.project(probs, rewards, discount)
-        if projected is None:
-            temporal_difference = self.value_loss.loss(outputs, target, weight)
-        else:
+        if isinstance(self.value_loss, C51) and projected is not None:
             temporal_difference = self.value_loss.cross_entropy(outputs, projected, weight)
-        return TokenQLearningLoss(
+        else:
+            temporal_difference = self.value_loss.loss(outputs, target, weight)
+        return QLearningLoss(
             total=temporal_difference + self.alpha * conservative,
             temporal_difference=temporal_difference.detach(),
             conservative=conservative.detach(),
-            target=mean_of(target, is_action),
+            target=masked_mean(target, is_action),
             fraction_out_of_support=self.value_loss.fraction_out_of_support(target, weight),
         )
 
-    def _next_action(self, online: Tensor, target: Tensor, taken: Tensor, legal: Tensor | None) -> Tensor:
-        """Return, for every state, the action whose value stands for the state's: (batch, n)."""
+    def _next_actions(self, online: Tensor, target: Tensor, taken: Tensor, legal: Tensor | None) -> Tensor:
+        """Return the action of every state whose value is the value of the state, (batch, n)."""
         if self.target == "sarsa":
             return taken
         q = online if self.double else target
@@ -147,25 +150,32 @@ class TokenQLearning:
         return q.argmax(dim=-1)
 
 
+def conservative_loss(q: Tensor, actions: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return CQL's term, (...), for values q (..., num_actions) and the actions of the data (...)."""
+    log_partition = torch.logsumexp(q / temperature, dim=-1)
+    return log_partition - gather_actions(q, actions) / temperature
+
+
 def gather_actions(values: Tensor, actions: Tensor) -> Tensor:
-    """Pick values (batch, n, vocab, ...) at actions (batch, n): (batch, n, ...)."""
-    index = actions[(..., *[None] * (values.ndim - 2))].expand(*actions.shape, 1, *values.shape[3:])
-    return values.gather(2, index).squeeze(2)
+    """Return the entries of values (..., num_actions, *rest) at actions (...): (..., *rest)."""
+    rest = values.shape[actions.ndim + 1 :]
+    index = actions[(..., *[None] * (1 + len(rest)))].expand(*actions.shape, 1, *rest)
+    return values.gather(actions.ndim, index).squeeze(actions.ndim)
 
 
-def shifted(values: Tensor) -> Tensor:
-    """Move what stands at i + 1 to i along dimension 1; the last becomes 0."""
+def shift(values: Tensor) -> Tensor:
+    """Move the entry at i + 1 to i along dimension 1; the last becomes 0."""
     return torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
 
 
 def discounted_sums(rewards: Tensor, discount: float) -> Tensor:
-    """Return Σ_{j≥i} γ^{j−i} r_j for every i, along dimension 1 of rewards (batch, n), 0 in the padding."""
+    """Return Σ_{j≥i} γ^{j−i} r_j for every i along dimension 1 of rewards (batch, n), 0 in the padding."""
     sums = rewards.clone()
     for i in range(rewards.shape[1] - 2, -1, -1):
         sums[:, i] += discount * sums[:, i + 1]
     return sums
 
 
-def mean_of(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of values (batch, n) where the mask is true."""
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of values (...) where the mask is true, 0 if it is nowhere."""
     return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)

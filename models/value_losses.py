@@ -40,11 +40,11 @@ REACH = 6.5  # how many σ of a Gaussian are looked at, on either side
 
 
 class ValueLoss:
-    """What all value losses share: a support, and the decoding of outputs into values.
+    """The interface of all value losses: a support, and the decoding of outputs into values.
 
     `num_outputs` is the size of the network's last dimension. Shapes in all methods: `outputs`
     (..., num_outputs), finite; `value` and `weight` (...). No gradient flows into `value`. A `weight` of zero
-    masks an item out: its gradient is exactly zero, whatever stands there, NaN included.
+    masks an item out: its gradient is exactly zero, whatever its value, NaN included.
     """
 
     def __init__(self, value_min: float, value_max: float, num_bins: int):
@@ -64,7 +64,7 @@ class ValueLoss:
         return (self.last_edge - self.first_edge) / self.num_bins
 
     def support(self, device: torch.device | None = None) -> Tensor:
-        """Return the values that the outputs stand for, (num_bins,) float32: the bins' centres."""
+        """Return the value of each output, (num_bins,) float32: the centre of its bin."""
         first, last = self.first_edge + self.width / 2, self.last_edge - self.width / 2
         return torch.linspace(first, last, self.num_bins, device=device, dtype=torch.float32)
 
@@ -82,9 +82,9 @@ class ValueLoss:
         raise NotImplementedError
 
     def fraction_out_of_support(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return the share of values outside [value_min, value_max]: more than a few mean a wrong range."""
-        outside = (value < self.value_min) | (value > self.value_max)
-        return _weighted_mean(outside.float(), weight)
+        """Return the fraction of values outside [value_min, value_max], which should be small."""
+        is_out = (value < self.value_min) | (value > self.value_max)
+        return _weighted_mean(is_out.float(), weight)
 
     def _check_and_blank(
         self, outputs: Tensor, value: Tensor, weight: Tensor | None
@@ -243,19 +243,20 @@ class TwoHot(CategoricalLoss):
     @torch.no_grad()
     def targets(self, value: Tensor) -> Tensor:
         value, device = _to_float64(value)
-        lower, upper_share = self._split(value)
-        # On a grid of 2^-24 both shares are exact in float32: they sum to 1, and the mean is kept to 3e-8 Δ.
-        upper_share = (torch.round(upper_share * 2**24) / 2**24).float()
+        lower, upper_fraction = self._split(value)
+        # On a grid of 2^-24 both fractions are exact in float32: they sum to 1, the mean is exact to 3e-8 Δ.
+        upper_fraction = (torch.round(upper_fraction * 2**24) / 2**24).float()
         targets = torch.zeros(*value.shape, self.num_bins, dtype=torch.float32, device=value.device)
-        targets.scatter_(-1, lower[..., None], 1 - upper_share[..., None])
-        targets.scatter_(-1, lower[..., None] + 1, upper_share[..., None])
+        targets.scatter_(-1, lower[..., None], 1 - upper_fraction[..., None])
+        targets.scatter_(-1, lower[..., None] + 1, upper_fraction[..., None])
         return targets.to(device)
 
     def _split(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the location below each value, clipped to the range, and the share of the one above.
+        """Return the index of the location below each value, and the fraction of mass on the one above.
 
-        Never the last location: a value on it has a share of 1 above the last but one. Taking floor and
-        ceiling instead loses or doubles the mass of values that lie exactly on a location.
+        Values are clipped to the range. The index is never the last: a value on the last location has a
+        fraction of 1 above the last but one. Floor and ceiling would lose or double the mass of values
+        exactly on a location.
         """
         position = ((value - self.value_min) / self.width).clamp(0, self.num_bins - 1)
         lower = position.floor().clamp(max=self.num_bins - 2)
@@ -280,11 +281,11 @@ class C51(TwoHot):
         steps = torch.arange(self.num_bins, dtype=torch.float64, device=reward.device)
         following = self.value_min + self.width * steps
         moved = reward[..., None] + discount[..., None] * following  # (..., num_bins)
-        lower, upper_share = self._split(moved)
-        probs = probs.to(reward.device, torch.float64).expand_as(upper_share)
+        lower, upper_fraction = self._split(moved)
+        probs = probs.to(reward.device, torch.float64).expand_as(upper_fraction)
         projected = torch.zeros_like(probs)
-        projected.scatter_add_(-1, lower, probs * (1 - upper_share))
-        projected.scatter_add_(-1, lower + 1, probs * upper_share)
+        projected.scatter_add_(-1, lower, probs * (1 - upper_fraction))
+        projected.scatter_add_(-1, lower + 1, probs * upper_fraction)
         return projected.to(device, torch.float32)
 
 
@@ -339,7 +340,7 @@ def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> tuple[Te
     mass = torch.erf(z / math.sqrt(2)).diff(dim=-1)
     # Up to 4σ outside, the total is above 1e-5 and the difference good to 1e-11 of it.
     far_outside = torch.maximum(-centre, centre - num_bins) > 4 * sigma
-    # To ask a GPU whether there are any would wait for it.
+    # `.any()` would synchronise with a GPU.
     if far_outside.device.type != "cpu" or far_outside.any():
         mass = torch.where(far_outside[..., None], _tail_mass(z), mass)
     return mass / mass.sum(dim=-1, keepdim=True), first.long()
@@ -374,13 +375,13 @@ def _match_mean(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
 
     rows = torch.arange(len(target), device=mean.device)  # those not solved yet
     centre, low, high = target, target - reach, target + reach
-    slope, last_centre, last_error = None, None, None
+    last_centre = last_error = None
     for _ in range(200):
         probs, first_bin = _truncated_gaussian(centre, sigma, num_bins)
         current = first_bin + (probs * bins[: probs.shape[-1]]).sum(dim=-1)
         solution[rows] = centre
         error = _logit(current, first, last) - _logit(target, first, last)
-        if slope is None:
+        if last_centre is None or last_error is None:
             slope = 1 / (target - first) + 1 / (last - target)  # as if the mean moved with the centre
         else:
             slope = (error - last_error) / (centre - last_centre)

@@ -56,7 +56,7 @@ for loss in $losses; do
 done
 
 # What ships is measured as it ships, in bfloat16.
-export=(python -m training.export --run "$output/hl_gauss" --output "$shipped")
+export=(python -m training.publish --run "$output/hl_gauss" --folder "$shipped" --dtype bfloat16 --shard-size 15)
 results=("$output/shipped-actions.json" "$output/shipped-puzzles.json")
 if [ ! -e "$shipped/settings.yaml" ] || [ ! -e "${results[0]}" ]; then
     "${export[@]}"

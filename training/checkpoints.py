@@ -1,12 +1,12 @@
-"""Checkpoints of a run: written whole, checked before use; and the signals after which one is written.
+"""Checkpoints of a run, written atomically and verified before use; and the signals that trigger one.
 
-checkpoints/step_N/ holds whole tensors by name, whatever backend and however many processes wrote it:
+checkpoints/step_N/ holds full tensors by name, independent of the backend and the number of processes:
 
     model.safetensors      the weights
-    average.safetensors    their moving average, unless training.ema_decay is 0
-    optimizer.safetensors  what the optimisers remember, as kind/parameter
-    target.safetensors     Wordle's target network
-    state.json             the step, and what tells the training data from others
+    average.safetensors    their EMA, unless training.ema_decay is 0
+    optimizer.safetensors  optimiser states, as kind/parameter
+    target.safetensors     the target network of Q-learning
+    state.json             the step, and the state of the task
     SHA256SUMS             of all of these, written last; `sha256sum -c SHA256SUMS` checks them
 """
 
@@ -34,14 +34,14 @@ from training.run_folder import list_checkpoints, step_of
 
 
 SUMS = "SHA256SUMS"
-# The launcher, where there is one: of what lives on after it, the parent is another.
+# The launcher, if there is one. A process that outlives it has another parent.
 PARENT = os.getppid()
 
 
 def check_output_dir(config: Config, output_dir: Path) -> None:
-    """See that this is the place of a new run, or of one that may be continued.
+    """Raise InputError unless a run may start or continue in this folder.
 
-    Raises InputError if a new run would overwrite an old one, or an old one was started with other settings.
+    A new run must not overwrite an old one, and an old one continues with the settings it was started with.
     """
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"output_dir {output_dir} is a file: name a folder")
@@ -62,14 +62,14 @@ def check_output_dir(config: Config, output_dir: Path) -> None:
 
 
 def find_checkpoint(accelerator: Accelerator, output_dir: Path) -> Path | None:
-    """Return the newest checkpoint that is whole, on all processes alike; None if there is none of any kind.
+    """Return the newest intact checkpoint, the same on all processes; None if there are no checkpoints.
 
-    One that is damaged is renamed to step_N.damaged, with a message, and the one before is used. Raises
-    InputError if all are damaged, or if a process does not see what the main process does.
+    A damaged one is renamed to step_N.damaged, with a message, and the one before is used. Raises InputError
+    if all are damaged, or if a process does not see the folder of the main process.
     """
     found: list = [None, None]
     if accelerator.is_main_process:
-        found = _find_whole(output_dir)
+        found = _find_intact(output_dir)
     broadcast_object_list(found)
     checkpoint, problem = found
     if problem:
@@ -82,8 +82,8 @@ def find_checkpoint(accelerator: Accelerator, output_dir: Path) -> Path | None:
     return checkpoint
 
 
-def _find_whole(output_dir: Path) -> list:
-    """Return the newest whole checkpoint or None, and what to say if there are only damaged ones."""
+def _find_intact(output_dir: Path) -> list:
+    """Return the newest intact checkpoint or None, and an error message if there are only damaged ones."""
     checkpoints = list_checkpoints(output_dir)
     damages = {}
     for checkpoint in reversed(checkpoints):
@@ -95,7 +95,7 @@ def _find_whole(output_dir: Path) -> list:
         return [None, None]
     if len(damages) == len(checkpoints):
         remedy = "output_dir=FOLDER starts another run"
-        return [None, f"no checkpoint of {output_dir} is whole ({checkpoint}: {damage}): {remedy}"]
+        return [None, f"all checkpoints of {output_dir} are damaged ({checkpoint}: {damage}): {remedy}"]
     for damaged, damage in damages.items():
         aside = damaged.with_name(f"{damaged.name}.damaged")
         remove(aside)
@@ -105,13 +105,13 @@ def _find_whole(output_dir: Path) -> list:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint's files, or None if they are as they were written."""
+    """Return how a checkpoint is damaged, or None if its files are as they were written."""
     try:
         lines = (checkpoint / SUMS).read_text().splitlines()
         expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         for name, digest in expected.items():
             if _sha256(checkpoint / name) != digest:
-                return f"{name} is not what was written"
+                return f"{name} has changed"
         if expected.keys() | {SUMS} != {path.name for path in checkpoint.iterdir()}:
             return f"{SUMS} does not name all files"
     except (OSError, ValueError) as error:
@@ -156,11 +156,11 @@ def save_checkpoint(
     files: dict[str, Iterable[tuple[str, Tensor]]],
     state: dict,
 ) -> Path:
-    """Write checkpoints/step_N beside its place, rename it when it is whole, and remove the oldest.
+    """Write checkpoints/step_N atomically, and remove the oldest checkpoints.
 
-    All processes have to call this: they go through the tensors of `files`, by the names of the files,
-    together, and the main process writes. If it cannot, all end with its InputError, and what was there is
-    still there.
+    `files` are the tensors of each file, by its name. All processes have to call this and iterate over the
+    tensors together; the main process writes. If it cannot, all processes end with its InputError, and
+    earlier checkpoints are unchanged.
     """
     folder = output_dir / "checkpoints" / f"step_{step:07d}"
     unfinished = folder.with_name(f".{folder.name}.unfinished")
@@ -170,7 +170,7 @@ def save_checkpoint(
     for name, tensors in files.items():
         gathered = {}
         for key, tensor in tensors:
-            # A copy, as safetensors refuses views of one memory, which DeepSpeed's weights are.
+            # A copy: safetensors refuses tensors that share memory, as DeepSpeed's weights do.
             if accelerator.is_main_process and problem == [None]:
                 gathered[key] = tensor.detach().to("cpu", copy=True).contiguous()
         if gathered:
@@ -182,18 +182,18 @@ def save_checkpoint(
         if not accelerator.is_main_process:
             sys.exit(INPUT_ERROR_STATUS)
         _attempt(remove, unfinished)
-        raise InputError(f"{folder} cannot be written: {problem[0]}; earlier checkpoints are as they were")
+        raise InputError(f"{folder} cannot be written: {problem[0]}; earlier checkpoints are unchanged")
     if accelerator.is_main_process:
         for old in list_checkpoints(output_dir)[: -config.keep]:
             if config.keep_every is None or step_of(old) % config.keep_every:
-                problem = _attempt(shutil.rmtree, old)
-                if problem:
-                    print(f"warning: {old} cannot be deleted: {problem}", flush=True)
+                reason = _attempt(shutil.rmtree, old)
+                if reason:
+                    print(f"warning: {old} cannot be deleted: {reason}", flush=True)
     return folder
 
 
 def _attempt(action: Callable, *arguments: object) -> str | None:
-    """Do something with files; return what went wrong."""
+    """Run a file operation; return its error message, or None."""
     try:
         action(*arguments)
     except (OSError, SafetensorError) as error:
@@ -202,7 +202,7 @@ def _attempt(action: Callable, *arguments: object) -> str | None:
 
 
 def _start(unfinished: Path) -> None:
-    remove(unfinished)  # what a killed run left
+    remove(unfinished)  # left by a killed run
     unfinished.mkdir(parents=True)
 
 
@@ -210,7 +210,7 @@ def _complete(unfinished: Path, folder: Path, state: dict) -> None:
     (unfinished / "state.json").write_text(json.dumps(state) + "\n")
     paths = sorted(unfinished.iterdir())
     (unfinished / SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
-    # The name must not reach the disk before what it names does, nor after older ones are deleted.
+    # The content must reach the disk before the name does, and the name before older checkpoints are deleted.
     for path in (*paths, unfinished / SUMS, unfinished):
         _flush(path)
     remove(folder)
@@ -219,7 +219,7 @@ def _complete(unfinished: Path, folder: Path, state: dict) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk."""
+    """Write a file, or the names in a folder, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -228,33 +228,33 @@ def _flush(path: Path) -> None:
 
 
 class Interruption:
-    """Remembers Ctrl-C and SIGTERM until the step is done; a second Ctrl-C ends the program at once.
+    """Records Ctrl-C and SIGTERM until the step is done; a second Ctrl-C ends the program immediately.
 
-    A second SIGTERM does not: clusters and launchers both send one. The end of accelerate's launcher counts
-    as SIGTERM, since it does not always pass on the signal that ended it.
+    A second SIGTERM does not, since clusters and launchers both send one. The end of accelerate's launcher
+    counts as SIGTERM, since it does not always forward the signal that ended it.
     """
 
     def __init__(self):
         self.signal = 0
         self.earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in self.earlier:
-            signal.signal(number, self._remember)
+            signal.signal(number, self._record)
 
-    def _remember(self, number: int, frame: object) -> None:
+    def _record(self, number: int, frame: object) -> None:
         self.signal = number
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    def forget(self) -> None:
-        """Let signals end the program again as they did before."""
+    def restore(self) -> None:
+        """Restore the earlier signal handlers."""
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
 
     def anywhere(self, accelerator: Accelerator) -> int:
-        """Return the signal that any process received, 0 for none; all processes get the same answer."""
+        """Return the signal that any process received, 0 for none; the same on all processes."""
         if is_launched() and os.getppid() != PARENT:
             self.signal = self.signal or signal.SIGTERM
         if accelerator.num_processes == 1:
             return self.signal
-        # One that comes in the meantime is seen after the next step.
+        # A signal that arrives during the exchange counts after the next step.
         received = torch.tensor([self.signal], device=accelerator.device)
         return int(accelerator.gather(received).max())

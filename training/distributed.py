@@ -1,6 +1,7 @@
-"""Devices, processes and precision: the one place that sets them up, and checks that they agree.
+"""Devices, processes and precision: sets up accelerate, and checks that the processes agree.
 
-`accelerate launch --config_file configs/accelerate/NAME.yaml` chooses, which does not change what is learnt.
+`accelerate launch --config_file configs/accelerate/NAME.yaml` chooses the backend. The choice does not change
+what is learnt.
 """
 
 import os
@@ -8,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import MethodType
 
 import torch
@@ -15,6 +17,7 @@ from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs, Par
 from accelerate.utils import (
     DeepSpeedPlugin,
     GradientAccumulationPlugin,
+    ProjectConfiguration,
     convert_outputs_to_fp32,
     gather_object,
 )
@@ -25,7 +28,7 @@ from configs.schema import Config
 from training.sharding import Weights
 
 
-KNOWN = (
+SUPPORTED = (
     DistributedType.NO,
     DistributedType.MULTI_GPU,
     DistributedType.MULTI_CPU,
@@ -35,53 +38,63 @@ KNOWN = (
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Join the processes; raise InputError for ways of launching that training does not know."""
+    """Join the processes; raise InputError for unsupported ways of launching."""
     several = _is_one_of_several()
     _check_launch()
     if not torch.cuda.is_available():
-        # What DeepSpeed would find out itself, with a warning, even where it is only imported.
+        # DeepSpeed would detect this itself, with a warning, even if it is only imported.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     needs_gloo = several and not torch.cuda.is_available()
     if needs_gloo and os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        # Without a GPU accelerate would take these for processes that have nothing to do with each other.
+        # Without a GPU accelerate would treat these as independent processes.
         PartialState(backend="gloo")._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     accelerator = Accelerator(
-        # Autocast is our own, the same under every backend: see `autocast_forward`.
+        # Autocast is the same under every backend: see `autocast_forward`.
         mixed_precision="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=config.training.gradient_accumulation_steps, sync_with_dataloader=False
         ),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if needs_gloo else [],
         step_scheduler_with_optimizer=False,
+        log_with=config.trackers or None,
+        project_config=ProjectConfiguration(logging_dir=str(Path(config.output_dir) / "tensorboard")),
     )
     kind = accelerator.distributed_type
     if several and (kind == DistributedType.NO or accelerator.num_processes == 1):
         raise InputError(
-            "several processes were launched, but this accelerate setting does not synchronise them: take "
-            "one of configs/accelerate/"
+            "several processes were launched, but this accelerate setting does not synchronise them: use "
+            "--config_file with one of configs/accelerate/"
         )
-    if kind not in KNOWN:
-        raise InputError(f"training under {kind.value} is not known here: take one of configs/accelerate/")
+    if kind not in SUPPORTED:
+        raise InputError(f"training under {kind.value} is not supported: use one of configs/accelerate/")
     if kind == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise InputError(
-            "FSDP 1 is not known here: set fsdp_version: 2, as configs/accelerate/fsdp2.yaml does"
+            "FSDP 1 is not supported: set fsdp_version: 2, as configs/accelerate/fsdp2.yaml does"
         )
     if kind == DistributedType.DEEPSPEED:
         configure_deepspeed(accelerator.deepspeed_plugin, accelerator.num_processes, config)
     if kind in (DistributedType.DEEPSPEED, DistributedType.FSDP) and config.training.compile:
-        raise InputError(f"training.compile is not made for {kind.value}: leave it out, or launch with DDP")
+        raise InputError(
+            f"training.compile does not work with {kind.value}: leave it out, or launch with DDP"
+        )
     if accelerator.device.type == "cpu" and is_launched() and os.environ.get("OMP_NUM_THREADS") == "1":
-        # What accelerate's launcher sets unless it is told a number: one core works and the others are idle.
-        torch.set_num_threads(max(1, os.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        # accelerate's launcher sets this by default; all cores but one would be idle.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
+
+
+def start_trackers(accelerator: Accelerator, config: Config, first_step: int) -> None:
+    """Open the trackers; tensorboard drops its curves after the step that the run continues from."""
+    settings = {"tensorboard": {"purge_step": first_step + 1}}
+    accelerator.init_trackers("stop-regressing", init_kwargs=settings)
 
 
 @contextmanager
 def ended_at_once() -> Iterator[None]:
-    """End a process that is one of several as soon as the block has, with its status.
+    """End a process that is one of several at the end of the block, with its exit status.
 
-    Taking down the interpreter, or the group of processes, may last for ever: a group of gloo waits for its
-    thread, which waits for the interpreter to delete the tensors of the last exchange.
+    Finalising the interpreter or the process group may never return: a gloo group waits for its thread, which
+    waits for the interpreter to delete the tensors of the last exchange.
     """
     if not _is_one_of_several():
         try:
@@ -98,7 +111,7 @@ def ended_at_once() -> Iterator[None]:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         else:
-            status = end.code or 0
+            status = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
@@ -111,14 +124,14 @@ def _is_one_of_several() -> bool:
 
 
 def _check_launch() -> None:
-    """Raise InputError if Slurm or MPI started copies of a command that knows nothing of the others."""
+    """Raise InputError if Slurm or MPI started several copies of a command that do not know each other."""
     copies = max(int(os.environ.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
-    # The number of launchers that have joined, or without any, of processes.
-    joined = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("WORLD_SIZE", 1))
+    # The number of launchers that have joined, or of processes without a launcher.
+    joined = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
     if copies > joined:
         raise InputError(
-            f"{copies} copies of this were started, of which only {joined} know each other: start one "
-            "accelerate launch per machine, as configs/accelerate/slurm.sh does"
+            f"{copies} copies of this command were started, but only {joined} joined: start one accelerate "
+            "launch per machine, as scripts/slurm.sh does"
         )
 
 
@@ -128,8 +141,8 @@ def zero_stage_of(accelerator: Accelerator) -> int:
     return accelerator.deepspeed_plugin.zero_stage if is_deepspeed else 0
 
 
-def describe_topology(accelerator: Accelerator) -> str:
-    """Say how many processes there are, on what, and how they share the weights: 8 × cuda, ZeRO-2."""
+def describe_processes(accelerator: Accelerator) -> str:
+    """Return the number of processes, their device and their backend: 8 × cuda, ZeRO-2."""
     backend = ""
     if zero_stage_of(accelerator):
         backend = f", ZeRO-{zero_stage_of(accelerator)}"
@@ -141,18 +154,18 @@ def describe_topology(accelerator: Accelerator) -> str:
 
 
 def is_launched() -> bool:
-    """Tell whether this process was started by `accelerate launch`."""
+    """Return whether `accelerate launch` started this process."""
     return "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Config) -> None:
-    """Give DeepSpeed the settings of the run; raise InputError where it has other ones of its own."""
+    """Give DeepSpeed the settings of the run; raise InputError if its own settings contradict them."""
     training = config.training
     if plugin.zero_stage == 0:
         raise InputError("DeepSpeed without ZeRO is DDP: launch with configs/accelerate/ddp.yaml")
     if config.optimizer.name == "muon":
         raise InputError(
-            "optimizer.name=muon needs whole matrices, which DeepSpeed flattens: launch with DDP or FSDP2, "
+            "optimizer.name=muon needs full matrices, which DeepSpeed flattens: launch with DDP or FSDP2, "
             "or set optimizer.name=adamw"
         )
     num_parts = num_processes * training.gradient_accumulation_steps
@@ -167,42 +180,43 @@ def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Con
         given = theirs.get(key, "auto")
         is_default = key == "gradient_accumulation_steps" and given == 1
         if given not in ("auto", value) and not is_default:
-            raise InputError(f"DeepSpeed's {key} is {given}, the run's {value}: leave it out of DeepSpeed's")
+            raise InputError(f"DeepSpeed's {key} is {given}, the run's is {value}: remove DeepSpeed's")
     theirs |= ours
     for section in ("bf16", "fp16"):
         if theirs.get(section, {}).get("enabled") is True:
             raise InputError(
-                f"DeepSpeed's section {section} would round the weights: leave it out, "
+                f"DeepSpeed's section {section} would round the weights: remove it, "
                 "training.precision=bf16 computes in bfloat16"
             )
-    # Small parameters that stay gathered would hide that their pieces were changed.
+    # Small parameters that stay gathered would hide changes of their shards.
     theirs["zero_optimization"]["stage3_param_persistence_threshold"] = 0
 
 
 def autocast_forward(model: nn.Module, device: torch.device) -> None:
-    """Let the model's forward pass compute in bfloat16 and return float32; its weights stay float32."""
+    """Make the forward pass compute in bfloat16 and return float32; the weights stay float32."""
     forward = torch.autocast(device.type, dtype=torch.bfloat16)(type(model).forward)
-    # A method, so that a deep copy of the model gets one of its own.
-    model.forward = MethodType(convert_outputs_to_fp32(MethodType(forward, model).__func__), model)
+    # A method, so that a deep copy of the model has its own.
+    method = MethodType(convert_outputs_to_fp32(MethodType(forward, model).__func__), model)
+    model.forward = method  # type: ignore[method-assign]
 
 
 def check_agreement(accelerator: Accelerator, facts: dict[str, object]) -> None:
-    """Raise InputError unless all processes have the same facts, by what they are."""
+    """Raise InputError unless all processes have the same facts, given by name."""
     if accelerator.num_processes == 1:
         return
-    everyones = gather_object([facts])
+    gathered = gather_object([facts])
     for name in facts:
-        others = [theirs[name] for theirs in everyones]
+        others = [facts_of_one[name] for facts_of_one in gathered]
         if any(other != others[0] for other in others):
             raise InputError(
-                f"the processes do not have the same {name}: start the same command, with the same files, on "
-                "all machines"
+                f"the processes differ in their {name}: start the same command with the same files on all "
+                "machines"
             )
 
 
 def check_weights(accelerator: Accelerator, weights: Weights, step: int) -> None:
-    """Raise SystemExit, on all processes, if any weight is not finite, or if replicas have come apart."""
-    is_finite = torch.stack([piece.isfinite().all() for piece in weights.pieces()]).all()
+    """Raise SystemExit on all processes if a weight is not finite, or if replicas differ."""
+    is_finite = torch.stack([shard.isfinite().all() for shard in weights.shards()]).all()
     if not accelerator.gather(is_finite[None]).all():
         raise SystemExit(
             f"the weights are not finite after step {step}: lower optimizer.learning_rate, in another "
@@ -210,9 +224,9 @@ def check_weights(accelerator: Accelerator, weights: Weights, step: int) -> None
         )
     if accelerator.num_processes == 1 or not weights.are_replicated:
         return
-    sums = torch.stack([piece.double().sum() for piece in weights.pieces()])
-    everyones = accelerator.gather(sums[None])
-    if not torch.equal(everyones, everyones[:1].expand_as(everyones)):
+    sums = torch.stack([shard.double().sum() for shard in weights.shards()])
+    gathered = accelerator.gather(sums[None])
+    if not torch.equal(gathered, gathered[:1].expand_as(gathered)):
         raise SystemExit(
-            "the processes hold different weights: they were not synchronised, and the run is void"
+            "the processes have different weights: they were not synchronised, so the run is invalid"
         )

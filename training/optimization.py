@@ -1,4 +1,4 @@
-"""Optimisers, the learning rate as a function of the step, and averaged weights."""
+"""Optimisers, the learning-rate schedule, the EMA of the weights, and target networks."""
 
 import copy
 import math
@@ -7,18 +7,19 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from configs.schema import OptimizerConfig, TrainingConfig
 from training.sharding import Weights
 
 
-def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
-    matrices = [p for p in model.model.blocks.parameters() if p.ndim == 2]
+def make_optimizers(model: PreTrainedModel, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of `model.blocks` and AdamW for the rest, or AdamW for all parameters."""
+    matrices = [p for block in blocks_of(model) for p in block.parameters() if p.ndim == 2]
     in_blocks = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in in_blocks]
     adamw_groups = [{"params": rest, "weight_decay": 0.0}]
-    optimizers = []
+    optimizers: list[torch.optim.Optimizer] = []
     if config.name == "muon":
         muon = torch.optim.Muon(
             matrices,
@@ -40,7 +41,7 @@ def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.opt
 
 
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
-    """Return the learning rate of step 1, 2, … as a share of its peak."""
+    """Return the learning rate of step 1, 2, … as a fraction of its peak."""
     if step <= config.warmup_steps:
         return step / config.warmup_steps
     progress = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
@@ -52,24 +53,31 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     return config.final_learning_rate + (1 - config.final_learning_rate) * remaining
 
 
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], fraction: float) -> None:
+    """Set the learning rates to this fraction of their peaks."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * fraction
+
+
 class EMA:
-    """Exponential moving average of the weights, which is what is evaluated and saved."""
+    """Exponential moving average of the weights, which is evaluated and saved; with a decay of 0, none."""
 
     def __init__(self, weights: Weights, decay: float):
         self.weights, self.decay = weights, decay
-        self.pieces = [piece.clone() for piece in weights.pieces()] if decay else []
+        self.shards = [shard.clone() for shard in weights.shards()] if decay else []
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Follow the weights after training step 1, 2, …"""
-        if self.pieces:
-            # Early on, average over fewer steps: the initial weights are not worth remembering.
+        """Average in the weights after training step 1, 2, …"""
+        if self.shards:
+            # Early on, average over fewer steps, to forget the initial weights.
             decay = min(self.decay, step / (step + 10))
-            torch._foreach_lerp_(self.pieces, self.weights.pieces(), 1 - decay)
+            torch._foreach_lerp_(self.shards, self.weights.shards(), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages into the model for a while; all processes have to do so together."""
+        """Put the averages into the model inside the block. All processes have to do so together."""
         self._swap()
         try:
             yield
@@ -78,34 +86,34 @@ class EMA:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        # In place: DeepSpeed and FSDP hold on to the memory of the weights.
-        for piece, weight in zip(self.pieces, self.weights.pieces(), strict=bool(self.pieces)):
-            average = piece.clone()
-            piece.copy_(weight)
+        # In place, since DeepSpeed and FSDP keep references to the memory of the weights.
+        for shard, weight in zip(self.shards, self.weights.shards(), strict=bool(self.shards)):
+            average = shard.clone()
+            shard.copy_(weight)
             weight.copy_(average)
-        if self.pieces:
-            self.weights.forget_gathered()
+        if self.shards:
+            self.weights.discard_gathered()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the averages as whole tensors by the names of their parameters, on all processes together."""
-        for name, piece in zip(self.weights.parameters, self.pieces, strict=bool(self.pieces)):
-            yield name, self.weights.whole(name, piece)
+        """Yield the averages as full tensors by parameter name. All processes have to iterate together."""
+        for name, shard in zip(self.weights.parameters, self.shards, strict=bool(self.shards)):
+            yield name, self.weights.full_tensor(name, shard)
 
     def load(self, read: Callable[[str], Tensor]) -> None:
-        """Continue from whole tensors that `read` returns by name."""
-        for name, piece in zip(self.weights.parameters, self.pieces, strict=bool(self.pieces)):
-            piece.copy_(self.weights.piece_of(name, read(name)))
+        """Continue from the full tensors that `read` returns by name."""
+        for name, shard in zip(self.weights.parameters, self.shards, strict=bool(self.shards)):
+            shard.copy_(self.weights.shard_of(name, read(name)))
 
 
 class TargetNetwork:
-    """A copy of the model that follows it slowly, for the targets of temporal differences.
+    """A copy of the model that follows it slowly, for temporal-difference targets.
 
     Every step it moves by `tau` towards the model (Polyak averaging); or, with `every`, it becomes equal to
-    the model every so many steps, and stays as it is in between. It is made before the model is given to
-    accelerate, and whole on every process.
+    the model every so many steps. It is made before accelerate wraps the model, and is complete on every
+    process.
     """
 
-    def __init__(self, model: nn.Module, tau: float, every: int | None = None):
+    def __init__(self, model: PreTrainedModel, tau: float, every: int | None = None):
         self.tau, self.every = tau, every
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
@@ -114,18 +122,32 @@ class TargetNetwork:
         """Follow the model's weights after training step 1, 2, …"""
         if self.every is not None and step % self.every:
             return
-        own = list(self.model.parameters())
-        followed = [whole for _, whole in weights.named_tensors()]
+        own = [parameter.data for parameter in self.model.parameters()]
+        online = [full for _, full in weights.named_tensors()]
         if self.every is None:
-            torch._foreach_lerp_(own, followed, self.tau)
+            torch._foreach_lerp_(own, online, self.tau)
         else:
-            torch._foreach_copy_(own, followed)
+            torch._foreach_copy_(own, online)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights by name."""
         yield from self.model.named_parameters()
 
     @torch.no_grad()
     def load(self, read: Callable[[str], Tensor]) -> None:
-        """Continue from tensors that `read` returns by name."""
+        """Continue from the tensors that `read` returns by name."""
         for name, weight in self.model.named_parameters():
             weight.copy_(read(name))
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile the repeated blocks of a model one by one, which takes less time than the whole model."""
+    for block in blocks_of(model):
+        block.compile()
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """Return the repeated blocks of a model, its property `blocks`."""
+    blocks = model.blocks
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks

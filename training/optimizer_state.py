@@ -1,10 +1,10 @@
-"""What optimisers remember, as whole tensors by "kind/parameter": exp_avg/head.weight, step/head.weight.
+"""Optimiser states as full tensors, named "kind/parameter": exp_avg/head.weight, step/head.weight.
 
-So a checkpoint says nothing of the processes that wrote it, and any number of them, under any backend, can go
-on from it.
+So a checkpoint is independent of the number of processes and of the backend that wrote it.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
@@ -18,7 +18,7 @@ from training.sharding import Weights
 def named_states(
     optimizers: Sequence[AcceleratedOptimizer], weights: Weights
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the states of all parameters; all processes have to go through them together."""
+    """Yield the states of all parameters. All processes have to iterate together."""
     if weights.zero_stage:
         yield from _zero_states(optimizers, weights)
         return
@@ -27,14 +27,14 @@ def named_states(
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 for kind, state in sorted(optimizer.state[parameter].items()):
-                    whole = state.full_tensor() if isinstance(state, DTensor) else state
-                    yield f"{kind}/{names[id(parameter)]}", whole
+                    full = state.full_tensor() if isinstance(state, DTensor) else state
+                    yield f"{kind}/{names[id(parameter)]}", full
 
 
 def load_states(
     optimizers: Sequence[AcceleratedOptimizer], weights: Weights, stored: CheckpointReader
 ) -> None:
-    """Continue from the states that a checkpoint holds."""
+    """Continue from the states in a checkpoint."""
     if weights.zero_stage:
         _load_zero_states(optimizers, weights, stored)
         return
@@ -51,17 +51,17 @@ def load_states(
             name = names[id(parameter)]
             tensors = {kind: stored(f"{kind}/{name}") for kind in kinds.get(name, [])}
             state[number] = {
-                kind: weights.like(name, tensor) if tensor.ndim else tensor
+                kind: weights.distribute(name, tensor) if tensor.ndim else tensor
                 for kind, tensor in tensors.items()
             }
-        # It moves what it gets to where the optimiser wants it; the groups stay as they are.
+        # It moves the tensors to the device that the optimiser wants; the groups stay as they are.
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _zero_states(
     optimizers: Sequence[AcceleratedOptimizer], weights: Weights
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the states that DeepSpeed keeps in flat tensors, which it cuts without regard to parameters."""
+    """Yield the states that DeepSpeed keeps in flat tensors, which it splits regardless of parameters."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
     (zero,) = (wrapper.optimizer for wrapper in optimizers)
@@ -88,24 +88,23 @@ def _load_zero_states(
     step = stored(next(key for key in stored.names if key.startswith("step/")))
     for flat in flats:
         state = {kind: torch.zeros_like(flat, requires_grad=False) for kind in kinds}
-        # torch's optimisers count in a tensor, beside the parameter if they are fused.
+        # torch's optimisers count in a tensor, on the parameter's device if they are fused.
         is_own = isinstance(zero.optimizer, DeepSpeedCPUAdam)
         zero.optimizer.state[flat] = state | {"step": int(step) if is_own else step.clone().to(flat.device)}
     _link_states(zero, weights)
     for name, parameter in weights.parameters.items():
         for kind in kinds:
-            whole = stored(f"{kind}/{name}")
+            full = stored(f"{kind}/{name}")
             if weights.zero_stage == 3:
-                piece = weights.piece_of(name, whole)
-                safe_set_local_optimizer_state(parameter, piece, kind)
+                safe_set_local_optimizer_state(parameter, weights.shard_of(name, full), kind)
             else:
-                safe_set_full_optimizer_state(parameter, whole, kind)
+                safe_set_full_optimizer_state(parameter, full, kind)
 
 
-def _link_states(zero: torch.optim.Optimizer, weights: Weights) -> None:
-    """Tell the parameters where their states are.
+def _link_states(zero: Any, weights: Weights) -> None:
+    """Link the parameters to their states.
 
-    Under ZeRO-1 and 2 DeepSpeed does so after the step of the first group, when the others have no states.
+    Under ZeRO-1 and 2 DeepSpeed does so after the step of the first group, when other groups have no states.
     """
     from deepspeed.utils import lazy_init_hp_params_optimizer_state
 
@@ -114,8 +113,8 @@ def _link_states(zero: torch.optim.Optimizer, weights: Weights) -> None:
             lazy_init_hp_params_optimizer_state(group, flat, zero.optimizer.state)
 
 
-def _flat_parameters(zero: torch.optim.Optimizer, weights: Weights) -> list[Tensor]:
-    """Return the tensors that the optimiser under DeepSpeed's own works on: one a group, or several."""
+def _flat_parameters(zero: Any, weights: Weights) -> list[Tensor]:
+    """Return the flat tensors of the optimiser that DeepSpeed wraps: one or several per group."""
     if weights.zero_stage == 3:
         return zero.fp32_partitioned_groups_flat
     return zero.single_partition_of_fp32_groups

@@ -1,11 +1,15 @@
-"""Publish a trained model on the hub: weights, code, tokenizer, licence, and a card that says what it is.
+"""Publish a trained model, to a folder or on the hub: weights, code, tokenizer, licence, settings and a card.
 
     hf auth login
     python -m training.publish --run runs/chess_tiny --repo user/name
+    python -m training.publish --run runs/chess_tiny --folder chess_tiny --dtype bfloat16
 
-`train.py ... push_to_hub=user/name` does the same at the end of a run. Afterwards, wherever torch and
-transformers are, AutoModel.from_pretrained("user/name", trust_remote_code=True) loads the model, and every
-evaluation takes user/name where it takes a folder.
+`train.py ... push_to_hub=user/name` does the first at the end of a run. Every evaluation takes the folder or
+user/name as --model; wherever torch and transformers are installed,
+AutoModel.from_pretrained("user/name", trust_remote_code=True) loads it.
+
+Rounded weights are another model, so its results are measured on the published folder. The same command with
+--results then writes the same files again, with a card that shows them.
 """
 
 import argparse
@@ -15,167 +19,209 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
-from safetensors.torch import load_file, save_file
+import torch
+from huggingface_hub import HfApi, get_token, save_torch_state_dict
+from safetensors.torch import load_file
 
 from cli.errors import InputError, command
+from cli.files import atomic_write, check_output
+from cli.options import DTYPES, positive_int
 from configs.schema import Config, load_run_config
 from data.hub_uploads import NOT_LOGGED_IN, check_upload, make_repo, uploading
-from eval.model_folder import check_model_folder
-from training.model_card import (
-    Result,
-    make_card,
-    model_weights,
-    read_results,
-    training_results,
-    weight_sizes,
-    write_model_card,
-)
+from training.model_card import SETTINGS, read_results, training_results, write_model_card
 from training.run_folder import list_checkpoints, step_of
+
+
+MEGABYTE = 1_000_000
+
+
+def write_model_folder(
+    run: Path,
+    folder: Path,
+    name: str,
+    *,
+    checkpoint: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int = 5_000 * MEGABYTE,
+    result_files: Sequence[str] = (),
+    branches: Sequence[str] = (),
+    note: str = "",
+) -> None:
+    """Write the model of a run, or of one of its checkpoints, to `folder`, which will load as `name`.
+
+    Raises InputError if a result file holds results of other weights than those written.
+    """
+    model = run / "model"
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors*"), dirs_exist_ok=True)
+    weights: dict[str, torch.Tensor] = {}
+    for file in model.glob("*.safetensors"):
+        weights |= load_file(file)
+    config, step = load_run_config(run), None
+    if checkpoint is not None:
+        step = step_of(checkpoint)
+        # Checkpoints have no tables, which do not change.
+        weights |= load_file(
+            checkpoint / f"{'average' if config.training.ema_decay else 'model'}.safetensors"
+        )
+    rounded = {key: w.to(dtype) if w.is_floating_point() else w for key, w in weights.items()}
+    save_torch_state_dict(rounded, folder, max_shard_size=shard_bytes)
+    # The run measured its weights before they were rounded.
+    results = training_results(run, step or config.training.steps) if dtype == torch.float32 else []
+    results += read_results(result_files, config.task, folder, name)
+    write_model_card(run, folder, name, results=results, branches=branches, step=step, note=note)
+
+
+def publish_folder(run: Path, folder: Path, **options) -> None:
+    """Write the model of a run to a new folder, or to one that was published before; `options` as above.
+
+    Raises InputError if there is something else at `folder`.
+    """
+    check_run(run)
+    is_published = (folder / SETTINGS).is_file() and not (folder.parent / "config.yaml").is_file()
+    if folder.exists() and not is_published:
+        raise InputError(f"{folder} exists and is not a published model: choose another folder")
+    check_output(folder / SETTINGS, overwrite=True)
+    with atomic_write(folder) as unfinished:
+        write_model_folder(run, unfinished, str(folder), **options)
 
 
 def publish(
     run: Path,
     repo: str,
+    *,
     checkpoints: bool = False,
     private: bool = False,
-    results: Sequence[Result] = (),
-    keep_card: bool = False,
+    result_files: Sequence[str] = (),
+    **options,
 ) -> str:
     """Push the model of a run to the hub, and its checkpoints as branches step_N; return the address.
 
-    The card is made anew, with `results` besides those of the run itself, unless `keep_card`. What the hub
-    has already is not sent again. Raises InputError if the run holds no model, or the hub does not take it.
+    `options` are those of `write_model_folder`. Files that the hub has are not sent again. Raises InputError
+    if the run has no model, a result file holds results of other weights, or the upload fails.
     """
     check_run(run)
-    kept = list_checkpoints(run) if checkpoints else []
-    # What cannot be pushed is found before anything is.
-    weights = {step_of(checkpoint): check_weights(run, checkpoint) for checkpoint in kept}
     check_upload(repo)
-    if not keep_card:
-        write_model_card(run, repo, results, [f"step_{step}" for step in weights])
     api = HfApi()
-    with uploading(repo):
-        url = make_repo(api, repo, private)
-        _upload(api, repo, run / "model", "main")
-        for step, path in weights.items():
-            # Beside the run, since the place for temporary files may be small.
-            with tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as folder:
-                build_model_folder(run, path, Path(folder))
-                card = make_card(run, repo, training_results(run, step), step=step)
-                (Path(folder) / "README.md").write_text(card, encoding="utf-8")
-                api.create_branch(repo, branch=f"step_{step}", exist_ok=True)
-                _upload(api, repo, Path(folder), f"step_{step}")
+    steps = {f"step_{step_of(path)}": path for path in list_checkpoints(run)} if checkpoints else {}
+    # Inside the run, since the system's temporary folder may be small.
+    with tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
+        folder = Path(temporary, "main")
+        write_model_folder(run, folder, repo, result_files=result_files, branches=tuple(steps), **options)
+        with uploading(repo):
+            url = make_repo(api, repo, private)
+        _upload(api, repo, folder, "main")
+        for branch, checkpoint in steps.items():
+            shutil.rmtree(folder)
+            write_model_folder(run, folder, repo, checkpoint=checkpoint, **options)
+            with uploading(repo):
+                api.create_branch(repo, branch=branch, exist_ok=True)
+            _upload(api, repo, folder, branch)
     return url
 
 
 def _upload(api: HfApi, repo: str, folder: Path, branch: str) -> None:
-    message = "Upload model" if branch == "main" else f"Upload model of {branch}"
-    api.upload_folder(repo_id=repo, folder_path=folder, revision=branch, commit_message=message)
+    with uploading(repo):
+        api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            revision=branch,
+            commit_message=f"Upload model, branch {branch}",
+            delete_patterns="*.safetensors*",  # from_pretrained could load older weights
+        )
 
 
 def publishing_warnings(config: Config) -> list[str]:
-    """Say so before training if a run that asks for publishing will not be able to."""
+    """Return a warning if a run will not be able to publish its model as its settings ask."""
     return [NOT_LOGGED_IN] if config.push_to_hub and get_token() is None else []
 
 
 def publish_after_training(config: Config) -> None:
-    """Publish a run that asks for it; where that fails, say why and how to do it later. Its model is safe."""
+    """Publish the model of a finished run; if that fails, print the reason and the command to repeat it."""
     run, repo = Path(config.output_dir), config.push_to_hub
-    later = f"python -m training.publish --run {shlex.quote(str(run))} --repo {repo}"
-    later += " --checkpoints" if config.push_checkpoints else ""
     try:
-        url = publish(run, repo, config.push_checkpoints)
-        print(f"published: {url}")
+        print(f"published: {publish(run, repo, checkpoints=config.push_checkpoints)}")
     except InputError as error:
+        later = f"python -m training.publish --run {shlex.quote(str(run))} --repo {repo}"
+        later += " --checkpoints" if config.push_checkpoints else ""
         print(f"warning: not published: {error}. The model is in {run / 'model'}; publish it later: {later}")
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the model is in {run / 'model'}; publish it later: {later}") from None
 
 
 def check_run(run: Path) -> None:
     """Raise InputError unless this is the folder of a finished run."""
-    if not run.is_dir():
-        raise InputError(f"{run}: no such folder; --run takes the output_dir of a run")
     if not (run / "config.yaml").is_file():
-        is_model = (run.parent / "config.yaml").is_file()
-        remedy = f"did you mean {run.parent}?" if is_model else "give the output_dir of a run"
-        raise InputError(f"{run} holds no run (no config.yaml): {remedy}")
+        raise InputError(f"{run} has no config.yaml: give the output_dir of a run, not the model in it")
     if not (run / "model").is_dir():
-        raise InputError(f"{run} holds no model yet: finish the run, with resume=true")
-    check_model_folder(run / "model")
-
-
-def check_weights(run: Path, checkpoint: Path) -> Path:
-    """Return the file of a checkpoint's averaged weights; of a run without an average, its weights.
-
-    Raises InputError if they are not there, or not those of the run's model.
-    """
-    config = load_run_config(run)
-    path = checkpoint / ("average.safetensors" if config.training.ema_decay else "model.safetensors")
-    if not path.is_file():
-        raise InputError(f"{checkpoint} holds no {path.name}: publish without checkpoints")
-    if weight_sizes(path) != model_weights(run / "model"):
-        raise InputError(f"{path} does not hold the weights of {run / 'model'}: publish without checkpoints")
-    return path
-
-
-def build_model_folder(run: Path, weights: Path, folder: Path) -> None:
-    """Write what `from_pretrained` loads: weights by name, with all else that the run's model has."""
-    for file in (run / "model").iterdir():
-        if file.is_file() and ".safetensors" not in file.name:
-            shutil.copyfile(file, folder / file.name)
-    tensors = {}
-    for file in (run / "model").glob("*.safetensors"):
-        tensors |= load_file(file)  # for the tables, which checkpoints leave out
-    # transformers reads in the file which library wrote it.
-    save_file(tensors | load_file(weights), folder / "model.safetensors", {"format": "pt"})
+        raise InputError(f"{run} has no model yet: finish the run with resume=true")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.publish",
-        description="Push a trained model to the Hugging Face hub, with its code, tokenizer, licence and a "
-        "card that says what it is, how to use it, which settings made it and what was measured. Log in "
-        "first, with `hf auth login` or HF_TOKEN. What is there already is not sent again, so the same "
-        "command may be repeated.",
+        description="Publish a trained model on the Hugging Face hub or in a folder, with its code, "
+        "tokenizer, licence, settings, and a card: what the model is, how to use it, how it was trained and "
+        "what was measured. The hub needs a login, `hf auth login` or HF_TOKEN. The command may be repeated, "
+        "for example with --results after evaluating what it published.",
     )
     add = parser.add_argument
     add("--run", required=True, metavar="DIR", help="the output_dir of a finished run")
-    add("--repo", required=True, metavar="USER/NAME", help="where on the hub; made if it is not there yet")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--repo", metavar="USER/NAME", help="a repository on the hub, created if missing")
+    target.add_argument(
+        "--folder", metavar="DIR", help="a new folder, or one that this command wrote, which is replaced"
+    )
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="data type of the weights; bfloat16 rounds them and halves the files (float32)",
+    )
+    add(
+        "--shard-size",
+        type=positive_int,
+        default=5_000,
+        metavar="MB",
+        help="split weights into files of at most this size, such as 15 for git (5000)",
+    )
     add(
         "--results",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="add to the card what --json of eval.chess.actions, eval.chess.puzzles, eval.chess.elo or "
-        "eval.wordle wrote",
+        help="show in the card the --json files of evaluations of the same weights: eval.chess.actions, "
+        "eval.chess.puzzles, eval.chess.elo, eval.wordle",
     )
+    add("--note", default="", metavar="TEXT", help="sentences for the card: hardware, duration, data")
     add(
         "--checkpoints",
         action="store_true",
-        help="also push the checkpoints that the run kept, as branches step_N for from_pretrained's revision",
+        help="with --repo: also push the checkpoints of the run, as branches step_N",
     )
-    add("--private", action="store_true", help="if the repository is made, make it a private one")
-    add(
-        "--keep-card",
-        action="store_true",
-        help="push the card DIR/model/README.md as it stands, with what you wrote into it, and not a new one",
-    )
+    add("--private", action="store_true", help="with --repo: create a private repository")
     arguments = parser.parse_args()
-    if arguments.keep_card and arguments.results:
-        parser.error("--results go into a new card: leave out --keep-card")
+    if arguments.folder and (arguments.checkpoints or arguments.private):
+        parser.error("--checkpoints and --private need --repo")
     return arguments
 
 
 def main() -> None:
     arguments = parse_arguments()
     run = Path(arguments.run)
-    check_run(run)
-    results = [result for path in arguments.results for result in read_results(path, run / "model")]
-    url = publish(run, arguments.repo, arguments.checkpoints, arguments.private, results, arguments.keep_card)
-    print(f"published: {url}")
-    print(f'load it:   AutoModel.from_pretrained("{arguments.repo}", trust_remote_code=True)')
+    options = {
+        "dtype": getattr(torch, arguments.dtype),
+        "shard_bytes": arguments.shard_size * MEGABYTE,
+        "result_files": arguments.results,
+        "note": arguments.note,
+    }
+    if arguments.folder:
+        folder = Path(arguments.folder)
+        publish_folder(run, folder, **options)
+        num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+        print(f"published: {folder}, {num_bytes / MEGABYTE:.1f} MB, {arguments.dtype}")
+    else:
+        to_hub = {"checkpoints": arguments.checkpoints, "private": arguments.private}
+        print(f"published: {publish(run, arguments.repo, **to_hub, **options)}")
+    name = arguments.folder or arguments.repo
+    print(f'load it:   AutoModel.from_pretrained("{name}", trust_remote_code=True)')
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from training.run_log import format_count
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """List the folders checkpoints/step_N, oldest first."""
+    """Return the folders checkpoints/step_N, oldest first."""
     folders = output_dir.glob("checkpoints/step_*")
     return sorted((folder for folder in folders if re.fullmatch(r"step_\d+", folder.name)), key=step_of)
 
@@ -17,5 +17,5 @@ def step_of(checkpoint: Path) -> int:
 
 
 def describe_folder(folder: Path) -> str:
-    """Say how much a folder of files holds: step_0000200, 21.3MB."""
+    """Return the name and size of a folder of files: step_0000200, 21.3MB."""
     return f"{folder.name}, {format_count(sum(path.stat().st_size for path in folder.iterdir()))}B"

@@ -1,56 +1,43 @@
-"""What a training run reports: lines on the terminal, metrics.jsonl, tensorboard, and curves as a PNG."""
+"""The report of a training run: lines on the terminal, metrics.jsonl, trackers, and curves as a PNG."""
 
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
+from accelerate import Accelerator
 
 from cli.errors import InputError
 from cli.files import atomic_write
+from training.task import Task
 
 
 class RunLog:
-    """The log of one run, on its main process; `first_step` is the checkpoint's that it continues, or 0.
-
-    `unit` is what training rates count. `evaluation_columns` are what goes into the line of an evaluation:
-    key, name, and where there is one, the key of what it compares with.
-    """
+    """The log of a run, on its main process; `first_step` is that of the checkpoint it resumes from, or 0."""
 
     def __init__(
-        self,
-        output_dir: Path,
-        first_step: int,
-        num_steps: int,
-        *,
-        unit: str,
-        evaluation_columns: Sequence[tuple[str, str, str | None]],
-        tensorboard: bool,
+        self, output_dir: Path, first_step: int, num_steps: int, *, task: Task, accelerator: Accelerator
     ):
-        self.unit, self.evaluation_columns = unit, evaluation_columns
+        self.task, self.accelerator = task, accelerator
         self.path = output_dir / "metrics.jsonl"
         self.num_steps = num_steps
-        # The steps after the checkpoint will be run, and logged, again; without one, everything is.
+        # Steps after the checkpoint are run, and logged, again.
         keep_metrics(self.path, first_step)
-        self.board = (
-            SummaryWriter(output_dir / "tensorboard", purge_step=first_step + 1) if tensorboard else None
-        )
         self.first_step, self.started = first_step, time.perf_counter()
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leave what was done since the last line, such as an evaluation, out of the rate of the next."""
+        """Exclude the time since the last line, such as that of an evaluation, from the next rate."""
         self.num_values, self.clock = 0, time.perf_counter()
 
     def count(self, num_values: int) -> None:
-        """Count the values learnt in a training step, for the rate."""
+        """Count the values that a step trained on, for the rate."""
         self.num_values += num_values
 
     def step(
         self, step: int, loss: float, metrics: dict[str, float], grad_norm: float, learning_rate: float
     ) -> None:
-        """Log a training step; `metrics` go into the line, but for the fraction of values `out_of_support`."""
+        """Log a training step; `metrics` include the fraction of values `out_of_support`."""
         now = time.perf_counter()
         values_per_second = self.num_values / (now - self.clock)
         seconds_left = (now - self.started) / (step - self.first_step) * (self.num_steps - step)
@@ -59,49 +46,42 @@ class RunLog:
             f"loss {loss:.4f}",
             *(f"{name} {value:.4f}" for name, value in metrics.items() if name != "out_of_support"),
             f"lr {learning_rate:.1e}",
-            f"{format_count(values_per_second)} {self.unit}/s",
+            f"{format_count(values_per_second):>5} {self.task.unit}/s",
             f"eta {format_seconds(seconds_left)}",
         ]
-        self._print("  ".join(columns))
+        print("  ".join(columns), flush=True)
         if metrics["out_of_support"] > 0.01:
-            self._print(f"  {metrics['out_of_support']:.1%} of the values lie outside [value_min, value_max]")
+            print(f"  {metrics['out_of_support']:.1%} of the values are outside [value_min, value_max]")
         row = {"loss": loss, **metrics, "grad_norm": grad_norm, "learning_rate": learning_rate}
         self._write("train", step, {**row, "values_per_second": values_per_second})
-        self.restart_clock()
 
     def evaluation(self, step: int, results: dict) -> None:
-        """Log what an evaluation returned; what is not a number is left out."""
+        """Log the numbers among the results of an evaluation."""
         numbers = {key: value for key, value in results.items() if isinstance(value, (int, float))}
-        parts = [f"{'eval':>4} {step:{len(str(self.num_steps))}}"]
-        for key, name, reference in self.evaluation_columns:
+        columns = [f"eval {step:{len(str(self.num_steps))}}"]
+        for key, name, reference in self.task.evaluation_columns:
             if key in numbers:
-                beside = f" ({reference.split('_')[0]} {numbers[reference]:.4f})" if reference else ""
-                parts.append(f"{name} {numbers[key]:.4f}{beside}")
-        self._print("  ".join(parts))
+                compared = f" ({_source_of(reference)} {numbers[reference]:.4f})" if reference else ""
+                columns.append(f"{name} {numbers[key]:.4f}{compared}")
+        print("  ".join(columns), flush=True)
         self._write("eval", step, numbers)
-        self.restart_clock()
-
-    def _print(self, line: str) -> None:
-        print(line, flush=True)
 
     def _write(self, kind: str, step: int, metrics: dict[str, float]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, "kind": kind, **metrics}) + "\n")
-        if self.board is not None:
-            for key, value in metrics.items():
-                self.board.add_scalar(f"{kind}/{key}", value, step)
-            self.board.flush()
+        self.accelerator.log({f"{kind}/{key}": value for key, value in metrics.items()}, step=step)
+        self.restart_clock()
 
 
 def keep_metrics(path: Path, last_step: int) -> None:
-    """Drop the rows of a metrics.jsonl after a step, all of them after step 0; make it if there is none."""
+    """Drop the rows of a metrics.jsonl after a step, and with step 0 all rows; create the file if missing."""
     kept = [row for row in read_metrics(path) if row["step"] <= last_step and last_step > 0]
     with atomic_write(path) as unfinished:
         unfinished.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Read the rows of a metrics.jsonl, if there is one; a last line that was cut off is left out.
+    """Return the rows of a metrics.jsonl, none if it is missing; an incomplete last line is ignored.
 
     Raises InputError if another line is damaged.
     """
@@ -117,13 +97,13 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], path: Path) -> None:
-    """Draw the curves of a run: for each panel a key, a title, and where there is one, a key to compare with.
+    """Plot the metrics of a run; a panel is a key, a title, and a key to compare with or None.
 
-    In a panel, training is a line and evaluations are points, whichever have its key.
+    Training is a line and evaluations are points; a panel shows those that have its key.
     """
     import matplotlib
 
-    matplotlib.use("Agg")  # no window, also where there is a screen
+    matplotlib.use("Agg")  # without a window
     from matplotlib import pyplot as plt
 
     rows = read_metrics(metrics)
@@ -137,8 +117,7 @@ def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], pa
             if points:
                 axis.plot([row["step"] for row in points], [row[key] for row in points], label=label, **style)
         if reference and points:
-            name = reference.split("_")[0]
-            axis.axhline(points[-1][reference], color="0.5", ls=":", label=name)
+            axis.axhline(points[-1][reference], color="0.5", ls=":", label=_source_of(reference))
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
@@ -148,10 +127,15 @@ def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], pa
     plt.close(figure)
 
 
+def _source_of(key: str) -> str:
+    """Return the name of what a metric is compared with: random for random_agreement."""
+    return key.split("_")[0]
+
+
 def format_count(number: float) -> str:
-    """Shorten a number to three digits or so: 412k, 1.3M."""
+    """Shorten a number to three significant digits: 412k, 1.3M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
+        if number >= 0.9995 * size:  # 999,600 rounds to 1M
             return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
 

@@ -1,22 +1,17 @@
-"""The model's own configuration, which travels with it, made from that of a run."""
+"""The configuration that travels with a transformer, made from the configuration of its run."""
 
-from configs.schema import Config
+from configs.schema import TransformerSizes, ValueLossConfig
 from models.configuration_value_transformer import ValueTransformerConfig
 
 
-def transformer_config(config: Config, **settings) -> ValueTransformerConfig:
-    """Return the sizes, attention and value loss of a run; `settings` add to them, or replace some."""
-    loss = config.value_loss
-    of_run = {
-        "hidden_size": config.model.hidden_size,
-        "intermediate_size": config.model.intermediate_size,
-        "num_hidden_layers": config.model.num_hidden_layers,
-        "num_attention_heads": config.model.num_attention_heads,
-        "attention": config.model.attention,
-        "action_embedding": config.model.action_embedding,
-        "tokens_per_action": config.model.tokens_per_action,
-        "board_rotation": config.model.board_rotation,
-        "position_initializer_range": config.model.position_initializer_range,
+def transformer_config(sizes: TransformerSizes, loss: ValueLossConfig, **settings) -> ValueTransformerConfig:
+    """Return a configuration with the sizes and the value loss of a run; `settings` come on top."""
+    from_run = {
+        "hidden_size": sizes.hidden_size,
+        "intermediate_size": sizes.intermediate_size,
+        "num_hidden_layers": sizes.num_hidden_layers,
+        "num_attention_heads": sizes.num_attention_heads,
+        "position_initializer_range": sizes.position_initializer_range,
         "value_loss": loss.name,
         "value_min": loss.value_min,
         "value_max": loss.value_max,
@@ -26,4 +21,4 @@ def transformer_config(config: Config, **settings) -> ValueTransformerConfig:
         "support_padding": loss.padding,
         "match_mean": loss.match_mean,
     }
-    return ValueTransformerConfig(**of_run | settings)
+    return ValueTransformerConfig(**from_run | settings)

@@ -6,7 +6,7 @@ import torch
 
 from models.board_rotation import rotate, rotation_of, square_angles
 from models.tokenization_chess import ACTION_IDS, FIRST_SQUARE
-from tests.models.test_model import random_inputs, small_model, with_start
+from tests.models.test_model import random_inputs, small_model
 
 
 def products(first: str, second: str, width: int = 32) -> torch.Tensor:
@@ -56,11 +56,10 @@ def test_tokens_that_are_no_squares_are_not_turned():
 @pytest.mark.parametrize("num_tokens", [1, 2, 3])
 def test_actions_stand_where_they_start_and_where_they_end(num_tokens):
     """The rotation of an action's tokens is that of its squares' tokens."""
-    model = small_model(tokens_per_action=num_tokens).model
+    board = small_model(tokens_per_action=num_tokens).board
     squares = square_angles(78, 4, torch.device("cpu"))
     start, end = squares[1 + FIRST_SQUARE + 63 - 3], squares[1 + FIRST_SQUARE + 31 - 3]
-    boards, actions = torch.zeros(1, 78, dtype=torch.long), torch.tensor([[ACTION_IDS["e1e5"]]])
-    rotation = model._rotation(boards, 0, actions)
+    rotation = board.rotation(78, torch.tensor([[ACTION_IDS["e1e5"]]]))
     assert rotation.shape == (1, 2, 78 + num_tokens, 16)
     halves = {1: [(start, end)], 2: [(start, start), (end, end)]}
     halves[3] = [*halves[2], (start, end)]
@@ -90,17 +89,7 @@ def test_the_rotation_needs_no_weights_and_is_felt():
 
 def test_the_rotation_holds_its_angles_in_bfloat16():
     """Angles are computed anew in float32: cast with the weights, they would be off by 0.1."""
-    model, (boards, actions) = small_model().model, random_inputs()
-    exact = model._rotation(boards, 0, actions)
-    rounded = model.bfloat16()._rotation(boards, 0, actions)
+    model, (_, actions) = small_model(), random_inputs()
+    exact = model.board.rotation(78, actions)
+    rounded = model.bfloat16().board.rotation(78, actions)
     assert torch.equal(exact, rounded)
-
-
-def test_a_cache_of_turned_keys_continues_to_the_same_states():
-    model = small_model(attention="causal").model
-    states = with_start(random_inputs()[0])
-    with torch.no_grad():
-        whole = model(states).last_hidden_state
-        first = model(states[:, :40], use_cache=True)
-        rest = model(states[:, 40:], cache=first.cache).last_hidden_state
-    torch.testing.assert_close(torch.cat([first.last_hidden_state, rest], dim=1), whole, rtol=0, atol=1e-5)

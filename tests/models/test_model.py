@@ -81,8 +81,8 @@ def test_sizes_are_the_published_ones(size, layers, width):
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(size, abs=0.06)
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, 0.02 * 32**0.5), (0.02, 0.02)])
-def test_positions_start_at_the_scale_of_the_embeddings_they_are_added_to(given, expected):
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.02), (0.3, 0.3)])
+def test_positions_are_initialised_at_their_own_scale(given, expected):
     positions = small_model(position_initializer_range=given).model.position_embedding.weight
     assert positions.std().item() == pytest.approx(expected, rel=0.1)
 
@@ -214,23 +214,24 @@ def test_board_action_embedding_knows_what_stands_on_the_squares():
     boards, actions = random_inputs(1)
     states = with_start(boards)
     changed = states.clone()
-    start = small_model().model.action_squares[actions[:, 0], 0] + 1
+    start = small_model().board.action_positions(actions)[:, 0, 0]
     changed[torch.arange(3), start] = (changed[torch.arange(3), start] + 1) % 31
     for action_embedding, depends in (("board", True), ("table", False)):
-        backbone = small_model(action_embedding=action_embedding).model
-        embedded = [backbone._embed_actions(s, actions) for s in (states, changed)]
-        assert torch.equal(*embedded) is not depends
+        model, hidden = small_model(action_embedding=action_embedding, num_hidden_layers=0), []
+        for board in (states, changed):
+            hidden.append(model._hidden_states(board, actions)[:, -1])
+        assert torch.equal(*hidden) is not depends
 
 
 @pytest.mark.parametrize("changed_end", [0, 1])
 def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(changed_end):
     boards, actions = random_inputs(1)
     states = with_start(boards)
-    backbone = small_model(tokens_per_action=2).model
+    model = small_model(tokens_per_action=2, num_hidden_layers=0)
     changed = states.clone()
-    square = backbone.action_squares[actions[:, 0], changed_end] + 1
+    square = model.board.action_positions(actions)[:, 0, changed_end]
     changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
-    before, after = (backbone._embed_actions(s, actions) for s in (states, changed))
+    before, after = (model._hidden_states(s, actions)[:, -2:] for s in (states, changed))
     assert before.shape == (3, 2, 32)
     same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
     assert same == [changed_end == 1, changed_end == 0]
@@ -455,4 +456,4 @@ def test_what_a_cache_cannot_do_is_refused():
         model(torch.zeros(1, 11, dtype=torch.long))
     cache = model(torch.zeros(1, 4, dtype=torch.long), use_cache=True).cache
     with pytest.raises(ValueError, match="not after cached keys"):
-        model.model(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), cache)
+        model.model(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), cache=cache)

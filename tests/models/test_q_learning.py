@@ -12,7 +12,7 @@ from data.wordle.rules import ALL_GREEN, feedback_codes, letters_of
 from data.wordle.token_games import TokenGames
 from data.wordle.word_trie import WordTrie
 from models.modeling_value_transformer import TokenValueOutput
-from models.q_learning import TokenQLearning
+from models.q_learning import QLearning
 from models.tokenization_wordle import END_OF_ACTION, TOKENS
 from models.value_losses import VALUE_LOSSES, make_value_loss
 
@@ -69,7 +69,7 @@ def test_the_loss_is_that_of_the_equations(name, kind, double, with_legal):
     value_loss = make_value_loss(name, value_min=-3, value_max=2, num_bins=11)
     online, target, actions, rewards, legal = random_case(value_loss)
     legal = legal if with_legal else None
-    objective = TokenQLearning(
+    objective = QLearning(
         value_loss, target=kind, discount=DISCOUNT, alpha=0.3, temperature=0.7, double=double
     )
     result = objective.loss(
@@ -94,7 +94,7 @@ def test_the_loss_is_that_of_the_equations(name, kind, double, with_legal):
 def test_c51_learns_the_projected_distribution_of_the_next_action(kind):
     value_loss = make_value_loss("c51", value_min=-3, value_max=2, num_bins=11)
     online, target, actions, rewards, _ = random_case(value_loss)
-    objective = TokenQLearning(value_loss, target=kind, discount=DISCOUNT, alpha=0)
+    objective = QLearning(value_loss, target=kind, discount=DISCOUNT, alpha=0)
     result = objective.loss(
         outputs_of(online, value_loss), actions, rewards, lambda: outputs_of(target, value_loss)
     )
@@ -116,7 +116,7 @@ def test_c51_learns_the_projected_distribution_of_the_next_action(kind):
 def test_behavior_cloning_is_cross_entropy_over_the_tokens(name):
     value_loss = make_value_loss(name, value_min=-3, value_max=2, num_bins=11)
     online, _, actions, rewards, _ = random_case(value_loss)
-    objective = TokenQLearning(value_loss, target="behavior_cloning", alpha=1, temperature=0.5)
+    objective = QLearning(value_loss, target="behavior_cloning", alpha=1, temperature=0.5)
     result = objective.loss(outputs_of(online, value_loss), actions, rewards)
     q = value_loss.value(online).reshape(-1, 5) / 0.5
     expected = torch.nn.functional.cross_entropy(q, actions.reshape(-1), ignore_index=-100)
@@ -128,7 +128,7 @@ def test_padding_gets_no_gradient_and_targets_none(name):
     value_loss = make_value_loss(name, value_min=-3, value_max=2, num_bins=11)
     online, target, actions, rewards, _ = random_case(value_loss)
     target.requires_grad_()
-    objective = TokenQLearning(value_loss, discount=DISCOUNT, alpha=0.3)
+    objective = QLearning(value_loss, discount=DISCOUNT, alpha=0.3)
     objective.loss(
         outputs_of(online, value_loss), actions, rewards, lambda: outputs_of(target, value_loss)
     ).total.backward()
@@ -142,7 +142,7 @@ def test_padding_gets_no_gradient_and_targets_none(name):
 def test_conservative_term_moves_values_by_the_variance_of_the_prediction(name, sigma):
     """One state, two actions, of which one is nine times as frequent; both return −2.1."""
     value_loss = make_value_loss(name, value_min=-8, value_max=4, num_bins=61, sigma=sigma)
-    objective = TokenQLearning(value_loss, target="monte_carlo", alpha=0.5, temperature=0.4)
+    objective = QLearning(value_loss, target="monte_carlo", alpha=0.5, temperature=0.4)
     actions = torch.tensor([[0]] * 9 + [[1]])
     rewards = torch.full((10, 1), -2.1)
     table = torch.zeros(2, value_loss.num_outputs, requires_grad=True)
@@ -178,7 +178,7 @@ def test_conservative_term_moves_values_by_the_variance_of_the_prediction(name, 
 def test_what_does_not_fit_together_is_refused(options, message):
     value_loss = make_value_loss("mse", value_min=-3, value_max=2, num_bins=11)
     with pytest.raises(ValueError, match=message):
-        TokenQLearning(value_loss, **options)
+        QLearning(value_loss, **options)
 
 
 class ToyGame:
@@ -258,7 +258,7 @@ def toy() -> ToyGame:
     return ToyGame()
 
 
-def learn_table(toy: ToyGame, value_loss, objective: TokenQLearning) -> torch.Tensor:
+def learn_table(toy: ToyGame, value_loss, objective: QLearning) -> torch.Tensor:
     """Fit a table of outputs for every state and token, anew for every target; return Q of every action."""
     tokens = sorted({*toy.actions[toy.actions >= 0].tolist()})
     assert END_OF_ACTION in tokens and max(tokens) < len(TOKENS)
@@ -293,7 +293,7 @@ def learn_table(toy: ToyGame, value_loss, objective: TokenQLearning) -> torch.Te
 def test_the_values_of_a_toy_game_are_found(toy, name, target):
     """Those of optimal play by Q-learning, those of the uniform player of the data by the others."""
     value_loss = make_value_loss(name, value_min=-4, value_max=1, num_bins=21)
-    objective = TokenQLearning(value_loss, target=target, discount=DISCOUNT, alpha=0)
+    objective = QLearning(value_loss, target=target, discount=DISCOUNT, alpha=0)
     learnt = learn_table(toy, value_loss, objective)
     expected = toy.exact_values(max if target == "q_learning" else fmean)
     is_action = toy.actions >= 0

@@ -10,4 +10,5 @@ EIGHT_STEPS = [*TINY, "training.steps=8", "evaluation.every=4"]
 
 
 def code_blocks(card: str) -> list[str]:
+    """Return the Python code in a card."""
     return re.findall(r"```python\n(.*?)```", card, re.DOTALL)

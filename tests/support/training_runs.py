@@ -26,7 +26,7 @@ TINY = [
     "training.precision=fp32",
     "checkpoint.every=4",
     "log_every=1",
-    "tensorboard=false",
+    "trackers=[]",
 ]
 
 
@@ -70,17 +70,17 @@ def run_until(arguments: list[object], line: str, number: signal.Signals) -> sub
 
 def start_launch(
     arguments: list[object],
-    topology: str = "ddp",
+    backend: str = "ddp",
     num_processes: int = 2,
     program: str | Path = "train.py",
     **options: object,
 ) -> subprocess.Popen:
     """Start `accelerate launch` with a file of configs/accelerate/ as on a GPU, but on the CPU."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(num_processes)]
-    launch += ["--config_file", f"configs/accelerate/{topology}.yaml"]
+    launch += ["--config_file", f"configs/accelerate/{backend}.yaml"]
     for name, value in ({"main_process_port": 0} | options).items():
         launch += [f"--{name}", str(value)]
-    environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if topology == "ddp" else {})
+    environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if backend == "ddp" else {})
     return subprocess.Popen(
         [*launch, str(program), *map(str, arguments)],
         cwd=REPOSITORY,

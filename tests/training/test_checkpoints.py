@@ -99,9 +99,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(arguments,
     flip_a_bit(run / "checkpoints/step_0000008")
     result = run_command("train", *arguments, f"output_dir={run}", "resume=true", "checkpoint.keep=3")
     assert result.returncode == 0, result.stderr
-    assert "step_0000012 is damaged (model.safetensors is not what was written): now" in result.stdout
-    assert "step_0000008 is damaged (optimizer.safetensors is not what was written): now" in result.stdout
-    assert "continuing after step 4" in result.stdout
+    assert "step_0000012 is damaged (model.safetensors has changed): now" in result.stdout
+    assert "step_0000008 is damaged (optimizer.safetensors has changed): now" in result.stdout
+    assert "continued after step 4" in result.stdout
     assert names(run) == [
         "step_0000004",
         "step_0000008",
@@ -121,7 +121,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again(arguments,
         truncate(checkpoint)
     log = (run / "metrics.jsonl").read_bytes()
     result = run_command("train", *arguments, f"output_dir={run}", "resume=true")
-    assert_input_error(result, "no checkpoint", "is whole", "output_dir=FOLDER starts another run")
+    assert_input_error(result, "all checkpoints of", "are damaged", "output_dir=FOLDER starts another run")
     again = run_command("train", *arguments, f"output_dir={run}", "resume=true")
     assert again.returncode == 2, "the second time, too"
     assert (run / "metrics.jsonl").read_bytes() == log and (run / "model").exists()
@@ -146,7 +146,7 @@ def test_a_run_killed_while_it_saves_loses_nothing_that_was_saved(arguments, tmp
     assert all(find_damage(checkpoint) is None for checkpoint in list_checkpoints(run))
     result = run_command("train", *slow, f"output_dir={run}", "resume=true", "checkpoint.keep=10")
     assert result.returncode == 0, result.stderr
-    assert re.search(r"continuing after step [1-6]\n", result.stdout)
+    assert re.search(r"continued after step [1-6]\n", result.stdout)
     assert read_losses(run) == read_losses(tmp_path / "whole")
     assert not list(run.glob("checkpoints/.*"))
 
@@ -170,7 +170,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, 
     largest = (run / "checkpoints/step_0000008/optimizer.safetensors").stat().st_size
     command = [*arguments, f"output_dir={run}", "resume=true", "checkpoint.keep=3"]
     result = with_room_for_files_of(largest - 1, *command)
-    assert_input_error(result, "step_0000012 cannot be written", "earlier checkpoints are as they were")
+    assert_input_error(result, "step_0000012 cannot be written", "earlier checkpoints are unchanged")
     assert names(run) == ["step_0000004", "step_0000008"] and not (run / "model").exists()
     assert all(find_damage(checkpoint) is None for checkpoint in list_checkpoints(run))
     # Where not even a line can be written, the run's settings are not lost either.

@@ -1,8 +1,7 @@
-"""The card of a model: what it was trained on, what was measured, and nothing that was not."""
+"""The card of a model: what it was trained on, and what was measured with its weights."""
 
 import json
 import re
-import sys
 
 import pytest
 from huggingface_hub import ModelCard
@@ -14,19 +13,17 @@ from eval.loading import identify_model, model_digest
 from tests.support.commands import REPOSITORY
 from tests.support.pushed_run import REPO, code_blocks
 from tests.support.training_runs import SAMPLE
-from training.model_card import make_card, read_results, write_model_card
-from training.publish import main, publish
+from training.model_card import read_results, write_model_card
 
 
-def test_a_card_that_was_not_pushed_loads_the_folder_and_plays(copied_run):
-    write_model_card(copied_run)
+def test_the_code_in_the_card_of_a_run_loads_its_folder_and_plays(pushed_run):
     scope = {}
-    for block in code_blocks((copied_run / "model/README.md").read_text()):
+    for block in code_blocks((pushed_run / "model/README.md").read_text()):
         exec(block, scope)
     assert len(scope["board"].move_stack) == 1
 
 
-def test_the_card_says_what_was_measured_on_what(pushed_run, model_hub):
+def test_the_card_shows_what_the_run_measured(pushed_run, model_hub):
     card = ModelCard(model_hub.files("models", REPO)["README.md"].decode())
     assert card.data.license == "apache-2.0" and card.data.library_name == "transformers"
     assert {"chess", "hl-gauss"} <= set(card.data.tags)
@@ -41,28 +38,18 @@ def test_the_card_says_what_was_measured_on_what(pushed_run, model_hub):
     assert "`step_4`, `step_8`" in card.text
 
 
-def test_the_settings_on_the_card_are_those_of_the_run_without_its_places(pushed_run, tmp_path):
-    card = (pushed_run / "model/README.md").read_text()
-    assert str(pushed_run) not in card and str(REPOSITORY) not in card
-    path = tmp_path / "settings.yaml"
-    path.write_text(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
-    again = load_config(
-        str(path), [f"output_dir={pushed_run}", f"data.train={SAMPLE}", f"data.validation={SAMPLE}"]
-    )
-    made = load_config(str(pushed_run / "config.yaml"), ["tensorboard=true", "push_checkpoints=false"])
+def test_the_settings_in_the_card_train_the_same_again(pushed_run):
+    path = pushed_run / "model/settings.yaml"
+    assert path.read_text() in (pushed_run / "model/README.md").read_text()
+    assert str(REPOSITORY) not in path.read_text()
+    sources = [f"data.train={SAMPLE}", f"data.validation={SAMPLE}"]
+    again = load_config(str(path), [f"output_dir={pushed_run}", *sources])
+    made = load_config(str(pushed_run / "config.yaml"), ["trackers=[tensorboard]", "push_checkpoints=false"])
     made.push_to_hub = made.data.prepared_dir = None
     assert again == made
 
 
-def test_a_card_that_was_written_by_hand_is_kept_if_asked_for(copied_run, own_hub):
-    card = copied_run / "model/README.md"
-    card.write_text(card.read_text().replace("## Limits", "## Limits\n\nIt loves its queen."))
-    for keep in (True, False):
-        publish(copied_run, REPO, keep_card=keep)
-        assert (b"It loves its queen" in own_hub.files("models", REPO)["README.md"]) == keep
-
-
-def test_data_of_the_hub_is_named_as_such(copied_run):
+def test_data_on_the_hub_is_named_with_its_revision_and_split(copied_run):
     config = copied_run / "config.yaml"
     text = re.sub(r"  train: .*", "  train: user/boards@v1", config.read_text())
     config.write_text(re.sub(r"  validation: .*", "  validation: user/boards@v1:test", text))
@@ -70,75 +57,59 @@ def test_data_of_the_hub_is_named_as_such(copied_run):
     card = ModelCard.load(copied_run / "model/README.md")
     assert card.data.datasets == ["user/boards"]
     result = card.data.eval_results[0]
-    assert (result.dataset_type, result.dataset_revision, result.dataset_split) == (
-        "user/boards",
-        "v1",
-        "test",
-    )
+    dataset = (result.dataset_type, result.dataset_revision, result.dataset_split)
+    assert dataset == ("user/boards", "v1", "test")
     assert "50 boards of `user/boards@v1:test`" in card.text
 
 
-def test_results_of_evaluations_go_into_the_card(copied_run, own_hub, tmp_path, monkeypatch):
-    model = identify_model(copied_run / "model")
+def test_results_of_evaluations_are_shown_with_their_intervals(copied_run, tmp_path):
+    folder = copied_run / "model"
+    model = identify_model(folder)
     actions = {"best_move_agreement": 0.25, "random_agreement": 0.06, "regret": 0.05, "num_boards": 400}
     actions |= {"standard_errors": {"best_move_agreement": 0.01}, "data": "some/held_out.parquet"}
-    puzzles = {
-        "accuracy": 0.5,
-        "low": 0.402,
-        "high": 0.598,
-        "num_puzzles": 100,
-        "puzzles": "some/puzzles.csv",
-    }
+    puzzles = {"accuracy": 0.5, "low": 0.402, "high": 0.598, "num_puzzles": 100, "puzzles": "puzzles.csv"}
     elo = {"elo": 512.3, "low": None, "high": 700.0, "num_games": 40, "opponents": [{"name": "Stockfish 0"}]}
+    lost = elo | {"elo": None, "high": 911.2, "num_games": 8}
+    won = elo | {"elo": None, "low": 2900.0, "high": None, "num_games": 8}
     files = []
-    for name, results in {"actions": actions, "puzzles": puzzles, "elo": elo}.items():
-        named = {"player": f"{model} temperature 0.1"} if name == "elo" else {"model": model}
-        files.append(tmp_path / f"{name}.json")
-        write_json(files[-1], named | results)
-    arguments = ["training.publish", f"--run={copied_run}", f"--repo={REPO}", "--results", *map(str, files)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    main()
-    card = ModelCard(own_hub.files("models", REPO)["README.md"].decode())
+    for found in (actions, puzzles, elo, lost, won):
+        named = {"player": f"{model} temperature 0.1"} if "elo" in found else {"model": model}
+        files.append(tmp_path / f"{len(files)}.json")
+        write_json(files[-1], named | found)
+    write_model_card(copied_run, results=read_results(files, "chess", folder, "tiny"))
+    card = ModelCard.load(folder / "README.md")
     for line in (
         "| best-move agreement | 25.0% ± 2.0% | random 6.0% | 400 boards of `held_out.parquet` |",
         "| puzzles solved | 50.0% (40.2% to 59.8%) |  | 100 puzzles of `puzzles.csv` |",
         "| Elo | 512 (−∞ to 700) |  | 40 games against Stockfish 0 |",
+        "| Elo | below 911 |  | 8 games against Stockfish 0 |",
+        "| Elo | above 2900 |  | 8 games against Stockfish 0 |",
     ):
         assert line in card.text
-    measured = {(r.dataset_name, r.metric_type): r.metric_value for r in card.data.eval_results}
-    assert measured["puzzles.csv", "accuracy"] == 0.5
-    assert measured["Stockfish 0", "elo"] == 512.3
-    assert measured["held_out.parquet", "best_move_agreement"] == 0.25
-    assert ("test_boards.parquet", "best_move_agreement") in measured
+    # A bound is not a number.
+    assert [(r.dataset_name, r.metric_type, r.metric_value) for r in card.data.eval_results] == [
+        ("held_out.parquet", "best_move_agreement", 0.25),
+        ("held_out.parquet", "regret", 0.05),
+        ("puzzles.csv", "accuracy", 0.5),
+        ("Stockfish 0", "elo", 512.3),
+    ]
 
 
-@pytest.mark.parametrize(("low", "high", "shown"), [(None, 911.2, "below 911"), (2900.0, None, "above 2900")])
-def test_of_a_player_who_lost_or_won_every_game_the_card_shows_the_bound(
-    copied_run, tmp_path, low, high, shown
-):
-    player = f"gone#{model_digest(tmp_path / 'model')}"
-    rating = {"player": player, "elo": None, "low": low, "high": high, "num_games": 40}
-    write_json(tmp_path / "elo.json", rating | {"opponents": [{"name": "Stockfish 0"}]})
-    card = ModelCard(make_card(copied_run, "model", read_results(tmp_path / "elo.json", tmp_path / "model")))
-    assert f"| Elo | {shown} |" in card.text
-    assert "elo" not in [result.metric_type for result in card.data.eval_results or []]
-
-
-def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path):
-    settings = {"agent": f"gone#{model_digest(tmp_path / 'model')}", "num_answers": 446, "rule": "official"}
+def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path, model_folder):
+    settings = {"agent": f"gone#{model_digest(model_folder)}", "num_answers": 446, "rule": "official"}
     official = {"protocol": "official", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
     official |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
     one_turn = {"protocol": "one_turn", "success_rate": 0.2, "low": 0.1, "high": 0.3, "bayes_ceiling": 0.5}
     one_turn |= {"mean_return": None, "num_games": 9, "num_states": 30, "behavior": "greedy"}
     write_json(tmp_path / "one.json", settings | official)
     write_json(tmp_path / "all.json", settings | {"one_turn": one_turn, "official": official})
-    single = read_results(tmp_path / "one.json", tmp_path / "model")
+    single = read_results([tmp_path / "one.json"], "wordle", model_folder, "agent")
     assert [(result.key, result.shown) for result in single] == [
         ("success_rate", "90.0% (87.0% to 92.0%)"),
         ("mean_return", "-2.500 ± 0.196"),
         ("mean_guesses", "3.20"),
     ]
-    first, *rest = read_results(tmp_path / "all.json", tmp_path / "model")
+    first, *rest = read_results([tmp_path / "all.json"], "wordle", model_folder, "agent")
     assert (first.title, first.compared) == ("next guess right", "ceiling 50.0%") and rest == single
 
 
@@ -146,38 +117,26 @@ def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path):
     ("content", "part"),
     [
         ("{", "cannot be read"),
-        ("[]", "no results that a card shows"),
-        ('{"model": "user/tiny", "boards_per_second": 3}', "no results that a card shows"),
-        ('{"elo": 30, "num_games": 4, "openings": {}}', "no results that a card shows"),
+        ("[]", "no results for the card"),
+        ('{"model": "user/tiny", "boards_per_second": 3}', "no results for the card"),
+        ('{"elo": 30, "num_games": 4, "openings": {}}', "no results for the card"),
     ],
 )
-def test_other_files_are_not_taken_for_results(tmp_path, content, part):
+def test_other_files_are_not_taken_for_results(tmp_path, model_folder, content, part):
     path = tmp_path / "results.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=part):
-        read_results(path, tmp_path / "model")
+    for task in ("chess", "wordle"):
+        with pytest.raises(InputError, match=part):
+            read_results([path], task, model_folder, "tiny")
 
 
-@pytest.mark.parametrize(
-    ("who", "part"),
-    [
-        (
-            "{folder}#12345678",
-            "holds numbers of {folder}, these weights were not in it: evaluate {folder} again",
-        ),
-        ("{folder}", "these weights were not in it"),
-        ("user/other#12345678", "numbers of user/other, not of {folder}"),
-        ("user/other", "not of {folder}"),
-        ("greedy", "not of {folder}"),
-    ],
-)
-def test_numbers_of_other_weights_are_refused_wherever_these_were(tmp_path, model_folder, who, part):
-    path = tmp_path / "results.json"
-    protocol = {"protocol": "lmrl", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
-    protocol |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
-    shared = {"num_answers": 446, "rule": "official", **protocol}
-    write_json(path, {"agent": f"somewhere/run#7#{model_digest(model_folder)}", **shared})
-    assert read_results(path, model_folder)
-    write_json(path, {"agent": who.format(folder=model_folder), **shared})
-    with pytest.raises(InputError, match=re.escape(part.format(folder=model_folder))):
-        read_results(path, model_folder)
+@pytest.mark.parametrize("who", ["{folder}#12345678", "{folder}", "user/other#12345678", "greedy"])
+def test_results_of_other_weights_are_refused_wherever_they_were(tmp_path, model_folder, who):
+    path, who = tmp_path / "results.json", who.format(folder=model_folder)
+    found = {"accuracy": 0.5, "num_puzzles": 100, "puzzles": "puzzles.csv"}
+    write_json(path, {"model": f"somewhere/run#7#{model_digest(model_folder)}", **found})
+    assert read_results([path], "chess", model_folder, "tiny")
+    write_json(path, {"model": who, **found})
+    name = who.partition("#")[0]
+    with pytest.raises(InputError, match=f"results of {name}, not of the weights of tiny"):
+        read_results([path], "chess", model_folder, "tiny")

@@ -50,7 +50,7 @@ def slurm(tmp_path) -> dict[str, str]:
 
 def start_job(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen:
     return subprocess.Popen(
-        ["bash", "configs/accelerate/slurm.sh", *arguments],
+        ["bash", "scripts/slurm.sh", *arguments],
         cwd=REPOSITORY,
         env=os.environ | environment | {"ACCELERATE_USE_CPU": "true", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
@@ -94,7 +94,7 @@ def test_a_job_whose_time_is_up_saves_is_requeued_and_ends_as_one_process_would(
     job = start_job(arguments, slurm)
     printed = finish_job(job)
     assert job.returncode == 0, printed
-    assert "device  2 × cpu, DDP\n" in printed and "continuing after step" in printed
+    assert "device  2 × cpu, DDP\n" in printed and "continued after step" in printed
     losses = read_losses(tmp_path / "run")
     assert sorted(losses) == list(range(1, NUM_STEPS + 1))
     assert losses == pytest.approx(read_losses(tmp_path / "alone"), abs=1e-5)

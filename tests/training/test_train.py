@@ -76,14 +76,14 @@ def test_the_average_follows_the_weights_and_is_applied_for_a_while():
 @pytest.mark.parametrize("config", ["chess_tiny.yaml", "wordle_tiny.yaml"])
 @pytest.mark.parametrize("is_on", [True, False])
 def test_activations_are_recomputed_if_asked_for(config, is_on):
-    task = make_task(load_config(config, [f"model.activation_checkpointing={is_on}"]))
+    task = make_task(load_config(config, ["data.train=x", f"model.activation_checkpointing={is_on}"]))
     assert task.model.is_activation_checkpointing == is_on
 
 
 @pytest.fixture(scope="module")
 def finished_run(settings, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("run") / "run"
-    result = run_command("train", *settings, f"output_dir={output_dir}", "tensorboard=true")
+    result = run_command("train", *settings, f"output_dir={output_dir}", "trackers=[tensorboard]")
     assert result.returncode == 0, result.stderr
     (output_dir.parent / "stdout").write_text(result.stdout)
     return output_dir
@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
     assert not (tmp_path / "run/model").exists()
     resumed = run_command("train", *arguments, "resume=true")
     assert resumed.returncode == 0, resumed.stderr
-    assert re.search(r"continuing after step \d+", resumed.stdout)
+    assert re.search(r"continued after step \d+", resumed.stdout)
     assert read_losses(tmp_path / "run") == read_losses(finished_run)
     weights = "model/model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
@@ -148,8 +148,8 @@ def adamw_losses(settings, tmp_path_factory) -> dict[int, float]:
 def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, num_processes):
     """SIGTERM reaches the launcher alone, Ctrl-C all processes of the terminal."""
     arguments = [f"output_dir={tmp_path}/run", "training.steps=100000", "evaluation.every=100000"]
-    topology = "one_device" if num_processes == 1 else "ddp"
-    process = start_launch([*settings, *arguments, "checkpoint.every=100000"], topology, num_processes)
+    backend = "one_device" if num_processes == 1 else "ddp"
+    process = start_launch([*settings, *arguments, "checkpoint.every=100000"], backend, num_processes)
     for text in process.stdout:
         if re.search(r"step +5/", text):
             process.terminate() if number == signal.SIGTERM else os.killpg(process.pid, number)
@@ -262,7 +262,7 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
     rows = [{"step": step, "kind": kind} for kind in ("eval", "train") for step in (0, 1, 2)]
     for first_step, kept in ((1, [row for row in rows if row["step"] <= 1]), (0, [])):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        RunLog(tmp_path, first_step, 2, unit="games", evaluation_columns=[], tensorboard=False)
+        RunLog(tmp_path, first_step, 2, task=None, accelerator=None)
         assert read_metrics(tmp_path / "metrics.jsonl") == kept
 
 

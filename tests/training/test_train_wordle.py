@@ -194,12 +194,12 @@ def test_a_support_that_does_not_cover_the_returns_is_warned_of(settings, games,
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        (["model.attention=prefix"], ["need causal attention, not prefix"]),
+        (["model.attention=prefix"], ["model.attention", "a setting of task chess"]),
         (
             ["q_learning.double=true", "q_learning.target=sarsa", ANY_NEXT],
             ["double is a variant of q_learning"],
         ),
-        (["q_learning.target=monte_carlo"], ["mask_illegal_in_max is for q_learning"]),
+        (["q_learning.target=monte_carlo"], ["mask_illegal_in_max is for target q_learning"]),
         (["q_learning.target=ddqn"], ["q_learning.target"]),
         (["q_learning.cql_temperature=0"], ["q_learning.cql_temperature must be positive"]),
         (["q_learning.discount=1.1"], ["q_learning.discount must be in [0, 1]"]),

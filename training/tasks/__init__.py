@@ -1,7 +1,8 @@
-"""What can be learnt: the tasks, by their names in a configuration."""
+"""The tasks, by their names in a configuration."""
 
 from cli.errors import InputError
 from configs.schema import Config
+from training.task import Task
 from training.tasks.chess import ChessTask
 from training.tasks.wordle import WordleTask
 
@@ -9,12 +10,9 @@ from training.tasks.wordle import WordleTask
 TASKS = {"chess": ChessTask, "wordle": WordleTask}
 
 
-def make_task(config: Config) -> ChessTask | WordleTask:
-    """Make what is learnt, with a new model; raise InputError for settings that do not go together."""
+def make_task(config: Config) -> Task:
+    """Make the task of a configuration, with a new model; raise InputError for incompatible settings."""
     try:
-        task = TASKS[config.task](config)
+        return TASKS[config.task](config)
     except ValueError as error:
-        raise InputError(f"these settings do not go together: {error}") from None
-    if config.model.activation_checkpointing:
-        task.model.activation_checkpointing_enable()
-    return task
+        raise InputError(f"incompatible settings: {error}") from None

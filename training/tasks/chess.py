@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from configs.schema import Config
+from configs.schema import ChessConfig
 from data.chess.boards import Boards
 from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare
@@ -19,11 +18,55 @@ from eval.chess.actions import evaluate_actions
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 from models.value_losses import CategoricalLoss
-from training.sharding import Weights
+from training.results import Metric, Result, data_name, results_of
+from training.task import CardFacts, OfflineTask
 from training.transformer_config import transformer_config
 
 
-class ChessTask:
+ACTION_METRICS = (
+    Metric("best_move_agreement", "best-move agreement", ".1%", "random_agreement", "random"),
+    Metric("regret", "regret (win probability)", ".4f", "random_regret", "random"),
+    Metric("kendall_tau", "Kendall's τ", ".3f"),
+    Metric("mae", "mean absolute error", ".4f"),
+    Metric("kl", "KL from the labels (nats)", ".3f"),
+    Metric("calibration_error", "calibration error", ".4f"),
+)
+PUZZLE_METRICS = (Metric("accuracy", "puzzles solved", ".1%"),)
+RATING_METRICS = (Metric("elo", "Elo", "z.0f"),)
+# Python and Markdown of the model card; {name} and {load} are filled in.
+EXAMPLE = """\
+from transformers import AutoModel, AutoTokenizer
+
+model = AutoModel.from_pretrained({load})
+tokenizer = AutoTokenizer.from_pretrained({load})
+start, moves = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", ["e2e4", "d2d4", "f2f3"]
+inputs = tokenizer.encode_positions([start], [moves], return_tensors="pt")
+print(dict(zip(moves, model(**inputs).value[0].tolist())))"""
+EXAMPLE_NOTES = """\
+The values are win probabilities{distributions}. With the package [chess](https://github.com/niklasf/python-chess)
+the model plays, here its first move:
+
+```python
+import chess
+
+board = chess.Board()
+moves = [move.uci() for move in board.legal_moves]
+inputs = tokenizer.encode_positions([board.fen()], [moves], return_tensors="pt")
+board.push_uci(moves[model(**inputs).value[0].argmax()])
+```"""
+COMMANDS = (
+    "python -m eval.chess.uci --model {name}    # an engine for any chess program",
+    "python -m eval.chess.play --model {name} --opponent stockfish --skill 3 --games 20",
+    "python -m eval.chess.puzzles --model {name} --puzzles data/chess/sample/puzzles.csv",
+    "python -m eval.chess.analyse --model {name} --output analysis.html "
+    '--fen "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"',
+)
+
+
+class ChessTask(OfflineTask):
+    """Distillation of action values; see training/task.py for the methods."""
+
+    config: ChessConfig
     unit = "action-values"
     evaluation_columns = (
         ("kl", "kl", None),
@@ -39,22 +82,33 @@ class ChessTask:
         ("regret", "regret (win probability)", "random_regret"),
     )
 
-    def __init__(self, config: Config):
-        self.config = config
-        if config.data.mirror and config.data.example == "action":
-            raise ValueError("data.mirror is for data.example=board")
-        self.model = ValueTransformerForActionValue(transformer_config(config))
-        self.value_loss = self.model.value_loss
-        self.metrics = (
-            ("kl", "out_of_support") if isinstance(self.value_loss, CategoricalLoss) else ("out_of_support",)
+    def __init__(self, config: ChessConfig):
+        self.config, model = config, config.model
+        # Positions have the scale of the token embeddings that they are added to.
+        position_range = model.position_initializer_range or 0.02 * model.hidden_size**0.5
+        self.model = ValueTransformerForActionValue(
+            transformer_config(
+                model,
+                config.value_loss,
+                attention=model.attention,
+                action_embedding=model.action_embedding,
+                tokens_per_action=model.tokens_per_action,
+                board_rotation=model.board_rotation,
+                position_initializer_range=position_range,
+            )
         )
-        if "kl" not in self.metrics:
+        if model.activation_checkpointing:
+            self.model.activation_checkpointing_enable()
+        self.value_loss = self.model.value_loss
+        self.metrics: tuple[str, ...] = ("kl", "out_of_support")
+        if not isinstance(self.value_loss, CategoricalLoss):
+            self.metrics = ("out_of_support",)
             self.panels = (("loss", "loss", None), *self.panels[1:])
 
     def load_data(self) -> None:
-        """Read, and at first fetch and prepare, the boards. Only one of several processes does the work.
+        """Read the boards; at first, fetch and prepare them, by one of several processes.
 
-        Names on the hub get their commits, so that the saved configuration says which rows these are.
+        Names on the hub get their commit, so that the saved configuration identifies the rows.
         """
         data = self.config.data
         data.train = pin(data.train)
@@ -78,11 +132,14 @@ class ChessTask:
     def can_evaluate(self) -> bool:
         return self.held_out is not None
 
+    def describe_model(self) -> str:
+        return f"{self.config.model.attention} attention"
+
     def describe_data(self) -> str:
         return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
 
     def warnings(self) -> list[str]:
-        """Say whether noise takes labels out of the support, which biases losses with bins, but not mse."""
+        """Warn if noise takes labels out of the support, which biases losses with bins, but not mse."""
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
         if loss.num_outputs == 1 or not self.config.data.label_noise:
@@ -94,11 +151,6 @@ class ChessTask:
             f"[{loss.value_min:g}, {loss.value_max:g}]: widen value_loss.value_min and value_max"
         ]
 
-    def start(self, accelerator: Accelerator) -> dict:
-        """Return what checkpoints hold besides the model, by name: nothing."""
-        self.device = accelerator.device
-        return {}
-
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -109,18 +161,15 @@ class ChessTask:
         metrics = {}
         if with_metrics:
             with torch.no_grad():
-                metrics["out_of_support"] = self.value_loss.fraction_out_of_support(
-                    batch["win_probs"], weight
-                )
-                if "kl" in self.metrics:
+                out_of_support = self.value_loss.fraction_out_of_support(batch["win_probs"], weight)
+                metrics["out_of_support"] = out_of_support
+                if isinstance(self.value_loss, CategoricalLoss):
                     metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
         return loss, weight.sum(), metrics
 
-    def after_step(self, step: int, weights: Weights) -> None:
-        pass
-
     def evaluate(self) -> dict:
         """Compare with the held-out labels, in the precision of training."""
+        assert self.held_out is not None, "can_evaluate says so"
         evaluation = self.config.evaluation
         limit = min(evaluation.boards or self.held_out.num_boards, self.held_out.num_boards)
         return evaluate_actions(
@@ -133,5 +182,63 @@ class ChessTask:
         )
 
     def save(self, folder: Path) -> None:
-        """Write what belongs to the model besides its weights."""
+        """Write the tokenizer."""
         ChessTokenizer(orient=self.config.data.orient).save_pretrained(folder)
+
+    @staticmethod
+    def card_facts(config: ChessConfig, model_folder: Path, name: str, load: str) -> CardFacts:
+        """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
+        has_bins = config.value_loss.name != "mse"
+        predicted = "a *distribution* over the win probability" if has_bins else "the win probability"
+        return CardFacts(
+            task="Chess without search",
+            description=f"A value function for chess. For a position and a move it predicts {predicted} of "
+            "the player to move. It plays the move with the highest expected value, without search.",
+            training="on the action values of a chess engine",
+            papers=("[Amortized Planning with Large-Scale Transformers](https://arxiv.org/abs/2402.04494)",),
+            network=f"`{config.model.attention}` attention",
+            example=EXAMPLE.format(load=load),
+            example_notes=EXAMPLE_NOTES.format(
+                distributions="; `.logits` holds their distributions" if has_bins else ""
+            ),
+            commands=tuple(command.format(name=name) for command in COMMANDS),
+            results_notes="No search is used. Elo is on the scale of the opponents' ratings.",
+            batch_unit="boards with all their moves" if config.data.example == "board" else "moves",
+            data="",
+            limits=(
+                "The model sees one position, not the game: it does not know which positions were repeated.",
+                "It is as good as its labels, and less accurate on positions unlike its training data.",
+            ),
+        )
+
+    @staticmethod
+    def results_of_run(row: dict, config: ChessConfig, model_folder: Path) -> list[Result]:
+        """Return the results in an evaluation row of metrics.jsonl."""
+        return _results_on_boards(row, config.data.validation or "")
+
+    @staticmethod
+    def results_of_evaluation(found: dict) -> list[Result]:
+        """Return the results in a --json file of eval.chess.actions, eval.chess.puzzles or eval.chess.elo."""
+        if "best_move_agreement" in found:
+            return _results_on_boards(found, found["data"])
+        if "num_puzzles" in found:
+            data, amount = Path(found["puzzles"]).name, f"{found['num_puzzles']:,} puzzles"
+            measured = f"{amount} of `{data}`"
+            return results_of(found, PUZZLE_METRICS, amount=amount, data=data, measured=measured)
+        if "elo" in found:
+            amount = f"{found['num_games']:,} games"
+            data = ", ".join(opponent["name"] for opponent in found["opponents"])
+            measured = f"{amount} against {data}"
+            if found["elo"] is None:
+                # The player lost or won all games: one end of the interval is known.
+                low, high = found["low"], found["high"]
+                bound = f"above {low:z.0f}" if high is None else f"below {high:z.0f}"
+                return [Result("elo", "Elo", None, bound, "", amount, data, measured)]
+            return results_of(found, RATING_METRICS, amount=amount, data=data, measured=measured)
+        return []
+
+
+def _results_on_boards(found: dict, source: str) -> list[Result]:
+    data, amount = data_name(source), f"{found['num_boards']:,} boards"
+    measured = f"{amount} of `{data}`"
+    return results_of(found, ACTION_METRICS, amount=amount, data=data, measured=measured)

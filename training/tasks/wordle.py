@@ -1,7 +1,7 @@
 """Wordle as a language agent: offline Q-learning over tokens, on games of suboptimal players.
 
 Sources: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 4.3; Snell et al., ILQL (arXiv
-2206.11871) for the game as text. The equations stand in models/q_learning.py.
+2206.11871) for the game as text. models/q_learning.py has the equations.
 """
 
 import json
@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from configs.schema import Config, DataConfig
+from configs.schema import WordleConfig, WordleDataConfig
 from data.hub import local_files, pin
 from data.noise import uniform_at
 from data.wordle.game_rows import Games
@@ -22,24 +22,61 @@ from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.wordle.token_agent import TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
-from models.q_learning import TokenQLearning
+from models.q_learning import QLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
-from training.optimization import TargetNetwork
+from training.optimization import TargetNetwork, compile_blocks
+from training.results import Metric, Result, results_of
 from training.sharding import Weights
+from training.task import CardFacts, CheckpointTensors, OfflineTask
 from training.transformer_config import transformer_config
 
 
-def read_training_games(data: DataConfig) -> tuple[Games, GameDescription]:
-    """Return the games to learn from, and which game it is. Raises InputError for games that are bad.
+LEARNING = {
+    "q_learning": "by Q-learning with CQL",
+    "sarsa": "by SARSA with CQL",
+    "monte_carlo": "by regression on their returns, with CQL",
+    "behavior_cloning": "by imitation",
+}
+GAME_METRICS = (
+    Metric("success_rate", "games solved", ".1%", "data_success_rate", "its data"),
+    Metric("mean_return", "mean return", ".3f", "data_return", "its data"),
+    Metric("mean_guesses", "mean guesses of solved games", ".2f"),
+)
+NEXT_GUESS_METRICS = (Metric("success_rate", "next guess right", ".1%", "bayes_ceiling", "ceiling"),)
+# Python and Markdown of the model card; {name} and {load} are filled in.
+EXAMPLE = """\
+from transformers import AutoModel, AutoTokenizer
 
-    A name on the hub gets its commit, so that the saved configuration says which games these are.
+model = AutoModel.from_pretrained({load})
+tokenizer = AutoTokenizer.from_pretrained({load})
+inputs = tokenizer("<a>slate</a><b><b><g><y><b></s><a>", return_tensors="pt")
+values = model(**inputs).value[0, -1].tolist()
+print(dict(zip(tokenizer.convert_ids_to_tokens(range(35)), values)))"""
+EXAMPLE_NOTES = """\
+These are the values of every token as the next one, here the first letter of the second guess{distributions}.
+A game is `<a>`, five letters, `</a>`, five colours `<g>` `<y>` `<b>`, `</s>`, and so on; `wordle.json` holds
+the word lists and the rule of the training games."""
+COMMANDS = (
+    "python -m eval.wordle --model {name} --play    # watch it, or play with its advice",
+    "python -m eval.wordle --model {name} --protocol official",
+)
+
+
+def read_training_games(data: WordleDataConfig) -> tuple[Games, GameDescription]:
+    """Return the training games, and which game it is; raise InputError for invalid games.
+
+    A name on the hub gets its commit, so that the saved configuration identifies the games.
     """
     words = load_word_lists(data.words, data.guesses) if data.words else None
     data.train = pin(data.train)
     return read_games(local_files(data.train, "train"), rule=data.rule, words=words)
 
 
-class WordleTask:
+class WordleTask(OfflineTask):
+    """Offline Q-learning over tokens; see training/task.py for the methods."""
+
+    config: WordleConfig
+    examples: TokenGames
     can_evaluate = True
     unit = "actions"
     metrics = ("td", "cql", "target", "out_of_support")
@@ -54,22 +91,22 @@ class WordleTask:
         ("success_rate", "success rate", "data_success_rate"),
     )
 
-    def __init__(self, config: Config):
+    def __init__(self, config: WordleConfig):
         self.config, learning = config, config.q_learning
-        if learning.mask_illegal_in_max and learning.target != "q_learning":
-            raise ValueError(f"mask_illegal_in_max is for q_learning; the target is {learning.target}")
         self.model = ValueTransformerForTokenValue(
             transformer_config(
-                config,
+                config.model,
+                config.value_loss,
+                attention="causal",
                 action_embedding="table",
-                tokens_per_action=1,
-                board_rotation=False,
                 vocab_size=len(TOKENS),
                 max_position_embeddings=GAME_LENGTH,
                 position_period=TOKENS_PER_TURN,
             )
         )
-        self.objective = TokenQLearning(
+        if config.model.activation_checkpointing:
+            self.model.activation_checkpointing_enable()
+        self.objective = QLearning(
             self.model.value_loss,
             target=learning.target,
             discount=learning.discount,
@@ -86,8 +123,8 @@ class WordleTask:
         mask_illegal_in_max = self.config.q_learning.mask_illegal_in_max
         rewards = games.rewards()
         if self.config.data.reward_noise:
-            places = np.arange(rewards.size).reshape(rewards.shape)
-            noise = self.config.data.reward_noise * uniform_at(places, self.config.seed)
+            indices = np.arange(rewards.size).reshape(rewards.shape)
+            noise = self.config.data.reward_noise * uniform_at(indices, self.config.seed)
             rewards += np.where(games.is_played, noise, 0.0).astype(np.float32)
         self.examples = TokenGames(
             games.guesses,
@@ -99,10 +136,10 @@ class WordleTask:
         self.data_return, self.data_success_rate = float(games.returns().mean()), float(games.won.mean())
 
     def warnings(self) -> list[str]:
-        """Say which share of the games' returns the support does not cover, if any."""
+        """Warn if returns of the games are outside the support."""
         loss = self.model.value_loss
         if loss.num_outputs == 1 or self.objective.target == "behavior_cloning":
-            return []  # a range means nothing there
+            return []  # no support there
         returns = self.examples.discounted_returns(self.config.q_learning.discount)
         outside = float(((returns < loss.value_min) | (returns > loss.value_max)).mean())
         if not outside:
@@ -112,37 +149,39 @@ class WordleTask:
             f"{loss.value_max:g}]; they reach from {returns.min():.2f} to {returns.max():.2f}"
         ]
 
+    def describe_model(self) -> str:
+        return "causal attention"
+
     def describe_data(self) -> str:
         return (
             f"{len(self.examples):,} games of {len(self.game.words.answers):,} words, {self.game.rule} rule, "
             f"mean return {self.data_return:.3f}, success {self.data_success_rate:.1%}"
         )
 
-    def start(self, accelerator: Accelerator) -> dict[str, TargetNetwork]:
-        """Make the target network where one is needed; return what checkpoints hold besides the model."""
+    def start(self, accelerator: Accelerator) -> dict[str, CheckpointTensors]:
+        """Make the target network, if the targets need one, and return it for checkpoints."""
+        tensors = super().start(accelerator)
         if not self.objective.needs_target_network:
-            return {}
+            return tensors
         learning = self.config.q_learning
         every = learning.target_every if learning.target_network == "periodic" else None
         self.target_network = TargetNetwork(self.model, learning.target_tau, every)
         self.target_network.model.to(accelerator.device)
         if self.config.training.compile:
-            # A copy does not keep what was compiled.
-            for block in self.target_network.model.model.blocks:
-                block.compile()
-        return {"target": self.target_network}
+            compile_blocks(self.target_network.model)  # a copy is not compiled
+        return tensors | {"target": self.target_network}
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its actions, and means of metrics."""
         inputs = {"input_ids": batch["input_ids"], "logits_to_keep": batch["positions"]}
-
+        target = self.target_network
         losses = self.objective.loss(
             wrapped(**inputs),
             batch["actions"],
             batch["rewards"],
-            lambda: self.target_network.model(**inputs),
+            None if target is None else lambda: target.model(**inputs),
             batch.get("legal"),
         )
         metrics = {
@@ -164,8 +203,8 @@ class WordleTask:
         secrets = self.game.words.guess_letters[answers[some.round().astype(np.int64)]]
         was_training = self.model.training
         self.model.eval()
-        # With a cache that grows by a token each time, code would be compiled again and again, until torch
-        # gives compiling up, also for training.
+        # With a cache that grows by one token at a time, torch would recompile until it gives up, also for
+        # training.
         with torch.compiler.set_stance("force_eager"):
             played = TokenAgent(self.model, self.trie).play(secrets, self.game.rule)
         self.model.train(was_training)
@@ -177,6 +216,65 @@ class WordleTask:
         }
 
     def save(self, folder: Path) -> None:
-        """Write what belongs to the model besides its weights: the tokenizer and the game it plays."""
+        """Write the tokenizer, and the game that the model plays."""
         make_wordle_tokenizer().save_pretrained(folder)
         (folder / "wordle.json").write_text(json.dumps(self.game.to_json()) + "\n")
+
+    @staticmethod
+    def card_facts(config: WordleConfig, model_folder: Path, name: str, load: str) -> CardFacts:
+        """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
+        has_bins = config.value_loss.name != "mse"
+        game = _read_game(model_folder)
+        num_answers = len(game.words.answers)
+        players = f", played by `{game.policy}`" if game.policy else ""
+        return CardFacts(
+            task="Wordle",
+            description="A language agent for Wordle. After every token of a game it predicts, for each "
+            f"possible next token, {'a *distribution* over returns' if has_bins else 'the return'}.",
+            training=f"offline, on games of other players, {LEARNING[config.q_learning.target]}",
+            papers=(),
+            network="causal attention",
+            example=EXAMPLE.format(load=load),
+            example_notes=EXAMPLE_NOTES.format(
+                distributions="; `.logits` holds their distributions" if has_bins else ""
+            ),
+            commands=tuple(command.format(name=name) for command in COMMANDS),
+            results_notes="A return is minus the number of wrong guesses.",
+            batch_unit="games",
+            data=f"The games have {num_answers:,} secret words and the {game.rule} rule{players}.",
+            limits=(
+                "The model knows the words and the rule of its training games, and no others.",
+                "Its values come from games of other players, and are unreliable for guesses unlike theirs.",
+            ),
+        )
+
+    @staticmethod
+    def results_of_run(row: dict, config: WordleConfig, model_folder: Path) -> list[Result]:
+        """Return the results in an evaluation row of metrics.jsonl."""
+        game = _read_game(model_folder)
+        num_answers = len(game.words.answers)
+        amount = f"{min(config.evaluation.games, num_answers):,} games"
+        data = _describe_words(num_answers, game.rule)
+        return results_of(row, GAME_METRICS, amount=amount, data=data, measured=f"{amount}, {data}")
+
+    @staticmethod
+    def results_of_evaluation(found: dict) -> list[Result]:
+        """Return the results in a --json file of eval.wordle, of one protocol or of all."""
+        protocols = [found] if "protocol" in found else [v for v in found.values() if isinstance(v, dict)]
+        results = []
+        for protocol in protocols:
+            metrics, amount = GAME_METRICS, f"{protocol['num_games']:,} games of {protocol['protocol']}"
+            if protocol["protocol"] == "one_turn":
+                metrics = NEXT_GUESS_METRICS
+                amount = f"{protocol['num_states']:,} states of games of {protocol['behavior']}"
+            data = _describe_words(found["num_answers"], found["rule"])
+            results += results_of(protocol, metrics, amount=amount, data=data, measured=f"{amount}, {data}")
+        return results
+
+
+def _read_game(model_folder: Path) -> GameDescription:
+    return GameDescription.from_json(json.loads((model_folder / "wordle.json").read_bytes()))
+
+
+def _describe_words(num_answers: int, rule: str) -> str:
+    return f"{num_answers:,} secrets, {rule} rule"

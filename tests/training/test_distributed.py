@@ -1,4 +1,4 @@
-"""One program, every topology: processes and backends do not change what is learnt, nor what is continued."""
+"""One program, every backend: processes and backends do not change what is learnt, nor what is continued."""
 
 import re
 import socket
@@ -78,7 +78,7 @@ def test_two_processes_learn_what_one_does_also_killed_and_resumed(arguments, on
     assert not (tmp_path / "run/model").exists()
     printed = finish(start_launch(arguments, backend))
     assert f"device  2 × cpu, {BACKENDS[backend]}\n" in printed
-    assert "continuing after step 10\n" in printed
+    assert "continued after step 10\n" in printed
     assert_same_run(tmp_path / "run", one_process)
 
 
@@ -93,7 +93,7 @@ def test_any_backend_on_any_number_of_processes_continues_what_another_began(
         kill_at(start_launch(arguments, backend, num_processes), rf"step +{last}/{NUM_STEPS}")
     result = run_command("train", *arguments)
     assert result.returncode == 0, result.stderr
-    assert "continuing after step 15\n" in result.stdout
+    assert "continued after step 15\n" in result.stdout
     assert_same_run(tmp_path / "run", one_process)
 
 
@@ -127,7 +127,7 @@ def test_machines_that_start_different_commands_are_refused(arguments, tmp_path)
     printed = [process.communicate(timeout=300)[0] for process in machines]
     assert all(process.returncode != 0 for process in machines)
     # The launcher that ends first may take the other's process with it, before that has said anything.
-    assert any("error: the processes do not have the same settings" in text for text in printed)
+    assert any("error: the processes differ in their settings" in text for text in printed)
     assert not (tmp_path / "run").exists()
 
 
@@ -151,7 +151,7 @@ with ended_at_once():
     process = start_launch([], program=program)
     printed, _ = process.communicate(timeout=300)
     assert (process.returncode != 0) == (difference > 0), printed
-    assert ("the processes hold different weights" in printed) == (difference > 0)
+    assert ("the processes have different weights" in printed) == (difference > 0)
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_processes_that_nothing_synchronises_are_refused(arguments, tmp_path):
 def test_copies_that_know_nothing_of_each_other_are_refused(arguments, tmp_path, variable):
     """What `srun -n 8 python train.py` would start: eight runs in one output_dir."""
     result = run_command("train", *arguments, f"output_dir={tmp_path}/run", **{variable: "8"})
-    assert_input_error(result, "8 copies of this were started, of which only 1 know each other")
+    assert_input_error(result, "8 copies of this command were started, but only 1 joined")
     assert not (tmp_path / "run").exists()
 
 
@@ -209,5 +209,5 @@ def test_other_settings_of_deepspeed_s_own_are_refused(tiny_config, own, message
 
 def test_muon_is_refused_under_deepspeed(tiny_config):
     tiny_config.optimizer.name = "muon"
-    with pytest.raises(InputError, match=r"optimizer\.name=muon needs whole matrices"):
+    with pytest.raises(InputError, match=r"optimizer\.name=muon needs full matrices"):
         configure_deepspeed(DeepSpeedPlugin(zero_stage=1), 2, tiny_config)

@@ -1,0 +1,1 @@
+../../models/chess_embedding.py

@@ -1,0 +1,1 @@
+../../models/value_head.py

@@ -1,0 +1,64 @@
+"""Measured results as the card of a model shows them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.hub import read_name
+from eval.intervals import Z_95
+
+
+class Metric(NamedTuple):
+    """A number in the results of an evaluation, and how the card shows it."""
+
+    key: str
+    title: str
+    style: str  # a format specification, such as .1%
+    reference_key: str | None = None  # the number to compare with
+    reference: str = ""  # its name
+
+
+class Result(NamedTuple):
+    """A measured number, exact and as the card shows it."""
+
+    key: str
+    title: str
+    value: float | None  # None if only a bound is known
+    shown: str
+    compared: str
+    amount: str  # of the data, such as 500 boards
+    data: str  # a file, an id on the hub, or a description
+    measured: str  # amount and data together
+
+
+def results_of(
+    found: dict, metrics: Sequence[Metric], *, amount: str, data: str, measured: str
+) -> list[Result]:
+    """Return the metrics that an evaluation found, with their 95% intervals where it has any.
+
+    `low` and `high` in `found` are the interval of the first of the metrics; None is infinite.
+    """
+    errors = dict(found.get("standard_errors") or {})
+    errors["mean_return"] = found.get("return_standard_error")
+    results: list[Result] = []
+    for key, title, style, reference_key, reference in metrics:
+        value = found.get(key)
+        if value is None:
+            continue
+        shown = f"{value:{style}}"
+        if errors.get(key) is not None:
+            shown += f" ± {Z_95 * errors[key]:{style}}"
+        elif not results and {"low", "high"} <= found.keys():
+            low = "−∞" if found["low"] is None else f"{found['low']:{style}}"
+            high = "∞" if found["high"] is None else f"{found['high']:{style}}"
+            shown += f" ({low} to {high})"
+        compared = ""
+        if reference_key and found.get(reference_key) is not None:
+            compared = f"{reference} {found[reference_key]:{style}}"
+        results.append(Result(key, title, value, shown, compared, amount, data, measured))
+    return results
+
+
+def data_name(source: str) -> str:
+    """Return how a card names data: an id on the hub as it is, a file or folder without its location."""
+    return source if read_name(source) else Path(source).name
