@@ -14,13 +14,13 @@ from cli.errors import InputError
 from cli.files import atomic_write, check_output
 from cli.hardware import describe_hardware
 from cli.options import write_json
+from cli.tables import UNDEFINED, format_difference, format_markdown, format_mean
 from studies.figures import draw_report
 from studies.measurements import Level, Measure
 from studies.summary import summarise
 
 
 REPORT_FILES = ("results.json", "report.md", "report.png")
-UNDEFINED = "–"
 CHOSEN = "chosen on the other seeds"
 
 
@@ -152,44 +152,25 @@ def _table(
     results: dict, rows: str, columns: str, write: Callable[[dict, str], str], levels: Sequence[dict] = ()
 ) -> str:
     """Lay out results[rows]: a line for each variant and point, a column for each of results[columns]."""
-    written: dict[tuple[str, str], dict[str, object]] = {}
     measures = {measure["key"]: measure for measure in results[columns]}
+    lines: dict[tuple[str, str], dict[str, object]] = {}
     for row in results[rows]:
-        line = written.setdefault((row["variant"], row["point"]), {})
+        point = row["point"]
+        if "reference_point" in row:
+            point += f" ({results['reference']}: {row['reference_point']})"
+        line = lines.setdefault((row["variant"], point), {"seeds": 0})
         if row["measure"] in measures:
             measure = measures[row["measure"]]
             line[measure["label"]] = write(row, measure["format"])
-            line["seeds"] = max(row["num_seeds"], line.pop("seeds", 0))
+            line["seeds"] = max(row["num_seeds"], line["seeds"])
     for level in levels:
         measure = measures[level["key"]]
-        written.setdefault((level["title"], ""), {})[measure["label"]] = (
-            f"{level['value']:{measure['format']}}"
-        )
-    lines = [
-        {results["variants_title"]: variant, results["points_title"]: point, **line}
-        for (variant, point), line in written.items()
-    ]
-    columns = [
-        results["variants_title"],
-        results["points_title"],
-        *(m["label"] for m in results[columns]),
-        "seeds",
-    ]
-    table = pd.DataFrame(lines, columns=[column for column in columns if column], dtype=object)
-    align = ["left" if column == columns[0] else "right" for column in table]
-    return table.fillna(UNDEFINED).to_markdown(index=False, colalign=align, disable_numparse=True)
-
-
-def format_mean(row: dict, spec: str) -> str:
-    """Write a mean with its standard error, if there is one."""
-    if row["mean"] is None:
-        return UNDEFINED
-    error = row["standard_error"]
-    return f"{row['mean']:z{spec}}" + ("" if error is None else f" ± {error:{spec}}")
-
-
-def format_difference(row: dict, spec: str) -> str:
-    """Write a difference with its sign and its interval, if there is one."""
-    spec = f"+z{spec}"
-    interval = "" if row["low"] is None else f" ({row['low']:{spec}} to {row['high']:{spec}})"
-    return f"{row['mean']:{spec}}{interval}"
+        line = lines.setdefault((level["title"], ""), {})
+        line[measure["label"]] = f"{level['value']:{measure['format']}}"
+    table = pd.DataFrame(
+        lines.values(), columns=[*(m["label"] for m in results[columns]), "seeds"], dtype=object
+    )
+    if results["points_title"]:
+        table.insert(0, results["points_title"], [point for _, point in lines])
+    table.insert(0, results["variants_title"], [variant for variant, _ in lines])
+    return format_markdown(list(table), table.fillna(UNDEFINED).astype(str).to_numpy().tolist())

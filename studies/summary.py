@@ -44,7 +44,8 @@ def summarise(
         if choose_point and reference in grid.columns.get_level_values("variant"):
             best = dict(best_by(grid, "variant", measure))
             for row in _records(intervals(differences_at_best(grid, reference, measure), ["variant"])):
-                at_best.append({"measure": measure.key, **row, "point": best[row["variant"]][1]})
+                points = {"point": best[row["variant"]][1], "reference_point": best[reference][1]}
+                at_best.append({"measure": measure.key, **row, **points})
         if choose_variant:
             gain = pd.concat({measure.key: gains_of_choosing(grid, measure)}, names=["measure"])
             gains += [

@@ -40,7 +40,7 @@ def tables_of(text: str) -> list[list[list[str]]]:
     """Return the cells of all tables in a report."""
     parts = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
     return [
-        [[cell.strip() for cell in line.split("|")[1:-1]] for line in part if ":-" not in part]
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in part if "-:" not in part]
         for part in parts
     ]
 
@@ -95,7 +95,7 @@ def test_a_report_of_several_points_has_a_line_for_each(tmp_path, capsys, figure
     ]  # fmt: skip
     assert differences[3][:2] == ["full", "0.5"] and differences[3][3] == "+8.0% (-0.6% to +16.6%)"
     assert changes[2][:2] == ["full", "0.5"] and changes[2][3] == "+4.0% (-0.3% to +8.3%)"
-    assert at_best[2][:2] == ["full", "0.5"] and at_best[2][3] == "+8.0% (-0.6% to +16.6%)"
+    assert at_best[2][:2] == ["full", "0.5 (prefix: 0.5)"] and at_best[2][3] == "+8.0% (-0.6% to +16.6%)"
     assert ("is best for all. To choose by noise η gains" in text) == (figure == "heat_map")
 
 

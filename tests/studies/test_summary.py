@@ -163,6 +163,7 @@ def test_a_summary_has_the_choices_that_a_study_asks_for():
         ("kl", "full", "0"), ("agreement", "full", "0"),
     ]  # fmt: skip
     at_best = tables["at_best"][1]
+    assert at_best["reference_point"] == "0"
     assert (at_best["low"], at_best["high"]) == pytest.approx(t_interval([0.06, 0.03, 0.03]))
     assert [(row["measure"], row["for_all"], row["mean"]) for row in tables["gains_of_choosing"]] == [
         ("kl", "full", 0), ("agreement", "full", 0),
