@@ -22,7 +22,7 @@ from yaml import YAMLError
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from data.hub_uploads import is_hub_id
+from data.hub import is_hub_id
 
 
 CONFIG_FOLDER = Path(__file__).parent

@@ -1,9 +1,9 @@
-"""The order in which training visits its items, as a pure function of (seed, step).
+"""The order in which training visits its items, a pure function of (seed, step).
 
-Resuming is setting the step: nothing is stored, on any number of processes. Every epoch is a pseudo-random
-permutation evaluated only where it is needed, so 15 billion items cost no more memory than a thousand:
-a Feistel network on a grid just larger than the data set, with cycle walking for the few cells beyond it
-(Black & Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
+Resuming needs only the step, on any number of processes. Every epoch is a pseudo-random permutation that is
+evaluated one batch at a time, so 15 billion items need no more memory than a thousand: a Feistel network on a
+grid slightly larger than the dataset, with cycle walking for the few cells beyond it (Black & Rogaway,
+"Ciphers with Arbitrary Finite Domains", 2002).
 """
 
 import math
@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 
-# Four rounds do for large grids (Luby & Rackoff); on small ones more are needed to make all orders likely.
+# Four rounds suffice for large grids (Luby & Rackoff); on small ones, all orders are likely only with more.
 NUM_ROUNDS = 12
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -23,9 +23,10 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 class BatchOrder:
-    """An endless sequence of epochs, each a permutation of `num_items` items, cut into batches.
+    """An endless sequence of epochs, each a permutation of `num_items` items, divided into batches.
 
-    Batches run on across the ends of epochs: nothing is dropped or repeated; a batch may hold several epochs.
+    Batches continue across the ends of epochs, and no item is dropped or repeated. A batch may span several
+    epochs.
     """
 
     def __init__(self, num_items: int, batch_size: int, seed: int = 0):
@@ -41,14 +42,14 @@ class BatchOrder:
         self._keys = np.random.SeedSequence(seed).generate_state(NUM_ROUNDS, np.uint64)
 
     def batch_indices(self, step: int) -> np.ndarray:
-        """Return the items of batch `step` (from 0), in order: (batch_size,) int64."""
+        """Return the items of batch `step`, counted from 0, in order: (batch_size,) int64."""
         if step < 0:
             raise ValueError(f"step is {step}; it must not be negative")
         start = step * self.batch_size
         first_epoch, first_position = divmod(start, self.num_items)
         positions = np.arange(first_position, first_position + self.batch_size, dtype=np.uint64)
-        epochs_on, positions = np.divmod(positions, np.uint64(self.num_items))
-        epoch_keys = _mix((epochs_on + np.uint64(first_epoch + 1)) * GOLDEN)
+        epochs_later, positions = np.divmod(positions, np.uint64(self.num_items))
+        epoch_keys = _mix((epochs_later + np.uint64(first_epoch + 1)) * GOLDEN)
         items = self._permute(positions, epoch_keys)
         outside = np.flatnonzero(items >= self.num_items)
         while len(outside):
@@ -73,12 +74,12 @@ class BatchOrder:
 def shard(
     indices: np.ndarray, lengths: np.ndarray, num_processes: int, process_index: int, num_micro_batches: int
 ) -> list[np.ndarray]:
-    """Return what one process works on in one global batch: `num_micro_batches` arrays of indices.
+    """Return the part of a global batch for one process: `num_micro_batches` arrays of indices.
 
-    `lengths` (batch,) are the numbers of moves (or tokens) of `indices` (batch,). Items of similar length
-    share a micro-batch, so that little is padded, and at every micro-step all processes get items of
-    similar length, so that none waits. The longest come first: what is too large for the memory fails in
-    the first micro-batch. Raises ValueError if the batch cannot be divided equally.
+    `lengths` (batch,) are the numbers of moves (or tokens) of `indices` (batch,). A micro-batch has items of
+    similar length, which limits padding. At every micro-step all processes get items of similar length, so
+    that none waits. The longest come first: running out of memory shows in the first micro-batch. Raises
+    ValueError if the batch cannot be divided equally.
     """
     batch_size, num_shards = len(indices), num_processes * num_micro_batches
     if batch_size == 0 or batch_size % num_shards:

@@ -1,4 +1,4 @@
-"""Parquet files of rows: found, opened and read batch by batch, with errors of one line."""
+"""Find, open and read Parquet files of rows; faulty files raise errors of one line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +9,13 @@ import pyarrow.parquet as pq
 from cli.errors import InputError, first_line
 
 
+ANY_SCHEMA = pa.schema([])
+
+
 def list_files(source: str | Path) -> list[Path]:
     """List the files of a source, a file or a folder of *.parquet. Raises InputError if there are none.
 
-    In a folder, hidden files are left out: they are what is being written there.
+    Hidden files in a folder are skipped: they are still being written.
     """
     source = Path(source)
     if not source.exists():
@@ -23,8 +26,12 @@ def list_files(source: str | Path) -> list[Path]:
     return files
 
 
-def open_file(path: Path, schema: pa.Schema, made_by: str) -> pq.ParquetFile:
-    """Open a file that has the columns of `schema`; raise InputError, which says what makes such files."""
+def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> pq.ParquetFile:
+    """Open a Parquet file and check that it has the columns of `schema`.
+
+    More columns, and other widths of numbers and offsets, are allowed. Raises InputError for other files; its
+    remedy is `made_by`, the commands that write such files.
+    """
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
@@ -43,7 +50,10 @@ def open_file(path: Path, schema: pa.Schema, made_by: str) -> pq.ParquetFile:
 def read_batches(
     path: Path, file: pq.ParquetFile, columns: list[str], num_rows: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the number of the first row, and up to `num_rows` rows. Raises InputError where it is damaged."""
+    """Yield batches of up to `num_rows` rows, each with the index of its first row.
+
+    Raises InputError where the file is damaged.
+    """
     batches = file.iter_batches(num_rows, columns=columns)
     first_row = 0
     while True:
@@ -58,7 +68,7 @@ def read_batches(
 
 
 def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Tell whether a column can be read as `expected`: other widths of numbers and offsets are fine."""
+    """Return whether a column can be read as `expected`: other widths of numbers and offsets can."""
     if pa.types.is_list(expected):
         is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
         return is_list and _is_like(found.value_type, expected.value_type)

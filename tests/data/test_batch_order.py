@@ -1,4 +1,4 @@
-"""The order of training: permutations without an array, the same from any step, fairly shared out."""
+"""The order of training: permutations without an array, the same from any step, divided equally."""
 
 import subprocess
 import sys
@@ -15,12 +15,12 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def epochs(num_items: int, num_epochs: int, seed: int = 0) -> np.ndarray:
-    """The first epochs as rows: (num_epochs, num_items)."""
+    """Return the first epochs: (num_epochs, num_items)."""
     return BatchOrder(num_items, num_items * num_epochs, seed).batch_indices(0).reshape(num_epochs, num_items)
 
 
 def deviation(observed: np.ndarray) -> float:
-    """Chi-square of counts against equal shares, in standard deviations of what chance gives."""
+    """Return chi-square of counts against equal counts, in standard deviations of its distribution."""
     expected, freedom = observed.mean(), len(observed) - 1
     return (((observed - expected) ** 2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
 
@@ -34,7 +34,7 @@ def test_every_epoch_visits_every_item_once(num_items):
 
 
 @pytest.mark.parametrize("num_items, batch_size", [(10, 3), (7, 7), (5, 12), (1, 4), (1000, 64)])
-def test_batches_cut_one_sequence_of_epochs_without_gaps(num_items, batch_size):
+def test_batches_divide_one_sequence_of_epochs_without_gaps(num_items, batch_size):
     order = BatchOrder(num_items, batch_size, seed=3)
     num_steps = 3 * num_items
     batches = np.concatenate([order.batch_indices(step) for step in range(num_steps)])
@@ -65,7 +65,7 @@ def test_seeds_and_epochs_differ_like_chance():
     orders = [*epochs(num_items, 4, seed=0), *epochs(num_items, 4, seed=1)]
     for index, first in enumerate(orders):
         for second in orders[:index]:
-            # Two random permutations agree in one place on average.
+            # Two random permutations agree at one position on average.
             assert np.sum(first == second) < 10
 
 
@@ -108,7 +108,7 @@ def test_neighbours_in_a_long_epoch_are_unrelated(num_items):
     assert abs(deviation(np.bincount(items * 200 // num_items, minlength=200))) < 5 or num_items < 2 * count
 
 
-def test_fifteen_billion_items_run_on_across_the_end_of_an_epoch():
+def test_batches_of_fifteen_billion_items_continue_across_the_end_of_an_epoch():
     num_items, batch_size = 15_300_000_000, 4096
     order = BatchOrder(num_items, batch_size)
     last_step = num_items // batch_size

@@ -1,10 +1,10 @@
-"""A hub on 127.0.0.1: what huggingface_hub, transformers and datasets ask of huggingface.co, kept in memory.
+"""A hub on 127.0.0.1 in memory: the requests of huggingface_hub, transformers and datasets to huggingface.co.
 
 with HubServer(tmp_path / "hub") as hub:
     run_command("training.publish", "--run", run, "--repo", "user/name", **hub.environment)
     hub.files("models", "user/name", revision="main")["config.json"]
 
-Libraries read HF_ENDPOINT when they are imported, so what uses the hub has to be another process.
+Libraries read HF_ENDPOINT when they are imported, so a user of the hub has to be another process.
 """
 
 import base64
@@ -47,10 +47,9 @@ class Repository:
 class HubServer:
     """A hub with one user, called `user`; `folder` is for the caches of the processes that use it.
 
-    Set these to have it fail: `fail_with` answers everything with that status, `refuse_uploads_with` all that
-    would write, `cut_downloads` ends as many downloads half-way, `damage_downloads` changes a byte of as
-    many, and that of the path `hold_download` stops half-way until `released` is set. `requests` are
-    (method, path, Range).
+    To make it fail, set `fail_with`, a status that answers every request, `refuse_uploads_with`, a status
+    that answers every request to write, or `cut_downloads`, a number of downloads that end halfway.
+    `requests` are (method, path, Range).
     """
 
     def __init__(self, folder: Path):
@@ -60,9 +59,6 @@ class HubServer:
         self.fail_with: int | None = None
         self.refuse_uploads_with: int | None = None
         self.cut_downloads = 0
-        self.damage_downloads = 0
-        self.hold_download: str | None = None
-        self.released = threading.Event()
 
     def __enter__(self) -> Self:
         hub = self
@@ -82,17 +78,17 @@ class HubServer:
         self.stop()
 
     def stop(self) -> None:
-        """Be gone: connections are refused from now on."""
+        """Stop listening: connections are refused from now on."""
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the variables for a process that uses this hub, logged in, and its caches and no others."""
+        """Return the variables for a process that is logged in to this hub and uses only its caches."""
         caches = {
             name: str(self.folder / name.lower())
-            for name in ("HF_HOME", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_DATASETS_CACHE")
+            for name in ("HF_HOME", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_DATASETS_CACHE", "XDG_CACHE_HOME")
         }
         return caches | {
             "HF_ENDPOINT": self.url,
@@ -170,21 +166,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.fail(status, f"You don't have the rights to write to {name}")
         return status is None
 
-    def create(self, wish: dict) -> None:
-        name = f"{wish['organization'] or USER}/{wish['name']}"
-        kind = wish.get("type", "model") + "s"
+    def create(self, request: dict) -> None:
+        name = f"{request['organization'] or USER}/{request['name']}"
+        kind = request.get("type", "model") + "s"
         url = f"{self.hub.url}/{'datasets/' if kind == 'datasets' else ''}{name}"
         if not self.may_write(name):
             return
         if (kind, name) in self.hub.repositories:
             return self.send_data({"error": "You already created this repo", "url": url}, 409)
-        repository = Repository(private=wish.get("visibility") == "private" or bool(wish.get("private")))
+        repository = Repository(
+            private=request.get("visibility") == "private" or bool(request.get("private"))
+        )
         repository.commit("main", {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"})
         self.hub.repositories[kind, name] = repository
         self.send_data({"url": url, "name": name, "id": name})
 
     def find(self, kind: str, name: str, revision: str | None) -> tuple[Repository, str] | None:
-        """Return a repository and a commit; answer 401 or 404, and return None, if there is no such."""
+        """Return a repository and a commit; if there is none, answer 401 or 404 and return None."""
         repository = self.hub.repositories.get((kind, name))
         if repository is None or (repository.private and not self.is_logged_in()):
             self.fail(404 if self.is_logged_in() else 401, "Repository not found", "RepoNotFound")
@@ -238,11 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
                 paths = parse_qs(body.decode())["paths"]
             self.send_data([describe(path, files) for path in paths if path in entries(files)])
         elif action == "preupload":
-            wishes = json.loads(body)["files"]
             modes = [
-                {"path": wish["path"], "uploadMode": "regular", "shouldIgnore": False}
-                | ({"oid": blob_id(files[wish["path"]])} if wish["path"] in files else {})
-                for wish in wishes
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                | ({"oid": blob_id(files[file["path"]])} if file["path"] in files else {})
+                for file in json.loads(body)["files"]
             ]
             self.send_data({"files": modes, "commitOid": commit})
         elif action == "commit":
@@ -291,13 +288,6 @@ class _Handler(BaseHTTPRequestHandler):
         is_cut = self.command == "GET" and self.hub.cut_downloads > 0 and len(content) > 1
         if is_cut:
             self.hub.cut_downloads -= 1
-        if self.command == "GET" and self.hub.damage_downloads > 0:
-            self.hub.damage_downloads -= 1
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        if self.command == "GET" and self.hub.hold_download == path:
-            self.send_bytes(content, status, headers, sent=len(content) // 2)
-            self.hub.released.wait(60)
-            return
         self.send_bytes(content, status, headers, sent=len(content) // 2 if is_cut else len(content))
 
     def send_data(self, data: object, status: int = 200) -> None:
@@ -312,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_bytes(
         self, content: bytes, status: int, headers: dict[str, str], sent: int | None = None
     ) -> None:
-        """Answer; with `sent`, promise all of `content` and break off after so many bytes."""
+        """Answer; with `sent`, announce all of `content` and close the connection after so many bytes."""
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
@@ -324,12 +314,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def blob_id(content: bytes) -> str:
-    """Return the id that git gives a file, by which huggingface_hub finds what is unchanged."""
+    """Return git's id of a file, by which huggingface_hub finds unchanged files."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def entries(files: Files) -> set[str]:
-    """Return the paths of all files and of the folders that they are in."""
+    """Return the paths of all files and of their folders."""
     folders = {str(parent) for path in files for parent in Path(path).parents}
     return set(files) | (folders - {"."})
 

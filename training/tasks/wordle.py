@@ -24,10 +24,10 @@ from eval.wordle.token_agent import TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.q_learning import QLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
+from training.card_facts import CardFacts, Metric, Result, results_of
 from training.optimization import TargetNetwork, compile_blocks
-from training.results import Metric, Result, results_of
 from training.sharding import Weights
-from training.task import CardFacts, CheckpointTensors, OfflineTask
+from training.task import CheckpointTensors, OfflineTask
 from training.transformer_config import transformer_config
 
 
@@ -38,8 +38,8 @@ LEARNING = {
     "behavior_cloning": "by imitation",
 }
 GAME_METRICS = (
-    Metric("success_rate", "games solved", ".1%", "data_success_rate", "its data"),
-    Metric("mean_return", "mean return", ".3f", "data_return", "its data"),
+    Metric("success_rate", "games solved", ".1%", "data_success_rate", "training games"),
+    Metric("mean_return", "mean return", ".3f", "data_return", "training games"),
     Metric("mean_guesses", "mean guesses of solved games", ".2f"),
 )
 NEXT_GUESS_METRICS = (Metric("success_rate", "next guess right", ".1%", "bayes_ceiling", "ceiling"),)
@@ -263,9 +263,10 @@ class WordleTask(OfflineTask):
         protocols = [found] if "protocol" in found else [v for v in found.values() if isinstance(v, dict)]
         results = []
         for protocol in protocols:
-            metrics, amount = GAME_METRICS, f"{protocol['num_games']:,} games of {protocol['protocol']}"
-            if protocol["protocol"] == "one_turn":
-                metrics = NEXT_GUESS_METRICS
+            is_one_turn = protocol["protocol"] == "one_turn"
+            metrics = NEXT_GUESS_METRICS if is_one_turn else GAME_METRICS
+            amount = f"{protocol['num_games']:,} games of {protocol['protocol']}"
+            if is_one_turn:
                 amount = f"{protocol['num_states']:,} states of games of {protocol['behavior']}"
             data = _describe_words(found["num_answers"], found["rule"])
             results += results_of(protocol, metrics, amount=amount, data=data, measured=f"{amount}, {data}")

@@ -391,13 +391,3 @@ def test_numbers_that_make_no_sense_are_refused(wrong, tmp_path):
     result = run_command(CHESSBENCH, ACTION_VALUES, "--output", tmp_path / "boards.parquet", *wrong)
     assert result.returncode == 2
     assert f"{wrong[0]} must be at least" in result.stderr.splitlines()[-1]
-
-
-def test_the_speed_command_reports_rate_memory_and_disk(tmp_path):
-    result = run_command("benchmarks.chessbench", "--records", 20_000, "--shards", 3, "--folder", tmp_path)
-    assert result.returncode == 0, result.stderr
-    heading, bounded, plain, note = result.stdout.splitlines()
-    assert "records/s" in heading and "hours for all" in heading
-    assert bounded.startswith("within 1 GB") and plain.startswith("plain Python")
-    assert "20,0" in note
-    assert list(tmp_path.iterdir()) == []
