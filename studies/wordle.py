@@ -96,7 +96,7 @@ class StudiedWordle:
         return Measurement("next_guess", description, data, (ONE_TURN,), measure, levels)
 
     def _player(self, model: Path) -> ModelPlayer:
-        """Return the player that plays a model greedily; raise InputError if it was trained on other games."""
+        """Return a greedy player of a model; raise InputError if it was trained on other games."""
         trained_on = read_game(str(model))
         if trained_on is None or identify(trained_on) != identify(self.game):
             raise InputError(
