@@ -12,11 +12,9 @@ from data.wordle.environment import Observation, WordleEnv, WordleVectorEnv
 from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import RULES
-from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
 from eval.loading import load_wordle_model
-from eval.wordle.agents import read_game
-from eval.wordle.token_agent import TokenAgent
+from eval.wordle.model_player import ModelPlayer, read_game
 from training.tasks import make_task
 
 
@@ -96,16 +94,17 @@ def model_agent(game: GameDescription, settings: Settings) -> Table:
         torch.manual_seed(settings.seed)
         model = make_task(load_config(CONFIG, [])).model.eval()
         model, title = model.to(settings.device, getattr(torch, settings.dtype)), f"{CONFIG}, random weights"
-    trie = WordTrie(game.words.guess_letters)
-    answers = np.random.default_rng(settings.seed).permutation(game.words.answer_indices)
-    secrets = game.words.guess_letters[answers[:num_games]]  # (games, 5)
-    many, one = (TokenAgent(model, trie, batch_size=size) for size in (len(secrets), 1))
+    rng = np.random.default_rng(settings.seed)
+    secrets = rng.permutation(len(game.words.answers))[:num_games]
+    many, one = (ModelPlayer(model, games_at_once=size) for size in (len(secrets), 1))
     few = secrets[:few_games]
     alternatives = {
         f"{len(secrets):,} games at a time": Alternative(
-            lambda _: many.play(secrets, game.rule), len(secrets)
+            lambda _: play_games(many, game.words, game.rule, secrets, rng), len(secrets)
         ),
-        "one game at a time": Alternative(lambda _: one.play(few, game.rule), len(few)),
+        "one game at a time": Alternative(
+            lambda _: play_games(one, game.words, game.rule, few, rng), len(few)
+        ),
     }
     table = compare(f"model {title}", "game", alternatives, range(settings.repeats), warm_up=0)
     table.notes.append(f"{model.num_parameters() / 1e6:.1f}M parameters, {settings.dtype}")

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from cli.errors import InputError
+from data.wordle.game_batch import GameBatch
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.rules import PATTERN_DIGITS
 from data.wordle.token_games import action_positions, game_tokens
 from eval.loading import load_wordle_model
-from eval.wordle.agents import batch_after
 from models.tokenization_wordle import ACTIONS_PER_TURN, LETTERS
 from studies.linear_probes import Targets, recorded_layers
 from studies.measurements import Measure
@@ -66,7 +66,9 @@ class ProbedWordle:
         known_present = np.maximum.accumulate(present, axis=1)[:, :-1]
         known_absent = np.maximum.accumulate(absent, axis=1)[:, :-1]
         words_left = [
-            batch_after(self.game.words, self.game.rule, guesses[:, :n], patterns[:, :n]).candidates.counts
+            GameBatch.after(
+                self.game.words, self.game.rule, guesses[:, :n], patterns[:, :n]
+            ).candidates.counts
             for n in range(1, turns)
         ]
         so_far = self.games.rewards()[rows, :turns].cumsum(axis=1)

@@ -11,7 +11,8 @@ from cli.files import digest
 from configs.schema import Config
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
-from eval.wordle.agents import Agent, Contestant, read_game
+from data.wordle.players import make_player
+from eval.wordle.model_player import ModelPlayer, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
 from models.tokenization_wordle import ACTIONS_PER_TURN
 from studies.measurements import Level, Measure, Measurement, choose_measurements
@@ -59,8 +60,10 @@ class StudiedWordle:
         num_secrets = len(self.game.words.answers)
 
         def measure(model: Path) -> dict[str, float | None]:
-            played, _ = roll_out(self._agent(model), np.arange(num_secrets), model.parent.name)
-            return {SUCCESS.key: float(played.is_won.mean()), RETURN.key: float(played.returns().mean())}
+            secrets, rng = np.arange(num_secrets), np.random.default_rng(0)
+            played, _ = roll_out(self._player(model), self.game, secrets, rng, model.parent.name)
+            mean_return = float(played.returns().mean(dtype=np.float64))
+            return {SUCCESS.key: float(played.won.mean()), RETURN.key: mean_return}
 
         levels = (
             Level(SUCCESS.key, "the data", float(self.data_games.won.mean())),
@@ -79,10 +82,11 @@ class StudiedWordle:
         games, behavior = held_out_games(game, NUM_HELD_OUT_GAMES, HELD_OUT_SEED, game.policy, self.source)
 
         def measure(model: Path) -> dict[str, float | None]:
-            return {ONE_TURN.key: one_turn(self._agent(model), game, games, behavior)["success_rate"]}
+            rates = one_turn(self._player(model), game, games, behavior, np.random.default_rng(0))
+            return {ONE_TURN.key: rates["success_rate"]}
 
-        # The rates of the data and the ceiling do not depend on the agent.
-        rates = one_turn(Contestant.from_policy("uniform").agent(game, seed=0), game, games, behavior)
+        # The rates of the data and the ceiling do not depend on the player.
+        rates = one_turn(make_player("uniform"), game, games, behavior, np.random.default_rng(0))
         levels = (
             Level(ONE_TURN.key, "the data", rates["behavior_rate"]),
             Level(ONE_TURN.key, "Bayes ceiling", rates["bayes_ceiling"]),
@@ -91,16 +95,15 @@ class StudiedWordle:
         data = f"{identify(game)} {digest([self.source]) if self.source else behavior}"
         return Measurement("next_guess", description, data, (ONE_TURN,), measure, levels)
 
-    def _agent(self, model: Path) -> Agent:
-        """Return the agent that plays a model greedily; raise InputError if it was trained on other games."""
+    def _player(self, model: Path) -> ModelPlayer:
+        """Return a greedy player of a model; raise InputError if it was trained on other games."""
         trained_on = read_game(str(model))
         if trained_on is None or identify(trained_on) != identify(self.game):
             raise InputError(
                 f"{model.parent} was trained on other games than data.train: delete it, "
                 "or choose another --output"
             )
-        contestant = Contestant.from_model(str(model), self.device, "float32")
-        return contestant.agent(self.game, seed=0, masked=True, temperature=0.0, batch_size=GAMES_AT_ONCE)
+        return ModelPlayer.load(str(model), self.device, "float32", games_at_once=GAMES_AT_ONCE)
 
 
 def identify(game: GameDescription) -> str:

@@ -4,15 +4,16 @@ A record of action values is one (board, move, win probability):
 
     length, FEN, length, move, big-endian float64      lengths are little-endian numbers to base 128
 
-Millions of them are decoded a batch at a time, without a Python object for each.
+They are decoded in batches, without a Python object for each record.
 """
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import bagz
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,40 +35,22 @@ class ActionValue(NamedTuple):
     win_prob: float
 
 
-class StateValue(NamedTuple):
-    fen: str
-    win_prob: float
-
-
-class BehavioralCloning(NamedTuple):
-    fen: str
-    move: str
-
-
 def decode_action_value(record: bytes) -> ActionValue:
     """Decode length, FEN, length, move and a big-endian float64; raise ValueError on anything else."""
     fen, start = _string(record, 0)
     move, start = _string(record, start)
-    return ActionValue(fen, _move(move), _win_prob(record, start))
-
-
-def decode_state_value(record: bytes) -> StateValue:
-    """Decode length, FEN and a big-endian float64; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    return StateValue(fen, _win_prob(record, start))
-
-
-def decode_behavioral_cloning(record: bytes) -> BehavioralCloning:
-    """Decode length, FEN and a move that fills the rest; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    return BehavioralCloning(fen, _move(record[start:].decode("ascii")))
+    if not UCI_MOVE.fullmatch(move):
+        raise ValueError(f"{move!r} is not a move")
+    (win_prob,) = struct.unpack(">d", record[start:])
+    if not 0.0 <= win_prob <= 1.0:
+        raise ValueError(f"{win_prob} is not a win probability")
+    return ActionValue(fen, move, win_prob)
 
 
 def read_records(path: str | Path, decode: Callable[[bytes], Record]) -> Iterator[Record]:
     """Yield the decoded records of a .bag file, or of all shards of a name like `action_value@2148_data.bag`.
 
-    Raises InputError if the file is missing or cut off, if a record is damaged, or if the package bagz is
-    missing.
+    Raises InputError if the file is missing or truncated, or a record is damaged.
     """
     bag = open_bag(path)
     for index in range(len(bag)):
@@ -81,7 +64,7 @@ def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
     """
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
-        # Opened anew each time: what has been read of a file stays in memory for as long as it is open.
+        # Opened again for every batch: the records read stay in memory as long as the file is open.
         records = open_bag(path).read_range(start, min(RECORDS_PER_BATCH, num_records - start))
         batch = _decode_usual(records)
         if batch is None:
@@ -95,27 +78,23 @@ def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
 
 
 def list_shards(name: str | Path) -> list[str]:
-    """Return the files that a name like `action_value@2148_data.bag` stands for, or the name itself."""
+    """Return the files of a name like `action_value@2148_data.bag`, or the name itself."""
     if match := SHARDS.fullmatch(str(name)):
         start, number, end = match.groups()
         return [f"{start}-{shard:05d}-of-{int(number):05d}{end}" for shard in range(int(number))]
     return [str(name)]
 
 
-def open_bag(path: str | Path) -> Sequence[bytes]:
+def open_bag(path: str | Path) -> bagz.Reader:
     """Open a .bag as a sequence of undecoded records; raise InputError if that cannot be done."""
-    try:
-        import bagz
-    except ImportError as error:
-        raise InputError(".bag files need the package bagz: pip install bagz") from error
     try:
         bag = bagz.Reader(str(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is cut off or not a .bag file ({error}): fetch it again") from error
+        raise InputError(f"{path} is truncated or not a .bag file ({error}): download it again") from error
     if len(bag) == 0:
-        raise InputError(f"{path} holds no records: fetch it again")
+        raise InputError(f"{path} holds no records: download it again")
     return bag
 
 
@@ -124,25 +103,25 @@ def _decode(path: str | Path, index: int, record: bytes, decode: Callable[[bytes
         return decode(record)
     except (ValueError, IndexError, struct.error) as error:
         raise InputError(
-            f"{path} record {index} is damaged or of another kind ({error}): fetch the file again"
+            f"{path} record {index} is damaged or of another kind ({error}): download the file again"
         ) from error
 
 
 def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
-    """Decode records all at once; return None if one is damaged, or has a FEN of 128 bytes or more."""
+    """Decode records together; return None if one is damaged, or has a FEN of 128 bytes or more."""
     ends = np.cumsum([len(record) for record in records])
     starts = np.append(0, ends[:-1])
     text = np.frombuffer(b"".join(records), np.uint8)
     if (ends == starts).any():
         return None
-    # A first byte of 128 or more is only part of a length, but then no move follows where it leads.
+    # A first byte of 128 or more is only part of a length; then the check of the move fails.
     fen_ends = starts + 1 + text[starts]
     if (fen_ends >= ends).any():
         return None
     if (fen_ends + 1 + text[fen_ends] + 8 != ends).any():
         return None
 
-    # To Arrow, the text is a column of strings: FEN, length of the move, move, all before the next FEN.
+    # As Arrow strings: FEN, length of the move, move, everything before the next FEN, and so on.
     bounds = np.stack([starts + 1, fen_ends, fen_ends + 1, ends - 8], axis=1).astype(np.int32)
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(text)]
     strings = pa.Array.from_buffers(pa.binary(), bounds.size - 1, buffers)
@@ -164,7 +143,7 @@ def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
 
 
 def _string(record: bytes, start: int) -> tuple[str, int]:
-    """Read a string after its length, a little-endian base-128 number; return it and where it ends."""
+    """Read a string after its length, a little-endian base-128 number; return it and its end."""
     length = shift = 0
     while True:
         byte = record[start]
@@ -175,19 +154,5 @@ def _string(record: bytes, start: int) -> tuple[str, int]:
             break
     end = start + length
     if end > len(record):
-        raise ValueError(f"a string of {length} bytes where {len(record) - start} are left")
+        raise ValueError(f"a string of {length} bytes, but {len(record) - start} bytes are left")
     return record[start:end].decode("ascii"), end
-
-
-def _move(text: str) -> str:
-    if not UCI_MOVE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a move")
-    return text
-
-
-def _win_prob(record: bytes, start: int) -> float:
-    """Read the float64 that the rest of the record is."""
-    (win_prob,) = struct.unpack(">d", record[start:])
-    if not 0.0 <= win_prob <= 1.0:
-        raise ValueError(f"{win_prob} is not a win probability")
-    return win_prob

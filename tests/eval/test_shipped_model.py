@@ -54,7 +54,7 @@ def test_it_solves_puzzles_as_the_default_model(tmp_path):
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "puzzles.json").read_text())
     assert re.fullmatch(r"checkpoints/chess_3m#\w{8}", found["model"])
-    assert found["accuracy"] > 0.5
+    assert 0.15 < found["accuracy"] < 0.35
 
 
 def test_it_is_the_engine_of_a_chess_program():

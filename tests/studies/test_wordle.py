@@ -10,12 +10,11 @@ import torch
 from cli.errors import InputError
 from configs.schema import load_config, load_run_config
 from data.wordle.games import GameDescription, read_games
+from data.wordle.players import play_games
 from data.wordle.rules import ALL_GREEN
 from data.wordle.token_games import game_tokens
-from data.wordle.word_trie import WordTrie
 from eval.loading import load_wordle_model
-from eval.wordle.agents import read_game
-from eval.wordle.token_agent import TokenAgent
+from eval.wordle.model_player import ModelPlayer, read_game
 from models.tokenization_wordle import END_OF_STATE, make_wordle_tokenizer
 from studies.probed_wordle import ProbedWordle
 from studies.wordle import StudiedWordle
@@ -69,9 +68,9 @@ def test_results_are_those_of_the_models(report):
         assert (config.value_loss.name, config.q_learning.cql_alpha) == (row["variant"], float(row["point"]))
         folder = output / row["cell"] / "model"
         words = read_game(folder).words
-        agent = TokenAgent(load_wordle_model(folder, "cpu"), WordTrie(words.guess_letters))
-        played = agent.play(words.guess_letters[words.answer_indices], "official")
-        assert row["success_rate"] == played.is_won.mean()
+        player, secrets = ModelPlayer(load_wordle_model(folder, "cpu")), np.arange(len(words.answers))
+        played = play_games(player, words, "official", secrets, np.random.default_rng(0))
+        assert row["success_rate"] == played.won.mean()
         assert row["mean_return"] == pytest.approx(played.returns().mean())
         [*_, last] = [row for row in read_metrics(folder.parent / "metrics.jsonl") if row["kind"] == "eval"]
         assert last["success_rate"] == row["success_rate"]
