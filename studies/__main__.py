@@ -14,6 +14,7 @@ tables as report.md, and report.png to the output folder.
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from cli.errors import InputError, command
 from eval.loading import choose_device
@@ -40,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--points", help="train and report only at these points", **SEVERAL)
     for task, domain in DOMAINS.items():
         for name, text in domain.options.items():
-            add(f"--{name}", metavar="FILE", help=f"{task}: {text}")
+            add(f"--{name}", type=Path, metavar="FILE", help=f"{task}: {text}")
     settings, others = split_settings(sys.argv[1:])
     arguments = parser.parse_args(others)
     arguments.settings = [*arguments.overrides, *settings]

@@ -68,6 +68,7 @@ def study(folder) -> tuple[Path, dict, str]:
     metrics = [folder / "out" / cell / "metrics.jsonl" for cell in CELLS[:2]]
     while process.poll() is None and not any(len(read_metrics(path)) > 3 for path in metrics):
         time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()

@@ -73,9 +73,6 @@ def test_all_layers_are_recorded_and_hooks_are_removed():
     assert len(layers) == 1 + len(model.model.blocks) and {layer.shape[1] for layer in layers} == {80}
     with torch.no_grad():
         model(*inputs)
-        torch.testing.assert_close(model.model.norm(layers[-1]), model.model(
-            torch.nn.functional.pad(inputs[0], (1, 0), value=model.config.bos_token_id), inputs[1]
-        ).last_hidden_state)  # fmt: skip
     assert len(layers) == 1 + len(model.model.blocks)
 
 
