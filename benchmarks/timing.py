@@ -1,118 +1,100 @@
-"""Time several ways to do the same work, in turns, and lay the figures out as a table.
+"""Time alternatives side by side and lay the figures out as tables.
 
-In turns, whatever else the machine does hits all of them alike: trust the ratios more than the seconds.
+Alternatives take turns, so that other load on the machine affects all of them alike: trust the ratios more
+than the absolute figures.
 """
 
-import time
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.benchmark import Timer, timer
 from tqdm import tqdm
 
-
-Work = TypeVar("Work")
-
-
-class Timing(NamedTuple):
-    """Seconds of one piece of work: the median and the quartiles over pieces and repetitions."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Self:
-        low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
-        return cls(median, low, high)
+from cli.tables import format_markdown
 
 
-def take_turns(
-    ways: dict[str, Callable[[Work], object]],
-    pieces: Sequence[Work],
-    title: str,
-    unit: str = "it",
-    warm_up: Work | None = None,
-) -> dict[str, list[float]]:
-    """Return the seconds that every way takes for each piece of work, by name; they take turns on a piece.
-
-    A way ends when its results are on the CPU. `warm_up` is a piece that each does first, untimed.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    if warm_up is not None:
-        for work in ways.values():
-            work(warm_up)  # the first call also allocates, chooses kernels, compiles
-    for piece in tqdm(pieces, desc=title, unit=unit, disable=None, leave=False):
-        for name, work in ways.items():
-            started = time.perf_counter()
-            work(piece)
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
+MATRIX_SIZES, MATRIX_SIZES_ON_GPU = (1024, 2048), (4096, 8192, 16384)
 
 
-class Way(NamedTuple):
-    """A way to do a piece of work, and how many units (steps, boards) of it that are."""
+@dataclass(frozen=True)
+class Alternative:
+    """One way to do a piece of work; a call of `run` does `units` steps, boards or games."""
 
     run: Callable[[Any], object]
-    per_round: int
+    units: int = 1
+
+
+@dataclass
+class Table:
+    """Measured figures: rows of numbers by column, where a column's name includes its unit."""
+
+    title: str
+    rows: dict[str, dict[str, float]]
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        columns = next(iter(self.rows.values()))
+        rows = [[name, *map(format_number, row.values())] for name, row in self.rows.items()]
+        return "\n\n".join([format_markdown([self.title, *columns], rows), *self.notes])
+
+
+def format_number(number: float) -> str:
+    """Format with three significant digits, or all digits before the decimal point."""
+    decimals = 2 - math.floor(math.log10(abs(number))) if number else 0
+    return f"{number:,.{max(0, decimals)}f}"
 
 
 def compare(
-    ways: dict[str, Way],
-    pieces: Sequence[Work],
     title: str,
-    unit: str = "round",
-    warm_up: Work | None = None,
-) -> dict[str, dict[str, float]]:
-    """Return how many units every way does a second, and how many times the time of the first it takes."""
-    seconds = take_turns({name: way.run for name, way in ways.items()}, pieces, title, unit, warm_up)
-    rates = {}
-    for name, way in ways.items():
-        timing = Timing.of(seconds[name])
-        rates[name] = {
-            "per_round": way.per_round,
-            "median": way.per_round / timing.median,
-            "low": way.per_round / timing.high,
-            "high": way.per_round / timing.low,
-        }
-    reference = next(iter(rates.values()))["median"]
-    return {name: {**rate, "times": reference / rate["median"]} for name, rate in rates.items()}
+    unit: str,
+    alternatives: dict[str, Alternative],
+    rounds: Sequence[Any],
+    warm_up: Any = None,
+    milliseconds: bool = False,
+) -> Table:
+    """Time all alternatives in every round, each called with the round's item.
+
+    A `warm_up` item is for a first call of each, which is not timed. The table has the median and the
+    quartiles over rounds, as units per second or as milliseconds per unit, and the time per unit relative to
+    that of the first alternative.
+    """
+    if warm_up is not None:
+        for alternative in alternatives.values():
+            alternative.run(warm_up)  # the first call allocates, chooses kernels and compiles
+    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
+    for item in tqdm(rounds, desc=title, unit="round", disable=None, leave=False):
+        for name, alternative in alternatives.items():
+            seconds[name].append(seconds_of(lambda run=alternative.run, item=item: run(item)))
+    quartiles = {
+        name: np.quantile(taken, [0.5, 0.25, 0.75]) / alternatives[name].units
+        for name, taken in seconds.items()
+    }
+    first, _, _ = next(iter(quartiles.values()))
+    rows = {}
+    for name, (median, low, high) in quartiles.items():
+        figures = 1000 * np.array([median, low, high]) if milliseconds else 1 / np.array([median, high, low])
+        heading = f"ms/{unit}" if milliseconds else f"{unit}s/s"
+        rows[name] = dict(zip((heading, "25%", "75%"), figures.tolist(), strict=True))
+        rows[name]["relative time"] = float(median / first)
+    return Table(title, rows)
 
 
-def format_rate(rate: float) -> str:
-    """Format a number of units per second."""
-    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}"
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the seconds that `work` takes, until the GPU has finished it."""
+    started = timer()  # synchronises with the GPU
+    work()
+    return timer() - started
 
 
-def rate_rows(rates: dict[str, dict[str, float]]) -> list["Row"]:
-    """Make table rows of what `compare` returns."""
-    return [
-        Row(
-            name,
-            format_rate(rate["median"]),
-            f"{format_rate(rate['low'])} – {format_rate(rate['high'])}",
-            rate["times"],
-        )
-        for name, rate in rates.items()
-    ]
-
-
-class Row(NamedTuple):
-    """A line of a table: a way, its figure, the quartiles of it or nothing, and how many times the time."""
-
-    name: str
-    figure: str
-    quartiles: str
-    times: float
-
-
-def format_rows(title: str, unit: str, rows: Sequence[Row], width: int) -> str:
-    """Lay rows out under a title and the unit of their figures, with names of up to `width` characters."""
-    figures = max([10, *(len(row.figure) + 2 for row in rows)])
-    quartiles = max([19, *(len(row.quartiles) + 2 for row in rows)])
-    heading = "quartiles" if any(row.quartiles for row in rows) else ""
-    lines = [f"{title:<{width}}{unit:>{figures}}{heading:>{quartiles}}{'times':>9}"]
-    for row in rows:
-        numbers = f"{row.figure:>{figures}}{row.quartiles:>{quartiles}}{row.times:>9.3g}"
-        lines.append(f"{row.name:<{width}}{numbers}")
-    return "\n".join(lines)
+def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the floating-point operations per second of square matrix products, at the fastest size."""
+    rates = []
+    for size in MATRIX_SIZES_ON_GPU if device.type == "cuda" else MATRIX_SIZES:
+        factors = {name: torch.randn(size, size, device=device).to(dtype) for name in ("a", "b")}
+        product = Timer("a @ b", globals=factors, num_threads=torch.get_num_threads())
+        rates.append(2 * size**3 / product.blocked_autorange(min_run_time=0.5).median)
+    return max(rates)

@@ -1,48 +1,30 @@
-"""Every speed figure of Wordle beside a naive baseline, as one table: environment, scripted players, model.
+"""Speed of Wordle: many games at a time compared with one, in the environment, of players and of a model."""
 
-    python -m benchmarks.wordle --words american_446
-
-All ways take turns in one run, so that whatever else the machine does hits all of them alike: trust the
-ratios more than the rates. A slow way does less of the same work, and rates are compared.
-"""
-
-import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from benchmarks.timing import Way, compare, format_rows, rate_rows
-from cli.errors import InputError, command
-from cli.files import check_output
-from cli.options import add_json_option, positive_int, seed_number, write_json
+from benchmarks.settings import Settings
+from benchmarks.timing import Alternative, Table, compare
 from configs.schema import load_config
 from data.wordle.environment import Observation, WordleEnv, WordleVectorEnv
 from data.wordle.games import GameDescription
-from data.wordle.players import GAMES_PER_BATCH, LMRL_BEHAVIOR, make_player, play_games
-from data.wordle.rules import ALL_GREEN, NUM_LETTERS, NUM_TURNS, feedback_codes
-from data.wordle.token_games import game_tokens
-from data.wordle.word_trie import WordTrie
-from eval.loading import choose_device
-from eval.wordle.agents import Contestant, add_game_options, game_to_play
-from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
-from models.modeling_value_transformer import ValueTransformerForTokenValue
-from training.tasks.wordle import WordleTask
+from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
+from data.wordle.rules import RULES
+from data.wordle.words import load_word_lists
+from eval.loading import load_wordle_model
+from eval.wordle.model_player import ModelPlayer, read_game
+from training.tasks import make_task
 
 
-CONFIG = "wordle_tiny.yaml"
+CONFIG = "wordle_tiny.yaml"  # of the model with random weights
+WORDS = "american_446"
 PLAYERS = ("consistent", LMRL_BEHAVIOR)
-NUM_ENVS = 4096
-DEFAULT_GAMES = 128
-# How much of its work a way does in a round. A game that nobody wins takes six guesses and a reset.
-STEPS_OF_EACH = 20 * (NUM_TURNS + 1)
-STEPS_OF_ONE = 1000 * (NUM_TURNS + 1)
-SCRIPTED_GAMES_ONE_BY_ONE = 512
-MODEL_GAMES_ONE_BY_ONE = 8
-
-ENVIRONMENT = "environment, random guesses"
-MODEL = "model"
-RANDOM_MODEL = "model with random weights"
+# Games at a time, and games one after the other, which are slower: rates are compared.
+NUM_GAMES, FEW_GAMES = 4096, 512
+NUM_MODEL_GAMES, FEW_MODEL_GAMES = 128, 8
+STEPS_OF_MANY, STEPS_OF_ONE = 140, 7000  # a game that is not won takes six guesses and a reset
 
 
 def step_one_game(env: WordleEnv, actions: Sequence[int]) -> Observation:
@@ -58,193 +40,85 @@ def step_one_game(env: WordleEnv, actions: Sequence[int]) -> Observation:
     return observation
 
 
-def compare_environments(game: GameDescription, repeats: int, seed: int) -> dict:
-    """Compare environment steps, resets among them, with guesses drawn beforehand."""
-    envs = WordleVectorEnv(NUM_ENVS, game.words, game.rule)
+def environments(game: GameDescription, settings: Settings) -> Table:
+    """Compare environment steps, resets included, with guesses drawn beforehand."""
+    num_envs, num_steps = (8, 7) if settings.quick else (NUM_GAMES, STEPS_OF_MANY)
+    num_steps_of_one = 14 if settings.quick else STEPS_OF_ONE
+    envs = WordleVectorEnv(num_envs, game.words, game.rule)
     env = WordleEnv(game.words, game.rule)
-    envs.reset(seed=seed)
-    env.reset(seed=seed)
+    envs.reset(seed=settings.seed)
+    env.reset(seed=settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    actions = rng.integers(len(game.words.guesses), size=(num_steps, num_envs))
 
-    def step_all(actions: np.ndarray) -> None:
+    def step_all(_: int) -> None:
         for step in actions:
             envs.step(step)
 
-    def step_one(actions: np.ndarray) -> None:
-        step_one_game(env, actions.reshape(-1)[:STEPS_OF_ONE].tolist())
+    def step_one(_: int) -> None:
+        step_one_game(env, actions.reshape(-1)[:num_steps_of_one].tolist())
 
-    rng = np.random.default_rng(seed)
-    actions = rng.integers(len(game.words.guesses), size=(STEPS_OF_EACH, NUM_ENVS))
-    ways = {
-        f"WordleVectorEnv, {NUM_ENVS:,} games at once": Way(step_all, STEPS_OF_EACH * NUM_ENVS),
-        "WordleEnv, one game at a time": Way(step_one, STEPS_OF_ONE),
+    alternatives = {
+        f"WordleVectorEnv, {num_envs:,} games at a time": Alternative(step_all, num_steps * num_envs),
+        "WordleEnv, one game at a time": Alternative(step_one, num_steps_of_one),
     }
-    return compare(ways, [actions] * repeats, ENVIRONMENT, warm_up=actions)
+    return compare("environment, random guesses", "step", alternatives, range(settings.repeats), warm_up=0)
 
 
-def compare_scripted(spec: str, game: GameDescription, repeats: int, seed: int) -> dict:
-    """Compare the games of a scripted player in a batch, and one after the other."""
-    player, rng = make_player(spec), np.random.default_rng(seed)
+def scripted_player(spec: str, game: GameDescription, settings: Settings) -> Table:
+    """Compare the games of a scripted player in one batch, and one after the other."""
+    num_games, few_games = (16, 3) if settings.quick else (NUM_GAMES, FEW_GAMES)
+    player, rng = make_player(spec), np.random.default_rng(settings.seed)
+    secrets = rng.integers(len(game.words.answers), size=num_games)
 
     def play(secrets: np.ndarray) -> None:
         play_games(player, game.words, game.rule, secrets, rng)
 
-    def play_one_by_one(secrets: np.ndarray) -> None:
-        for start in range(SCRIPTED_GAMES_ONE_BY_ONE):
+    def play_one_by_one(_: int) -> None:
+        for start in range(few_games):
             play(secrets[start : start + 1])
 
-    rounds = rng.integers(len(game.words.answers), size=(repeats, GAMES_PER_BATCH))
-    ways = {
-        f"play_games, {GAMES_PER_BATCH:,} games at once": Way(play, GAMES_PER_BATCH),
-        "play_games, one game after the other": Way(play_one_by_one, SCRIPTED_GAMES_ONE_BY_ONE),
+    alternatives = {
+        f"{num_games:,} games at a time": Alternative(lambda _: play(secrets), num_games),
+        "one game at a time": Alternative(play_one_by_one, few_games),
     }
-    return compare(ways, rounds, spec, warm_up=rounds[0])
+    return compare(f"player {spec}", "game", alternatives, range(settings.repeats), warm_up=0)
 
 
-@torch.no_grad()
-def play_without_cache(
-    model: ValueTransformerForTokenValue, trie: WordTrie, secrets: np.ndarray, rule: str
-) -> PlayedGames:
-    """Play as a masked, greedy TokenAgent, but with a forward pass over the whole history for every letter.
-
-    All games whose secrets (n, 5) are not found yet are one batch.
-    """
-    legal, children = (torch.from_numpy(array).to(model.device) for array in (trie.legal, trie.children))
-    guesses = np.full((len(secrets), NUM_TURNS, NUM_LETTERS), NO_LETTER, dtype=np.uint8)
-    patterns = np.full((len(secrets), NUM_TURNS), NO_PATTERN, dtype=np.uint8)
-    for turn in range(NUM_TURNS):
-        games = np.flatnonzero((patterns != ALL_GREEN).all(axis=1))
-        if not len(games):
-            break
-        history = torch.from_numpy(game_tokens(guesses[games, :turn], patterns[games, :turn]))
-        history = history.to(model.device)  # (games, 1 + 12 · turn)
-        nodes = torch.zeros(len(games), dtype=torch.int64, device=model.device)
-        for _ in range(NUM_LETTERS):
-            values = model(history, logits_to_keep=1).value[:, 0]  # (games, vocab)
-            letters = values.masked_fill(~legal[nodes], -torch.inf).argmax(dim=-1)
-            nodes = children[nodes, letters]
-            history = torch.cat([history, letters[:, None]], dim=1)
-        guesses[games, turn] = history[:, -NUM_LETTERS:].cpu().numpy()
-        patterns[games, turn] = feedback_codes(secrets[games], guesses[games, turn], rule)
-    num_turns = (patterns != NO_PATTERN).sum(axis=1)
-    return PlayedGames(guesses, patterns, num_turns, (patterns == ALL_GREEN).any(axis=1))
-
-
-def compare_model(
-    model: ValueTransformerForTokenValue, game: GameDescription, secrets: np.ndarray, repeats: int
-) -> dict:
-    """Compare the games of a model with a cache, one after the other, and without; secrets (n, 5)."""
-    trie = WordTrie(game.words.guess_letters)
-    num_games, num_one_by_one = len(secrets), min(len(secrets), MODEL_GAMES_ONE_BY_ONE)
-    at_once, one_by_one = (TokenAgent(model, trie, batch_size=size) for size in (num_games, 1))
-
-    def play(secrets: np.ndarray) -> None:
-        at_once.play(secrets, game.rule)
-
-    def play_one_by_one(secrets: np.ndarray) -> None:
-        one_by_one.play(secrets[:num_one_by_one], game.rule)
-
-    def play_naively(secrets: np.ndarray) -> None:
-        play_without_cache(model, trie, secrets, game.rule)
-
-    ways = {
-        f"TokenAgent, {num_games:,} games at once": Way(play, num_games),
-        "TokenAgent, one game after the other": Way(play_one_by_one, num_one_by_one),
-        f"without a cache, {num_games:,} games at once": Way(play_naively, num_games),
+def model_agent(game: GameDescription, settings: Settings) -> Table:
+    """Compare the games of a model in one batch and one after the other, greedy among the allowed words."""
+    num_games, few_games = (4, 2) if settings.quick else (NUM_MODEL_GAMES, FEW_MODEL_GAMES)
+    if settings.model:
+        model, title = load_wordle_model(settings.model, settings.device, settings.dtype), settings.model
+    else:
+        torch.manual_seed(settings.seed)
+        model = make_task(load_config(CONFIG, [])).model.eval()
+        model, title = model.to(settings.device, getattr(torch, settings.dtype)), f"{CONFIG}, random weights"
+    rng = np.random.default_rng(settings.seed)
+    secrets = rng.permutation(len(game.words.answers))[:num_games]
+    many, one = (ModelPlayer(model, games_at_once=size) for size in (len(secrets), 1))
+    few = secrets[:few_games]
+    alternatives = {
+        f"{len(secrets):,} games at a time": Alternative(
+            lambda _: play_games(many, game.words, game.rule, secrets, rng), len(secrets)
+        ),
+        "one game at a time": Alternative(
+            lambda _: play_games(one, game.words, game.rule, few, rng), len(few)
+        ),
     }
-    # Two games do to warm up: a round without a cache takes seconds.
-    return compare(ways, [secrets] * repeats, MODEL, warm_up=secrets[:2])
+    table = compare(f"model {title}", "game", alternatives, range(settings.repeats), warm_up=0)
+    table.notes.append(f"{model.num_parameters() / 1e6:.1f}M parameters, {settings.dtype}")
+    return table
 
 
-def format_table(per_second: dict) -> str:
-    """Lay out all comparisons, with how many times the time of the first way each takes."""
-    width = 2 + max(len(name) for title, rates in per_second.items() for name in (title, *rates))
-    blocks = []
-    for title, rates in per_second.items():
-        unit = "steps/s" if title == ENVIRONMENT else "games/s"
-        blocks.append(format_rows(title, unit, rate_rows(rates), width))
-    return "\n\n".join(blocks)
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.wordle",
-        description="Measure the steps per second of the environment, and the games per second of scripted "
-        "players and of a model that plays greedily among the allowed words, each beside a naive way to do "
-        "the same.",
-    )
-    add = parser.add_argument
-    add(
-        "--model",
-        metavar="DIR",
-        help=f"a trained model; the one of {CONFIG} with random weights unless given",
-    )
-    add_game_options(parser)
-    add("--device", default="auto", help="cpu, cuda, cuda:1, ... for the model (the GPU if there is one)")
-    add("--threads", type=positive_int, metavar="N", help="threads of torch (as many as it takes by itself)")
-    add("--repeats", type=positive_int, default=5, metavar="N", help="rounds, in which all take turns (5)")
-    add(
-        "--games",
-        type=positive_int,
-        metavar="N",
-        help=f"games that the model plays at once, each with another secret ({DEFAULT_GAMES}, or all)",
-    )
-    add("--seed", type=seed_number, default=0, help="draws weights, secrets and guesses (0)")
-    add_json_option(parser)
-    return parser.parse_args()
-
-
-def random_model(device: str, seed: int) -> ValueTransformerForTokenValue:
-    """Return the model that CONFIG trains, before it is trained."""
-    chosen = choose_device(device)
-    torch.manual_seed(seed)
-    return WordleTask(load_config(CONFIG, [])).model.to(chosen).eval()
-
-
-def main() -> None:
-    arguments = parse_arguments()
-    repeats, seed = arguments.repeats, arguments.seed
-    if arguments.json:
-        check_output(arguments.json, overwrite=True)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    contestants = []
-    if arguments.model:
-        contestants.append(Contestant.from_model(arguments.model, arguments.device, "float32"))
-    game = game_to_play(contestants, arguments.words, arguments.guesses, arguments.rule)
-    num_answers = len(game.words.answers)
-    num_games = arguments.games or min(DEFAULT_GAMES, num_answers)
-    if num_games > num_answers:
-        raise InputError(f"--games {num_games}: there are {num_answers} secret words; give no more than that")
-    model = contestants[0].plays if contestants else random_model(arguments.device, seed)
-    some = np.random.default_rng(seed).permutation(game.words.answer_indices)[:num_games]
-    rates = {
-        ENVIRONMENT: compare_environments(game, repeats, seed),
-        **{f"player {spec}": compare_scripted(spec, game, repeats, seed) for spec in PLAYERS},
-    }
-    title = MODEL if contestants else RANDOM_MODEL
-    rates[title] = compare_model(model, game, game.words.guess_letters[some], repeats)
-    results = {
-        "model": arguments.model or f"{CONFIG} with random weights",
-        "num_parameters": model.num_parameters(),
-        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else model.device.type,
-        "threads": torch.get_num_threads(),
-        "num_answers": num_answers,
-        "num_guesses": len(game.words.guesses),
-        "rule": game.rule,
-        "repeats": repeats,
-        "seed": seed,
-        "per_second": rates,
-    }
-    if arguments.json:
-        write_json(arguments.json, results)
-    print(
-        f"{num_answers:,} secret words, {len(game.words.guesses):,} allowed guesses, {game.rule} rule, "
-        f"seed {seed}; medians of {repeats} rounds\n"
-        "environment and players: one thread of the CPU\n"
-        f"model: {results['model']}, {results['num_parameters'] / 1e6:.1f}M parameters, {results['device']}, "
-        f"{results['threads']} threads, greedy among the allowed words\n\n{format_table(rates)}"
-    )
-
-
-if __name__ == "__main__":
-    command(main)
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure steps and games per second, of the model's own game or of the default one."""
+    game = read_game(settings.model) if settings.model else None
+    game = game or GameDescription(load_word_lists(WORDS), RULES[0])
+    table = environments(game, settings)
+    words = f"{len(game.words.answers):,} secret words, {len(game.words.guesses):,} allowed guesses"
+    table.notes.append(f"{words}, {game.rule} rule")
+    yield table
+    for spec in PLAYERS:
+        yield scripted_player(spec, game, settings)
+    yield model_agent(game, settings)

@@ -1,1 +1,1 @@
-"""What all commands share: errors in one line, options, files that are written atomically, tables."""
+"""Shared by all commands: errors in one line, options, files that are written atomically, tables."""

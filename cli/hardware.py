@@ -1,4 +1,4 @@
-"""What machine something was measured on."""
+"""The machine that something is measured on."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import torch
 
 
 def describe_hardware(device: torch.device) -> dict:
-    """Say what machine this is."""
+    """Return the names of the device and the versions of its software, for reports."""
     is_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if is_gpu else _processor(),

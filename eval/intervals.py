@@ -3,15 +3,17 @@
 import math
 
 import numpy as np
+import scipy.stats
 
 
 Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 
 def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of a success rate, good at 0 and at all successes too."""
+    """Return the 95% Wilson score interval of a success rate; valid also at rates of 0 and 1."""
     if not trials > 0:
         raise ValueError("an interval needs at least one trial")
+    # scipy's binomtest has this interval too, but for whole numbers of trials only.
     rate = successes / trials
     centre = rate + Z_95**2 / (2 * trials)
     half_width = Z_95 * math.sqrt(rate * (1 - rate) / trials + Z_95**2 / (4 * trials**2))
@@ -24,9 +26,9 @@ def mean_and_standard_error(
 ) -> tuple[float | None, float | None]:
     """Return the mean Σ totals / Σ counts over independent groups, (groups,) each, and its standard error.
 
-    Without `counts` every group is one observation. With them the error is that of a ratio estimator, which
-    does not mistake the correlated action values of one board for independent ones. NaN totals are left out.
-    None stands for what is undefined: the mean of nothing, the error of one group.
+    Without `counts` every group is one observation. With `counts` the error is that of a ratio estimator: the
+    action values of one board are correlated. NaN totals are left out. The mean of nothing and the error of
+    one group are None.
     """
     totals = np.asarray(totals, dtype=np.float64)
     counts = np.ones_like(totals) if counts is None else np.asarray(counts, dtype=np.float64)
@@ -45,9 +47,9 @@ def mean_and_standard_error(
 def clustered_wilson_interval(successes: np.ndarray, trials: np.ndarray) -> tuple[float, float]:
     """Return the 95% interval of the rate Σ successes / Σ trials over independent groups, (groups,) each.
 
-    The trials of one group may depend on each other. It is the Wilson interval of as many independent trials
-    as give the standard error of that ratio, but of no more than there are; where the error is 0 or
-    undefined, of one trial per group.
+    Trials of one group may be correlated. The result is the Wilson interval of the number of independent
+    trials that have the same standard error, at most Σ trials; one trial per group where the error is 0 or
+    undefined.
     """
     rate, error = mean_and_standard_error(successes, trials)
     if rate is None:
@@ -57,21 +59,12 @@ def clustered_wilson_interval(successes: np.ndarray, trials: np.ndarray) -> tupl
 
 
 def paired_interval(differences: np.ndarray) -> tuple[float, float | None, float | None]:
-    """Return the mean of paired differences (pairs,), and its 95% interval by Student's t.
+    """Return the mean of paired differences, (pairs,), and its 95% interval by Student's t.
 
-    Of a single pair there is no interval, only None.
+    The ends of the interval are None for a single pair.
     """
     mean, error = mean_and_standard_error(differences)
     if error is None:
         return mean, None, None
-    half_width = t_quantile(len(differences) - 1) * error
+    half_width = float(scipy.stats.t.ppf(0.975, len(differences) - 1)) * error
     return mean, mean - half_width, mean + half_width
-
-
-def t_quantile(degrees_of_freedom: int) -> float:
-    """Return the two-sided 95% quantile of Student's t distribution."""
-    # Of T = √ν · tan θ the density in θ is proportional to cos^(ν − 1) θ.
-    angles = np.linspace(0, math.pi / 2, 100_001)
-    density = np.cos(angles) ** (degrees_of_freedom - 1)
-    shares = np.append(0, np.cumsum(density[1:] + density[:-1]))
-    return math.sqrt(degrees_of_freedom) * math.tan(np.interp(0.95, shares / shares[-1], angles))

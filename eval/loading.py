@@ -1,9 +1,8 @@
-"""Load a trained model, of chess with its tokenizer or of Wordle, from a folder or from the hub."""
+"""Load a trained model of any domain, with its tokenizer, from a folder or from the hub."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +20,34 @@ from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import GAME_LENGTH, TOKENS
 
 
-PURPOSES = {
-    ValueTransformerForActionValue: "values chess moves",
-    ValueTransformerForTokenValue: "values the tokens of Wordle",
+def _check_wordle_settings(name: str | Path, config: dict[str, Any]) -> None:
+    vocabulary, length = config.get("vocab_size"), config.get("max_position_embeddings")
+    if vocabulary != len(TOKENS) or not isinstance(length, int) or length < GAME_LENGTH:
+        raise InputError(
+            f"{name} reads {length} tokens of a vocabulary of {vocabulary}; a game of Wordle takes "
+            f"{GAME_LENGTH} of {len(TOKENS)}: give another"
+        )
+
+
+class Architecture(NamedTuple):
+    """What differs between model classes when a model is loaded."""
+
+    purpose: str
+    tokenizer_class: type[ChessTokenizer] | None = None
+    check_settings: Callable[[str | Path, dict[str, Any]], None] | None = None
+
+
+# A new domain adds its model class, as named by `architectures` in config.json.
+ARCHITECTURES: dict[type[PreTrainedModel], Architecture] = {
+    ValueTransformerForActionValue: Architecture("values chess moves", ChessTokenizer),
+    ValueTransformerForTokenValue: Architecture(
+        "values the tokens of Wordle", check_settings=_check_wordle_settings
+    ),
 }
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """Turn cpu, cuda, cuda:1, ... or auto, the GPU if there is one, into a device.
+    """Return the device of a name such as cpu, cuda or cuda:1; auto is the GPU if there is one.
 
     Raises InputError for a device that this machine does not have.
     """
@@ -38,9 +57,7 @@ def choose_device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        # torch's own message goes on for many lines.
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used: {reason}; try cpu") from None
+        raise InputError(f"device {name!r} cannot be used: {first_line(error)}; try cpu") from None
     return device
 
 
@@ -49,112 +66,59 @@ def load_model(
 ) -> tuple[ValueTransformerForActionValue, ChessTokenizer]:
     """Load the chess model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
 
-    Raises InputError if there is no such model, if it is incomplete, or if it is not one that values chess
-    moves.
+    Raises InputError if there is no such model, if it is incomplete, or if it does not value chess moves.
     """
-    device = choose_device(device)
-    _check_is_model(name, ValueTransformerForActionValue)
-    with _loading(name):
-        model = _load(name, ValueTransformerForActionValue, dtype)
-        tokenizer = ChessTokenizer.from_pretrained(name)
-    return model.to(device).eval(), tokenizer
+    return _load(name, ValueTransformerForActionValue, device, dtype)
 
 
 def load_wordle_model(
     name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
 ) -> ValueTransformerForTokenValue:
-    """Load the Wordle model in a folder, or with this id on the hub, in evaluation mode.
+    """Load the Wordle model in a folder, or with this id on the hub, in evaluation mode; as `load_model`."""
+    model, _ = _load(name, ValueTransformerForTokenValue, device, dtype)
+    return model
 
-    Raises InputError if there is no such model, if it is incomplete, or if it is not one that values the
-    tokens of Wordle.
-    """
+
+def _load(
+    name: str | Path,
+    model_class: type[PreTrainedModel],
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+) -> tuple[Any, Any]:
+    """Load a model and its tokenizer, None if the architecture has no class for it."""
     device = choose_device(device)
-    config = _check_is_model(name, ValueTransformerForTokenValue)
-    vocabulary, length = config.get("vocab_size"), config.get("max_position_embeddings")
-    if vocabulary != len(TOKENS) or not isinstance(length, int) or length < GAME_LENGTH:
-        raise InputError(
-            f"{name} reads {length} tokens of a vocabulary of {vocabulary}; a game of Wordle takes "
-            f"{GAME_LENGTH} of {len(TOKENS)}: give another"
-        )
-    with _loading(name):
-        model = _load(name, ValueTransformerForTokenValue, dtype)
-    return model.to(device).eval()
-
-
-@contextmanager
-def _loading(name: str | Path) -> Iterator[None]:
-    """Turn the errors of loading into InputError, and leave transformers' own messages out."""
+    config = _check_is_model(name, model_class)
+    _, tokenizer_class, check_settings = ARCHITECTURES[model_class]
+    if check_settings is not None:
+        check_settings(name, config)
     if Path(name).is_dir():
-        # A bar is of use for a download, and a nuisance above the output of every command.
+        # A progress bar is for downloads; a local folder takes a moment.
         logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
-    # Its report of weights that are missing is a table; they are named in one line.
+    # transformers reports missing weights as a table; the error below names them in one line.
     logging.set_verbosity_error()
     try:
-        yield
-    except InputError:
-        raise
+        # Mismatched sizes are refused below, where the message can name them.
+        model, info = model_class.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        tokenizer = tokenizer_class.from_pretrained(name) if tokenizer_class else None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-
-
-def _load(name: str | Path, model_class: type[PreTrainedModel], dtype: str | torch.dtype) -> PreTrainedModel:
-    # Mismatched sizes are refused here, where the message can name them.
-    model, info = model_class.from_pretrained(
-        name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-    )
-    # transformers fills weights that it cannot load with random numbers and only warns.
-    absent = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
-    if absent:
+    # transformers initialises weights that it cannot load at random, with no more than a warning.
+    if absent := sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]):
         raise InputError(
             f"{name}: {len(absent)} weights are missing or of other sizes than config.json says, "
             f"such as {absent[0]}; save it again"
         )
-    return model
-
-
-def identify_model(
-    name: str | Path, model_class: type[PreTrainedModel] = ValueTransformerForActionValue
-) -> str:
-    """Return a model's name with what changes whenever its files do, such as runs/chess_tiny/model#1a2b3c4d.
-
-    That is its `model_digest`, the same in a folder and on the hub. Raises InputError if it is not a model of
-    `model_class`.
-    """
-    _check_is_model(name, model_class)
-    folder = Path(name)
-    if not folder.is_dir():
-        with _loading(name):
-            files = ["*.json", "*.safetensors"]
-            folder = Path(snapshot_download(name, allow_patterns=files, tqdm_class=_TerminalBar))
-    return f"{name}#{model_digest(folder)}"
-
-
-class _TerminalBar(tqdm):
-    """A progress bar that only a terminal shows."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **{**options, "disable": options.get("disable") or None})
-
-
-def model_digest(folder: Path) -> str:
-    """Return eight digits that tell what is in a folder, configuration and weights, from other models."""
-    return digest([*folder.glob("*.json"), *folder.glob("*.safetensors")])[:8]
-
-
-def check_finite(values: np.ndarray) -> None:
-    """Raise InputError if any predicted value is not finite, since argmax would take a NaN for the best."""
-    if not np.isfinite(values).all():
-        raise InputError(
-            "the model predicts values that are not finite: its weights are damaged, or training diverged"
-        )
+    return model.to(device).eval(), tokenizer
 
 
 def _check_is_model(name: str | Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
-    """Return a model's configuration; raise InputError unless its files are there and name that class."""
+    """Return a model's configuration. Raises InputError unless its files exist and name `model_class`."""
     check_model_folder(name)
     try:
         config, _ = PreTrainedConfig.get_config_dict(name)
@@ -162,13 +126,53 @@ def _check_is_model(name: str | Path, model_class: type[PreTrainedModel]) -> dic
     except (OSError, ValueError) as error:
         if Path(name).is_dir():
             raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
-        what = "is neither a folder nor a model that the hub gives"
-        raise InputError(f"{name} {what}: {first_line(error)}; check the name and the network") from error
+        raise InputError(
+            f"{name} is neither a folder nor a model on the hub: {first_line(error)}; "
+            "check the name and the network"
+        ) from error
     architectures = config.get("architectures")
     if architectures != [model_class.__name__]:
-        held = architectures[0] if architectures and isinstance(architectures, list) else "nothing known"
+        held = architectures[0] if architectures and isinstance(architectures, list) else "no known model"
         raise InputError(
-            f"{name} holds {held}, not a model that {PURPOSES[model_class]} "
+            f"{name} holds {held}, not a model that {ARCHITECTURES[model_class].purpose} "
             f"({model_class.__name__}): give another"
         )
     return config
+
+
+def identify_model(
+    name: str | Path, model_class: type[PreTrainedModel] = ValueTransformerForActionValue
+) -> str:
+    """Return a model's name with the digest of its files, such as runs/chess_tiny/model#1a2b3c4d.
+
+    The digest is the same in a folder and on the hub. Raises InputError for a model of another class.
+    """
+    _check_is_model(name, model_class)
+    folder = Path(name)
+    if not folder.is_dir():
+        try:
+            files = ["*.json", "*.safetensors"]
+            folder = Path(snapshot_download(name, allow_patterns=files, tqdm_class=_TerminalBar))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{name} cannot be downloaded: {first_line(error)}; try again") from error
+    return f"{name}#{model_digest(folder)}"
+
+
+class _TerminalBar(tqdm):
+    """A progress bar that is shown on a terminal only."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **{**options, "disable": options.get("disable") or None})
+
+
+def model_digest(folder: Path) -> str:
+    """Return eight hexadecimal digits that identify the configuration and the weights in a folder."""
+    return digest([*folder.glob("*.json"), *folder.glob("*.safetensors")])[:8]
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Raise InputError if a predicted value is not finite: argmax would choose a NaN as the best."""
+    if not np.isfinite(values).all():
+        raise InputError(
+            "the model predicts values that are not finite: its weights are damaged, or training diverged"
+        )

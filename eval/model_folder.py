@@ -1,4 +1,4 @@
-"""What tells the folder of a trained model from others, by a look that needs no torch."""
+"""Check that a name can be a trained model, without importing torch."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from cli.errors import InputError
 
 
 def check_model_folder(name: str | Path) -> None:
-    """Raise InputError unless this is a folder with settings of model and tokenizer, or may be a hub id."""
+    """Raise InputError unless `name` is a folder with a model's and a tokenizer's settings, or a hub id."""
     folder = Path(name)
     if not folder.is_dir():
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
@@ -16,7 +16,7 @@ def check_model_folder(name: str | Path) -> None:
         return
     inner = folder / "model"
     remedy = f"did you mean {inner}?" if inner.is_dir() else "give the folder `model` that train.py wrote"
-    # Without its settings the tokenizer would be built with defaults, and might not orient as it did.
+    # Without its settings the tokenizer would have default settings, and might orient boards differently.
     for file, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
         if not (folder / file).is_file():
             raise InputError(f"{name} holds no {what} (no {file}): {remedy}")
@@ -25,4 +25,4 @@ def check_model_folder(name: str | Path) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / file} cannot be read: {error}; save the {what} again") from error
         if not isinstance(settings, dict):
-            raise InputError(f"{folder / file} does not hold settings: save the {what} again")
+            raise InputError(f"{folder / file} holds no JSON object: save the {what} again")

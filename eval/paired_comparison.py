@@ -1,6 +1,7 @@
-"""Compare two agents on the same games: McNemar's exact test, and a paired bootstrap."""
+"""Compare two agents on the same games: McNemar's exact test and a paired bootstrap."""
 
 import numpy as np
+import scipy.stats
 
 
 NUM_RESAMPLES = 10_000
@@ -9,21 +10,15 @@ NUM_RESAMPLES = 10_000
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of McNemar's exact test.
 
-    The arguments count the pairs in which only the first, and only the second, was successful. Were both as
-    good, each such pair would be a fair coin.
+    The arguments are the numbers of pairs in which only the first, or only the second, was successful.
     """
     num_pairs = only_first + only_second
-    # C(n, k) one after the other, in whole numbers, which do not overflow.
-    term = tail = 1
-    for k in range(min(only_first, only_second)):
-        term = term * (num_pairs - k) // (k + 1)
-        tail += term
-    return min(1.0, 2 * tail / 2**num_pairs)
+    return float(scipy.stats.binomtest(only_first, num_pairs).pvalue) if num_pairs else 1.0
 
 
 def bootstrap_interval(differences: np.ndarray, seed: int) -> tuple[float, float]:
     """Return the 95% percentile interval of the mean of paired differences, (pairs,), resampling pairs."""
-    # Drawing pairs with replacement draws how often each different value comes up.
+    # A resample is a multinomial draw of how often each distinct value occurs.
     values, counts = np.unique(differences, return_counts=True)
     num_pairs = len(differences)
     draws = np.random.default_rng(seed).multinomial(num_pairs, counts / num_pairs, size=NUM_RESAMPLES)
@@ -38,7 +33,7 @@ def compare_pairs(
     second_returns: np.ndarray,
     seed: int,
 ) -> dict:
-    """Compare what two agents did in the same games, all (games,); differences are first − second."""
+    """Compare the results of two agents in the same games, (games,) each; differences are first − second."""
     only_first = int((first_won & ~second_won).sum())
     only_second = int((second_won & ~first_won).sum())
     differences = first_returns - second_returns

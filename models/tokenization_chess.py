@@ -6,12 +6,14 @@ Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 
     inputs = tokenizer.encode_positions([fen], [["e2e4", "d2d4"]], return_tensors="pt")
     model(**inputs).value                                   # (1, 2)
 
-A board is its FEN, spelt out to a fixed length: side to move, 64 squares (rank 8 first), castling rights (4),
-en-passant square (2), half-move clock (3), full-move number (3), padded with ".". An action is a move in UCI.
-Action ids and board tokens share one vocabulary of 1968, as in ChessBench: ids 0 to 30 serve both.
+A board is its FEN, expanded to a fixed length: side to move, 64 squares (rank 8 first), castling rights (4),
+en-passant square (2), half-move clock (3), full-move number (3), padded with ".". An action is a move in UCI
+notation. Action ids and board tokens share one vocabulary of 1968, as in ChessBench: ids 0 to 30 are used by
+both.
 
-With `orient` a position is shown from the side to move: when Black moves, ranks are mirrored and colours
-swapped, in the board and in the moves. A position and its colour-mirrored twin then are the same input.
+With `orient` a position is encoded from the perspective of the side to move: when Black moves, ranks are
+mirrored and colours swapped, in the board and in the moves. A position and its colour-mirrored counterpart
+then have the same encoding.
 """
 
 import re
@@ -32,7 +34,7 @@ _BLANK, _BLACK, _WHITE = _TOKEN["."], _TOKEN["b"], _TOKEN["w"]
 
 
 class FenError(ValueError):
-    """A FEN that cannot be tokenized; `index` is its place in the sequence given."""
+    """A FEN that cannot be tokenized; `index` is its index in the sequence given."""
 
     def __init__(self, index: int, fen: str, reason: str):
         super().__init__(f"broken FEN {fen!r}: {reason}")
@@ -40,7 +42,7 @@ class FenError(ValueError):
 
 
 def _list_actions() -> tuple[str, ...]:
-    """All moves of any piece in ChessBench's order: per square queen, then knight moves; promotions last."""
+    """List all moves in ChessBench's order: per square queen moves, then knight moves; promotions last."""
     names = [file + rank for rank in "12345678" for file in "abcdefgh"]
     moves, promotions = [], []
     for start in range(64):
@@ -62,29 +64,28 @@ ACTION_IDS = {move: action for action, move in enumerate(ACTIONS)}
 
 
 def _square_index(name: str) -> int:
-    """Index among the board tokens of a square such as e4."""
+    """Return the index among the board tokens of a square such as e4."""
     return FIRST_SQUARE + 8 * (8 - int(name[1])) + "abcdefgh".index(name[0])
 
 
-# (1968, 2): where an action starts and ends, as indices among the 77 board tokens.
+# (1968, 2): the squares where an action starts and ends, as indices among the 77 board tokens.
 ACTION_SQUARES = np.array([[_square_index(move[:2]), _square_index(move[2:4])] for move in ACTIONS])
 
 _MIRROR_FILES = str.maketrans("abcdefgh", "hgfedcba")
 _MIRROR_RANKS = str.maketrans("12345678", "87654321")
 _MIRRORED_ACTIONS = np.array([ACTION_IDS[move.translate(_MIRROR_RANKS)] for move in ACTIONS])
-# In a promotion to a bishop the last letter is a piece.
+# In a promotion to a bishop the last letter is the piece, not a file.
 _FLIPPED_ACTIONS = np.array([ACTION_IDS[move[:4].translate(_MIRROR_FILES) + move[4:]] for move in ACTIONS])
 _FLIPPED_FILES = np.array(
     [_TOKEN.get(c.translate(_MIRROR_FILES), t) for t, c in enumerate(CHARACTERS)], dtype=np.uint8
 )
 _SWAPPED_COLOURS = np.array([_TOKEN.get(c.swapcase(), t) for t, c in enumerate(CHARACTERS)], dtype=np.uint8)
-# Castling rights and en-passant squares hold letters that are also pieces: each field has its own table.
+# Letters of castling rights and en-passant squares are also pieces, so each field has its own table.
 _CASTLING = slice(65, 69)
 _EN_PASSANT_FILE, _EN_PASSANT_RANK = 69, 70
 _CASTLING_TOKENS = np.array([_TOKEN[c] for c in "KQkq"], dtype=np.uint8)
 
-
-# The character "-" of an empty field, like the padding behind it, is a blank.
+# The character "-" of an empty field is a blank, like its padding.
 _TOKEN_OF_BYTE = bytes(_TOKEN.get("." if chr(byte) == "-" else chr(byte), 255) for byte in range(256))
 _FIELDS = re.compile(
     r"([1-8pnbrqkPNBRQK/]+) ([wb]) (-|[KQkq]{1,4}) (-|[a-h][36]) ([0-9]+) ([0-9]+)",
@@ -94,16 +95,16 @@ _FIELDS = re.compile(
 def tokenize_fens(fens: Sequence[str]) -> np.ndarray:
     """Tokenize FENs of six fields to ChessBench's board tokens, (len(fens), 77) uint8, not oriented.
 
-    Clocks and move numbers above 999 count as 999, the most that three tokens hold.
-    Raises FenError for the first FEN whose fields do not have the right form; legality is not checked.
+    Clocks and move numbers are clipped to 999, the largest number of three digits.
+    Raises FenError for the first FEN with malformed fields; legality is not checked.
     """
-    spelt_out = "".join([_spell_out(fen, index) for index, fen in enumerate(fens)])
-    tokens = spelt_out.encode("ascii").translate(_TOKEN_OF_BYTE)
+    expanded = "".join([_expand(fen, index) for index, fen in enumerate(fens)])
+    tokens = expanded.encode("ascii").translate(_TOKEN_OF_BYTE)
     return np.frombuffer(tokens, dtype=np.uint8).reshape(len(fens), BOARD_LENGTH)
 
 
-def _spell_out(fen: str, index: int) -> str:
-    """Spell a FEN out to its 77 characters."""
+def _expand(fen: str, index: int) -> str:
+    """Expand a FEN to its 77 characters."""
     fields = _FIELDS.fullmatch(fen)
     if fields is None:
         raise FenError(
@@ -120,12 +121,12 @@ def _spell_out(fen: str, index: int) -> str:
 
 
 def black_to_move(tokens: np.ndarray) -> np.ndarray:
-    """Tell for board tokens (n, 77) where Black is to move, (n,) bool."""
+    """Return for board tokens (n, 77) where Black is to move, (n,) bool."""
     return tokens[:, 0] == _BLACK
 
 
 def orient_tokens(tokens: np.ndarray) -> np.ndarray:
-    """Show boards, (n, 77) uint8 from the side to move: mirrored, with colours swapped, where it is Black."""
+    """Orient boards, (n, 77) uint8, to the side to move: mirrored, with colours swapped, if it is Black."""
     rows = np.flatnonzero(black_to_move(tokens))
     boards = tokens[rows]
     oriented = boards.copy()
@@ -135,10 +136,10 @@ def orient_tokens(tokens: np.ndarray) -> np.ndarray:
 
     has_right = (boards[:, _CASTLING, None] == _CASTLING_TOKENS).any(axis=1)  # (n, 4): K, Q, k, q
     swapped = has_right[:, [2, 3, 0, 1]]
-    place = np.cumsum(swapped, axis=1) - 1
+    index = np.cumsum(swapped, axis=1) - 1
     rights = np.full((len(boards), 4), _BLANK, dtype=np.uint8)
     row, right = np.nonzero(swapped)
-    rights[row, place[row, right]] = _CASTLING_TOKENS[right]
+    rights[row, index[row, right]] = _CASTLING_TOKENS[right]
     oriented[:, _CASTLING] = rights
 
     rank = boards[:, _EN_PASSANT_RANK]
@@ -150,19 +151,19 @@ def orient_tokens(tokens: np.ndarray) -> np.ndarray:
 
 
 def orient_actions(actions: np.ndarray, black_to_move: np.ndarray) -> np.ndarray:
-    """Mirror action ids where `black_to_move` (broadcast against them) is true; padding (-100) stays."""
+    """Mirror action ids where `black_to_move`, broadcast against them, is true; padding (-100) is kept."""
     actions = np.asarray(actions, dtype=np.int64)
     mirrored = np.where(actions < 0, actions, _MIRRORED_ACTIONS[actions])
     return np.where(black_to_move, mirrored, actions)
 
 
 def can_castle(tokens: np.ndarray) -> np.ndarray:
-    """Tell for board tokens (n, 77) where either side still has a right to castle, (n,) bool."""
+    """Return for board tokens (n, 77) where either side has castling rights, (n,) bool."""
     return (tokens[:, _CASTLING] != _BLANK).any(axis=1)
 
 
 def flip_tokens(tokens: np.ndarray) -> np.ndarray:
-    """Mirror boards, (n, 77) uint8, left to right. Without castling rights the game is the same there."""
+    """Mirror boards, (n, 77) uint8, left to right. Without castling rights this leaves the game unchanged."""
     flipped = tokens.copy()
     squares = tokens[:, FIRST_SQUARE : FIRST_SQUARE + 64].reshape(-1, 8, 8)
     flipped[:, FIRST_SQUARE : FIRST_SQUARE + 64] = squares[:, :, ::-1].reshape(-1, 64)
@@ -171,7 +172,7 @@ def flip_tokens(tokens: np.ndarray) -> np.ndarray:
 
 
 def flip_actions(actions: np.ndarray) -> np.ndarray:
-    """Mirror action ids left to right; padding (-100) stays."""
+    """Mirror action ids left to right; padding (-100) is kept."""
     actions = np.asarray(actions, dtype=np.int64)
     return np.where(actions < 0, actions, _FLIPPED_ACTIONS[actions])
 
@@ -179,8 +180,8 @@ def flip_actions(actions: np.ndarray) -> np.ndarray:
 class ChessTokenizer(PreTrainedTokenizer):
     """Tokenizer for chess positions (FEN) and moves (UCI).
 
-    Called with a FEN it gives the 77 `input_ids`. `encode_positions` also encodes moves, and is vectorised.
-    `orient=False` is ChessBench's own input; the default shows positions from the side to move.
+    Called with a FEN it returns the 77 `input_ids`. `encode_positions` also encodes moves, and is vectorised.
+    `orient=False` gives ChessBench's input; the default is oriented to the side to move.
     """
 
     model_input_names = ["input_ids"]
@@ -200,10 +201,10 @@ class ChessTokenizer(PreTrainedTokenizer):
     def encode_positions(
         self, fens: Sequence[str], moves: Sequence[Sequence[str]], return_tensors: str | None = "np"
     ) -> BatchFeature:
-        """Encode positions with the moves to value in each, as they are named on the real board.
+        """Encode positions with the moves to value in each, in UCI notation, not oriented.
 
-        Returns `input_ids` (n, 77) and `action_ids` (n, most moves of any position), padded with -100.
-        Raises FenError for a broken FEN and ValueError for a string that is no move.
+        Returns `input_ids` (n, 77) and `action_ids` (n, largest number of moves), padded with -100.
+        Raises FenError for a broken FEN and ValueError for a string that is not a move.
         """
         if len(fens) != len(moves):
             raise ValueError(f"{len(fens)} positions, but moves for {len(moves)}")

@@ -1,4 +1,4 @@
-"""Wordle as text for a language agent: the 35 tokens of ILQL, with a tokenizer that transformers loads.
+"""Wordle as text for a language agent: the 35 tokens of ILQL, and a tokenizer that transformers loads.
 
 Source: Snell et al., "Offline RL for Natural Language Generation with Implicit Language Q Learning"
 (arXiv 2206.11871).
@@ -7,7 +7,7 @@ Source: Snell et al., "Offline RL for Natural Language Generation with Implicit 
     tokenizer("<a>crane</a><b><y><b><b><g></s>").input_ids
 
 A game is `<a>`, then for every turn the five letters of the guess, `</a>`, five colours and `</s>`, and at
-its end `</eod>`. The agent chooses letters and `</a>`; colours and `</s>` are the environment's answer.
+the end `</eod>`. The agent chooses letters and `</a>`; the environment answers with colours and `</s>`.
 """
 
 import numpy as np
@@ -34,8 +34,9 @@ GAME_LENGTH = 1 + NUM_TURNS * TOKENS_PER_TURN + 1
 
 
 def make_wordle_tokenizer() -> PreTrainedTokenizerFast:
-    """Return the tokenizer: one token for each letter and each `<...>`; other characters are an error."""
-    tokenizer = Tokenizer(models.WordLevel(TOKEN_IDS, unk_token="<unk>"))  # which is not among them
+    """Return the tokenizer: one token for each letter and each `<...>`; other characters raise an error."""
+    # <unk> is not in the vocabulary, so that the tokenizer raises an error for unknown characters.
+    tokenizer = Tokenizer(models.WordLevel(TOKEN_IDS, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"<[^<>]*>|."), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(

@@ -1,12 +1,11 @@
 """Convert google-deepmind/searchless_chess weights to a ValueTransformerForActionValue.
 
 Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494) and its code.
-Parameters come by their Haiku names: module path, "/" and parameter. `scripts/convert_searchless_chess.py`
-reads them from the released files and saves the model.
+Parameters have their Haiku names: module path, "/" and parameter. `scripts/convert_searchless_chess.py` reads
+them from the released files and saves the model.
 """
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -16,15 +15,14 @@ from models.modeling_value_transformer import ValueTransformerForActionValue
 
 
 def convert(
-    params: Mapping[str, np.ndarray], num_attention_heads: int = 8, **config
+    params: dict[str, np.ndarray], num_attention_heads: int = 8, **config
 ) -> ValueTransformerForActionValue:
     """Return the model with the weights of `params`, by names such as "linear_1//w" or "linear_1.w".
 
-    Every array is asked for once, so that a mapping that reads them then need not hold them all. Sizes follow
-    from the arrays; the number of heads does not, and is 8 in all released models. `config` holds further
-    settings of ValueTransformerConfig, such as the value loss if it is not HL-Gauss on [0, 1]. Raises
-    ValueError for parameters that are missing, left over or of the wrong shape, and for a number of heads
-    that does not divide the width.
+    Arrays are removed from `params` as they are converted, to save memory. Sizes follow from the arrays; the
+    number of heads does not, and is 8 in all released models. `config` holds further settings of
+    ValueTransformerConfig, such as the value loss if it is not HL-Gauss on [0, 1]. Raises ValueError for
+    missing, unexpected or misshapen parameters, and for a number of heads that does not divide the width.
     """
     names = {re.sub(r"//|\.", "/", name): name for name in params}
     state = {}
@@ -32,7 +30,7 @@ def convert(
     def take(target: str, source: str, transpose: bool = False) -> None:
         if source not in names:
             raise ValueError(f"not a searchless_chess checkpoint: parameter {source!r} is missing")
-        array = np.asarray(params[names.pop(source)], dtype=np.float32)
+        array = np.asarray(params.pop(names.pop(source)), dtype=np.float32)
         state[target] = torch.from_numpy(np.ascontiguousarray(array.T if transpose else array))
 
     def numbered(name: str, number: int) -> str:
@@ -75,13 +73,13 @@ def convert(
         "action_embedding": "table",
         "num_bins": len(state["head.bias"]),
     }
-    # Without memory of its own the model takes the arrays as they are.
+    # On the meta device the model allocates nothing and takes the arrays as they are.
     with torch.device("meta"):
         model = ValueTransformerForActionValue(ValueTransformerConfig(**settings | config))
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        # torch lists what does not fit below a first line that says only that something does not.
+        # The first line of torch's message does not name the mismatch.
         mismatch = str(error).splitlines()[1].strip()
         raise ValueError(f"not a searchless_chess checkpoint: {mismatch}") from error
     return model.eval()

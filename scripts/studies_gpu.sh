@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The studies of losses, of the width of the Gaussian and of the size of the network, larger than on a CPU: on one GPU.
+# The studies chess_losses, sigma and sizes on one GPU, at larger sizes than on a CPU.
 #
 #   bash scripts/studies_gpu.sh BOARDS.parquet HELD_OUT.parquet PUZZLES.csv OUTPUT [options and key=value of studies ...]
 #
-# What is done is kept: the same command goes on where it was interrupted. STUDIES are chess_losses, sigma and sizes unless
-# some are named; PROCESSES (4) share the GPU.
+# The same command continues where it was interrupted. The environment variable STUDIES selects studies, and PROCESSES is
+# the number of runs that share the GPU (4).
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -12,12 +12,12 @@ if [ $# -lt 4 ]; then
     exit 2
 fi
 if [ ! -e train.py ]; then
-    echo "error: start this in the folder of the repository" >&2
+    echo "error: no train.py here: change to the folder of the repository" >&2
     exit 2
 fi
 for name in ${STUDIES:=chess_losses sigma sizes}; do
     if [[ " chess_losses sigma sizes " != *" $name "* ]]; then
-        echo "error: STUDIES: there is no $name here: give some of chess_losses sigma sizes" >&2
+        echo "error: STUDIES: $name is unknown: choose from chess_losses sigma sizes" >&2
         exit 2
     fi
 done
@@ -49,7 +49,7 @@ for name in $STUDIES; do
                 status=$?
             ;;
     esac
-    # What was interrupted stays so; what failed does not keep the others from being run.
+    # Ctrl-C ends the script; a failed study does not.
     if [ $status -eq 130 ]; then
         exit 130
     fi

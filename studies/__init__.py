@@ -1,1 +1,1 @@
-"""The parts of studies: what a study is, its cells, what is measured of them, and the report."""
+"""Studies: variants of a configuration, trained with several seeds, measured and compared."""

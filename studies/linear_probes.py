@@ -1,40 +1,58 @@
-"""What a trained network knows, layer by layer: linear layers are fitted to what it computes as it is.
+"""Linear probes: what a layer of a frozen network encodes linearly.
 
-Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5, where linear probes of frozen
-features compare what losses have learnt. Here the probes are ridge regressions in closed form, fitted to each
-half of held-out data and scored on the other: boards of one game, neighbours in a file, stay together.
+Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5, which compares the features that
+losses learn by linear probes. Here the probes are ridge regressions, fitted to each half of the held-out data
+and scored on the other half, so that boards of one game, neighbours in a file, stay on one side.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from models.modeling_value_transformer import ValueTransformerModel
+from studies.measurements import Measure
 
 
-PENALTY = 1e-4  # of the squared weights, per example, when features and targets have variance 1
+PENALTY = 1e-4  # of the squared weights, per example, for features of variance 1
 
 
-class ProbeData(NamedTuple):
-    """What probes are fitted to; all arrays have a row for every example.
+@dataclass(frozen=True)
+class Targets:
+    """What probes predict, for all n examples.
 
-    `features` (layers, n, width) float32, those of the embeddings and of every block; `targets` (n,) float by
-    name, of which those in `is_binary` are 0 or 1; `is_first` (n,) bool, the examples of the first half.
+    `values` (n,) float by name, of which those in `binary` are 0 or 1; `is_first` (n,) bool is true for the
+    examples of the first half; `of_measure` lists the targets that each measure averages over.
     """
 
-    features: np.ndarray
-    targets: dict[str, np.ndarray]
-    is_binary: frozenset[str]
+    values: Mapping[str, np.ndarray]
+    binary: frozenset[str]
     is_first: np.ndarray
+    of_measure: Mapping[str, Sequence[str]]
+
+
+class Probed(Protocol):
+    """Held-out examples of a domain, for probes of its models."""
+
+    description: str
+    measures: Sequence[Measure]
+    targets: Targets
+
+    def features(self, model: Path) -> np.ndarray:
+        """Return features of the embeddings and of every block, float32 (layers, n, width)."""
 
 
 @contextmanager
 def recorded_layers(model: ValueTransformerModel) -> Iterator[list[Tensor]]:
-    """Record the hidden states of a forward pass: what goes into the first block, and what each gives."""
+    """Record the hidden states of a forward pass: the input of the first block, and the output of each."""
     layers: list[Tensor] = []
     handles = [model.blocks[0].register_forward_pre_hook(lambda _, inputs: layers.append(inputs[0].detach()))]
     handles += [
@@ -48,64 +66,26 @@ def recorded_layers(model: ValueTransformerModel) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def probe(data: ProbeData) -> dict[str, list[float]]:
-    """Return the score of every target, a number for each layer: R², of binary ones the area under the ROC.
+def probe(features: np.ndarray, targets: Targets) -> dict[str, float]:
+    """Return the score of every target from features (n, width): R², for binary ones the area under the ROC.
 
-    R² is 1 − the squared error as a share of that of the best constant; the area is the probability that an
-    example with 1 gets a higher prediction than one with 0. Both are means over the two halves, scored by
-    probes of the other, and NaN where a half has but one value.
+    Both are means over the two halves, each scored by the probe of the other half, and NaN if a half has only
+    one value.
     """
-    names = list(data.targets)
-    targets = np.stack([data.targets[name] for name in names], axis=1).astype(np.float64)
-    scores: dict[str, list[float]] = {name: [] for name in names}
-    for layer in data.features:
-        features = layer.astype(np.float64)
-        halves = [
-            _scores(features, targets, [name in data.is_binary for name in names], is_fitted)
-            for is_fitted in (data.is_first, ~data.is_first)
-        ]
-        for name, score in zip(names, np.mean(halves, axis=0), strict=True):
-            scores[name].append(float(score))
-    return scores
+    values = np.stack(list(targets.values.values()), axis=1).astype(np.float64)
+    features = features.astype(np.float64)
+    halves = []
+    for is_fitted in (targets.is_first, ~targets.is_first):
+        ridge = make_pipeline(StandardScaler(), Ridge(alpha=PENALTY * is_fitted.sum()))
+        predictions = ridge.fit(features[is_fitted], values[is_fitted]).predict(features[~is_fitted])
+        columns = zip(
+            targets.values, values[~is_fitted].T, predictions.reshape(-1, values.shape[1]).T, strict=True
+        )
+        halves.append([_score(truth, found, name in targets.binary) for name, truth, found in columns])
+    return dict(zip(targets.values, np.mean(halves, axis=0).tolist(), strict=True))
 
 
-def _scores(
-    features: np.ndarray, targets: np.ndarray, is_binary: Sequence[bool], is_fitted: np.ndarray
-) -> list[float]:
-    """Fit probes to some examples and score them on the others; return a number for each target."""
-    centre, scale = targets[is_fitted].mean(axis=0), targets[is_fitted].std(axis=0)
-    wanted = (targets[is_fitted] - centre) / np.where(scale > 0, scale, 1)
-    mean, deviation = features[is_fitted].mean(axis=0), features[is_fitted].std(axis=0)
-    features = (features - mean) / np.where(deviation > 1e-6, deviation, 1)
-    own = features[is_fitted]
-    gram = own.T @ own / len(own) + PENALTY * np.eye(own.shape[1])
-    predictions = features[~is_fitted] @ np.linalg.solve(gram, own.T @ wanted / len(own))
-    scores = []
-    for column, binary in enumerate(is_binary):
-        truth = targets[~is_fitted, column]
-        if binary:
-            scores.append(area_under_roc(predictions[:, column], truth > 0.5))
-            continue
-        variance = ((truth - truth.mean()) ** 2).mean()
-        error = ((predictions[:, column] * scale[column] + centre[column] - truth) ** 2).mean()
-        scores.append(1 - error / variance if variance > 0 else math.nan)
-    return scores
-
-
-def area_under_roc(predictions: np.ndarray, is_one: np.ndarray) -> float:
-    """Return the probability that a one is predicted higher than a zero, ties counting half.
-
-    NaN without ones or without zeros.
-    """
-    order = np.argsort(predictions, kind="stable")
-    ordered = predictions[order]
-    # The mean rank of equals.
-    first = np.searchsorted(ordered, ordered, side="left")
-    last = np.searchsorted(ordered, ordered, side="right")
-    ranks = np.empty(len(predictions))
-    ranks[order] = (first + last + 1) / 2
-    num_ones = int(is_one.sum())
-    num_zeros = len(is_one) - num_ones
-    if not num_ones or not num_zeros:
+def _score(truth: np.ndarray, predictions: np.ndarray, is_binary: bool) -> float:
+    if truth.min() == truth.max():
         return float("nan")
-    return (ranks[is_one].sum() - num_ones * (num_ones + 1) / 2) / (num_ones * num_zeros)
+    return float((roc_auc_score if is_binary else r2_score)(truth, predictions))

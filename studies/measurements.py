@@ -1,112 +1,107 @@
-"""What a study asks of a task, and measurements of models, which are kept in the folders of their runs."""
+"""How a study measures trained models: measures, measurements, and the protocol of domains."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from cli.errors import InputError
+import torch
+
 from cli.options import write_json
 from configs.schema import Config
 from eval.loading import model_digest
+from studies.definition import check_names
 
 
-class Measure(NamedTuple):
-    """A number that is measured: its key, its title, and how it is written."""
+if TYPE_CHECKING:
+    from studies.linear_probes import Probed
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that is measured: its key, title and format, and whether higher or lower is better."""
 
     key: str
-    title: str  # which ends in an arrow: ↑ if higher is better, or ↓
-    spec: str
+    title: str
+    format: str
+    higher_is_better: bool = True
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
 
 
-def lower_is_better(title: str) -> bool:
-    """Tell by the title of a measure which way is better."""
-    return title.endswith("↓")
-
-
-class Level(NamedTuple):
-    """What a measure is compared with that is no model: the key of the measure, a title, its value."""
+@dataclass(frozen=True)
+class Level:
+    """A value of the measure `key` to compare models with, such as that of the training data."""
 
     key: str
     title: str
     value: float
 
 
-class Seen(NamedTuple):
-    """How much a run learns from: examples, such as boards, and the values that they hold."""
+@dataclass(frozen=True)
+class Measurement:
+    """A way to measure a model folder: `measure` returns every measure by key, None if undefined.
 
-    examples: float
-    values: float
-
-
-class Measurement(Protocol):
-    """A way to measure trained models, on data of its own."""
+    `description` names the data, `data` identifies its contents.
+    """
 
     name: str
-    description: str  # what the models are measured on, such as 500 boards of a file
-    measures: Sequence[Measure]
-    levels: Sequence[Level]
-
-    @property
-    def data(self) -> str:
-        """Tell the data from others, as a digest."""
-
-    def measure(self, model: Path) -> dict[str, float | None]:
-        """Return every measure of a model by its key, None if undefined; raise InputError if it has none."""
+    description: str
+    data: str
+    measures: tuple[Measure, ...]
+    measure: Callable[[Path], Mapping[str, float | None]]
+    levels: tuple[Level, ...] = ()
 
 
-class StudiedTask(Protocol):
-    """What a study asks of a task."""
+class StudiedDomain(Protocol):
+    """What a study asks of a domain, given the configuration that all its runs share.
 
-    example_unit: str  # boards
-    value_unit: str  # action values
-    curves: Sequence[Measure]  # what evaluations during training log, to be drawn
-    measurements: Sequence[Measurement]
+    `options` are files that the command takes, by the name of the option with its help; those that are given
+    arrive as keyword arguments. Methods raise InputError for data that cannot be read.
+    """
 
-    def check_model(self, model: Path) -> None:
-        """Raise InputError for a trained model that cannot be measured with the others."""
+    options: ClassVar[Mapping[str, str]]
+    example_unit: ClassVar[str]  # of a batch, such as boards
+    value_unit: ClassVar[str]  # of predictions, such as action values
 
-    def seen(self, config: Config) -> Seen:
-        """Return what a run sees in all its steps; raise InputError if its data cannot be had."""
+    def __init__(self, config: Config, device: torch.device, **files: Path): ...
+
+    def measurements(self, names: Sequence[str] | None) -> list[Measurement]:
+        """Return the measurements with these names, or the default ones."""
+
+    def seen(self, config: Config) -> tuple[float, float]:
+        """Return the numbers of examples and of values that a run trains on in all its steps."""
+
+    def probed(self, limit: int) -> "Probed":
+        """Return what linear probes of models predict, on at most `limit` held-out examples."""
 
 
-def make_measurements(
-    known: Mapping[str, Callable[[], Measurement]], names: Iterable[str]
+def choose_measurements(
+    known: Mapping[str, Callable[[], Measurement]], names: Sequence[str]
 ) -> list[Measurement]:
-    """Make the measurements of these names; raise InputError for one that is not `known`."""
-    for name in names:
-        if name not in known:
-            raise InputError(f"measurements: there is no {name!r}: give some of {', '.join(known)}")
+    """Make the measurements with these names; raise InputError for a name that is not `known`."""
+    check_names("measurements", names, known)
     return [known[name]() for name in names]
 
 
-def measure_once(run: Path, measurements: Iterable[Measurement]) -> dict[str, float | None]:
+def measure_once(run: Path, measurements: Sequence[Measurement]) -> dict[str, float | None]:
     """Return all measures of the model of a finished run.
 
-    They are kept in its measures.json, and measured again on other data, or if the model has changed.
+    They are kept in its measures.json, and measured again for another model or other data.
     """
     path, model = run / "measures.json", run / "model"
-    kept = _read(path) if path.exists() else {}
-    weights = model_digest(model)
-    results = {}
+    kept = json.loads(path.read_bytes()) if path.exists() else {}
+    weights, results = model_digest(model), {}
     for measurement in measurements:
         keys = [measure.key for measure in measurement.measures]
         fingerprint = {"model": weights, "data": measurement.data, "measures": keys}
-        entry = kept.get(measurement.name)
-        if entry is None or entry["fingerprint"] != fingerprint:
+        if kept.get(measurement.name, {}).get("fingerprint") != fingerprint:
             measured = measurement.measure(model)
             entry = {"fingerprint": fingerprint, "measured": {key: measured[key] for key in keys}}
             kept[measurement.name] = entry
             write_json(path, kept)
-        results |= entry["measured"]
+        results |= kept[measurement.name]["measured"]
     return results
-
-
-def _read(path: Path) -> dict:
-    try:
-        kept = json.loads(path.read_bytes())
-        if all({"fingerprint", "measured"} <= entry.keys() for entry in kept.values()):
-            return kept
-    except (ValueError, AttributeError):
-        pass
-    raise InputError(f"{path} is damaged: delete it")

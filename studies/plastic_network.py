@@ -1,11 +1,11 @@
-"""One run of the study of plasticity: a network that regresses targets which jump from stage to stage.
+"""One run of the plasticity study: a network learns targets that jump from stage to stage.
 
 Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5, after Lyle et al., "Disentangling
-the causes of plasticity loss" (arXiv 2402.18762): y = sin(10⁵ f_θ⁻(x)) + b, with b = 0, 8, 16, 24, 32 one
-after the other, a new random θ⁻ at each b, and one network that learns them all with one loss. As 10⁵ f turns
-an image into a random angle, the targets of a stage are noise in [b − 1, b + 1], to be learnt by heart.
+the causes of plasticity loss" (arXiv 2402.18762): y = sin(10⁵ f(x)) + b for b = 0, 8, 16, 24, 32, with a new
+random network f at each b. One network learns all stages in turn, with one loss. Because 10⁵ f(x) is a random
+angle, the targets of a stage are noise in [b − 1, b + 1], which the network has to memorise.
 
-A run is kept after every stage, and goes on from there. studies.plasticity starts many.
+The state is saved after every stage, and a run continues there. studies.plasticity starts the runs.
 """
 
 import argparse
@@ -37,15 +37,15 @@ STAGES = "stages.pt"
 IMAGE_SIZE = 32
 IMAGES_AT_ONCE = 1000
 LINES_PER_STAGE = 20
-# Which of a run's networks a random seed is for.
+# Parts of the seeds of a run's networks.
 LEARNER, TARGET = 0, 1
 
 
 @dataclass(frozen=True)
 class PlasticityConfig:
-    """A run; `images` is None for made ones, or a data set as `datasets.load_dataset` takes it.
+    """The settings of a run; `images` is a dataset for `datasets.load_dataset`, None for synthetic images.
 
-    With `fresh` every stage has a new network, which tells what is hard about a stage from what was lost.
+    With `fresh`, every stage starts with a new network: a control that cannot lose plasticity.
     """
 
     loss: str
@@ -60,7 +60,7 @@ class PlasticityConfig:
 
 
 class ConvNet(nn.Module):
-    """Three convolutions that halve the image, and a hidden layer: images (n, 3, 32, 32) to (n, outputs)."""
+    """Three convolutions of stride 2 and a hidden layer: images (n, 3, 32, 32) to (n, outputs)."""
 
     def __init__(self, width: int, num_outputs: int):
         super().__init__()
@@ -77,11 +77,11 @@ class ConvNet(nn.Module):
         return self.output(F.relu(self.hidden(images.flatten(1))))
 
 
-def made_images(number: int) -> np.ndarray:
-    """Return random images that have the spectrum of natural ones, amplitudes ~ 1 / frequency.
+def synthetic_images(number: int) -> np.ndarray:
+    """Return random images with the spectrum of photographs, amplitudes ~ 1 / frequency.
 
-    Uint8 (number, 3, 32, 32), the same every time, and the first of any larger number. Colours go together,
-    as in photographs.
+    Uint8 (number, 3, 32, 32), the same at every call; fewer images are a prefix of more. Colour channels are
+    correlated, as in photographs.
     """
     rng = np.random.default_rng(0)
     frequencies = np.hypot(np.fft.fftfreq(IMAGE_SIZE)[:, None], np.fft.rfftfreq(IMAGE_SIZE))
@@ -99,34 +99,36 @@ def made_images(number: int) -> np.ndarray:
 
 
 def read_images(name: str, number: int) -> np.ndarray:
-    """Return the first images of the training split of a data set: uint8 (number, 3, 32, 32).
+    """Return the first images of the training split of a dataset: uint8 (number, 3, 32, 32).
 
-    `name` is an id on the hub such as uoft-cs/cifar10, or a folder. Raises InputError for one that cannot be
-    read, has too few, or others than colour images of 32 × 32.
+    `name` is a hub id such as uoft-cs/cifar10, or a folder. Raises InputError if it cannot be read, has too
+    few images, or images that are not 32 × 32.
     """
-    import datasets  # seconds, and only here
+    import datasets  # slow to import
 
     try:
         rows = datasets.load_dataset(name, split="train")
-    except Exception as error:  # whatever a loader raises
+    except Exception as error:  # loaders raise many kinds
         raise InputError(f"--images {name}: cannot be loaded: {first_line(error)}") from None
     column = next((key for key, kind in rows.features.items() if isinstance(kind, datasets.Image)), None)
     if column is None:
-        raise InputError(f"--images {name}: has no images: give a data set that has, such as uoft-cs/cifar10")
+        raise InputError(
+            f"--images {name}: no column of images: use another dataset, such as uoft-cs/cifar10"
+        )
     if len(rows) < number:
-        raise InputError(f"--images {name}: has {len(rows):,} images: give --num-images {len(rows)} or fewer")
+        raise InputError(f"--images {name}: only {len(rows)} images: reduce --num-images")
     images = np.empty((number, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    for place, row in enumerate(rows.select(range(number))):
+    for index, row in enumerate(rows.select(range(number))):
         image = np.asarray(row[column].convert("RGB"))
         if image.shape != images.shape[1:]:
             height, width, _ = image.shape
-            raise InputError(f"--images {name}: one is {width} × {height}: give images of 32 × 32")
-        images[place] = image
+            raise InputError(f"--images {name}: image {index} is {width} × {height}: use images of 32 × 32")
+        images[index] = image
     return images.transpose(0, 3, 1, 2)
 
 
 def random_network(width: int, num_outputs: int, *seeds: int) -> ConvNet:
-    """Return a network whose weights belong to all of `seeds`; other random numbers go on as they would."""
+    """Return a network with weights drawn from `seeds`, without changing the global random state."""
     (seed,) = np.random.SeedSequence(seeds).generate_state(1, np.uint64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
@@ -134,31 +136,31 @@ def random_network(width: int, num_outputs: int, *seeds: int) -> ConvNet:
 
 
 def random_targets(images: Tensor, network: ConvNet) -> Tensor:
-    """Return sin(10⁵ f(x)) of a network with one output for all images: (n,) float32."""
+    """Return sin(10⁵ f(x)) of all images, for a network f with one output: (n,) float32."""
     with torch.no_grad():
         outputs = torch.cat([network(scaled(part)) for part in images.split(IMAGES_AT_ONCE)])
     return torch.sin(FREQUENCY * outputs.squeeze(-1).double()).float()
 
 
 def scaled(images: Tensor) -> Tensor:
-    """Return images of bytes as numbers in [−1, 1]."""
+    """Return uint8 images as numbers in [−1, 1]."""
     return images.float() / 127.5 - 1
 
 
 def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
-    """Train on all stages that `output` does not hold yet; return the error after each, and what it took.
+    """Train on all stages that are not in `output` yet; return the error after each stage, and its costs.
 
-    `error` is the mean squared error on all images, as a share of the variance of the targets, which is the
-    error of the best constant: 1 is nothing learnt but b, above 1 not even that. `seconds` are those of the
-    steps. Raises InputError if the network diverges, or if `output` has stages of other settings.
+    `error` is the mean squared error on all images over the variance of the targets, so the best constant has
+    1. `seconds` is the time of the training steps. Raises InputError if the network diverges, or if `output`
+    has stages of other settings.
     """
     if config.images is None:
-        images = made_images(config.num_images)
+        images = synthetic_images(config.num_images)
     else:
         images = read_images(config.images, config.num_images)
     images = torch.as_tensor(images, device=device)
     loss = make_value_loss(config.loss, value_min=VALUE_MIN, value_max=VALUE_MAX, num_bins=NUM_BINS)
-    # Of its own, so that all losses see the same batches.
+    # A generator of its own, so that all losses see the same batches.
     order = torch.Generator().manual_seed(config.seed)
 
     def new_learner(number: int) -> tuple[ConvNet, torch.optim.Optimizer]:
@@ -168,7 +170,7 @@ def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
     network, optimizer = new_learner(0)
     stages: list[dict] = []
     if (output / STAGES).exists():
-        kept = _read_stages(output / STAGES, device)
+        kept = torch.load(output / STAGES, map_location=device, weights_only=True)
         check_settings(output, kept["settings"], config)
         network.load_state_dict(kept["network"])
         optimizer.load_state_dict(kept["optimizer"])
@@ -210,7 +212,7 @@ def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
 
 
 def check_settings(output: Path, before: dict, config: PlasticityConfig) -> None:
-    """Raise InputError if a run in `output` had other settings than `config`."""
+    """Raise InputError if the settings of a run in `output` were others than `config`."""
     changed = [
         f"{key}: {before.get(key)}, now {value}"
         for key, value in asdict(config).items()
@@ -218,20 +220,13 @@ def check_settings(output: Path, before: dict, config: PlasticityConfig) -> None
     ]
     if changed:
         raise InputError(
-            f"{output} was trained with other settings: {'; '.join(changed)}: choose another place, "
-            "or delete it"
+            f"{output} was trained with other settings: {'; '.join(changed)}: delete it, "
+            "or choose another --output"
         )
 
 
-def _read_stages(path: Path, device: torch.device) -> dict:
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # whatever pickle meets
-        raise InputError(f"{path} is damaged: delete it: {first_line(error)}") from None
-
-
 def batches(num_images: int, batch_size: int, num_batches: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Yield the places of images, (batch_size,) int64, every image once in an epoch."""
+    """Yield indices of images, (batch_size,) int64, every image once in an epoch."""
     waiting = torch.empty(0, dtype=torch.int64)
     for _ in range(num_batches):
         while len(waiting) < batch_size:
@@ -242,7 +237,7 @@ def batches(num_images: int, batch_size: int, num_batches: int, order: torch.Gen
 
 @torch.no_grad()
 def mean_squared_error(network: ConvNet, loss: ValueLoss, images: Tensor, targets: Tensor) -> float:
-    """Return the mean squared error of what the network predicts for all images, targets (n,)."""
+    """Return the mean squared error of the network's predictions for all images, with targets (n,)."""
     values = torch.cat([loss.value(network(scaled(part))) for part in images.split(IMAGES_AT_ONCE)])
     return float((values - targets).double().square().mean())
 

@@ -1,171 +1,148 @@
-"""The numbers of a study: a row for every cell, means over seeds, differences to the reference, curves."""
+"""The statistics of a study: means over seeds, paired differences, and choices made on other seeds.
 
-from collections.abc import Iterable, Sequence
+Differences are paired by seed; their intervals are 95% intervals by Student's t over seeds. Tables are long:
+one row for each variant, point and measure.
+"""
 
-import numpy as np
+from collections.abc import Sequence
 
-from configs.schema import Config, load_run_config
-from data.hub import pin
-from eval.intervals import mean_and_standard_error, paired_interval
-from studies.cells import Cell
-from studies.choices import differences_at_best, gains_of_choosing
-from studies.measurements import Measure, StudiedTask, measure_once
-from training.model_card import model_weights
-from training.run_log import read_metrics
+import pandas as pd
+import scipy.stats
+
+from studies.measurements import Measure
 
 
-def measure_cell(cell: Cell, task: StudiedTask) -> dict:
-    """Return the row of a finished cell: what its training took, all measures, and its curve.
-
-    The curve is empty if evaluations during training were on other data than `cell.config` says now.
-    """
-    place, run, seen = cell.place, cell.run, task.seen(cell.config)
-    seconds = cell.training_seconds(task)
-    keys = [curve.key for curve in task.curves]
-    is_comparable = evaluated_on(load_run_config(run.folder)) == evaluated_on(cell.config)
-    logged = read_metrics(run.folder / "metrics.jsonl") if is_comparable else []
-    return {
-        "cell": run.name,
-        "variant": place.variant.name,
-        "point": place.point.name,
-        "seed": place.seed,
-        "num_steps": run.num_steps,
-        "parameters": sum(model_weights(run.folder / "model").values()),
-        "examples_seen": seen.examples,
-        "values_seen": seen.values,
-        "training_seconds": seconds,
-        "seconds_with_evaluations": run.seconds(),
-        **measure_once(run.folder, task.measurements),
-        "curve": [
-            {
-                "step": row["step"],
-                "examples_seen": seen.examples * row["step"] / run.num_steps,
-                "training_seconds": seconds * row["step"] / run.num_steps,
-                **{key: row[key] for key in keys if key in row},
-            }
-            for row in logged
-            if row["kind"] == "eval"
-        ],
-    }
-
-
-def evaluated_on(config: Config) -> tuple:
-    """Return what says on which data a run is evaluated; a task reads only its own."""
-    validation = config.data.validation
-    return (validation and pin(validation), config.evaluation.boards, config.evaluation.games)
+GROUP = ("variant", "point", "measure")
 
 
 def summarise(
     rows: Sequence[dict],
-    reference: str,
+    costs: Sequence[Measure],
     measures: Sequence[Measure],
+    reference: str,
     *,
-    choose_variant: bool = False,
-    choose_point: bool = False,
     baseline: str | None = None,
-) -> dict:
-    """Return the rows, their means over seeds, and the paired differences of every variant to `reference`.
+    choose_point: bool = False,
+    choose_variant: bool = False,
+) -> dict[str, list[dict]]:
+    """Return the tables of a study from the rows of its cells.
 
-    `groups` has for each variant and point the mean of `measures` with its standard error, None for a single
-    seed; `differences` the mean difference over the seeds that both have, with its 95% interval by Student's
-    t. `changes` has, for the points that are not `baseline`, by how much these differences are larger than
-    those there, over the seeds that have all four. `choices` are the `gains_of_choosing`, if `choose_variant`
-    for each point, and `at_best` the `differences_at_best`, if `choose_point` for each variant; else they are
-    empty.
+    `means` has costs and measures, `differences` every variant against the reference at the same point, and
+    `changes` how much larger these differences are than at the point `baseline`. With `choose_point`,
+    `at_best` has the differences with each variant at its own best point, and with `choose_variant`,
+    `gains_of_choosing` what a variant for each point gains over one for all.
     """
-    keys = [measure.key for measure in measures]
-    by_place: dict[tuple[str, str], dict[int, dict]] = {}
-    for row in rows:
-        by_place.setdefault((row["variant"], row["point"]), {})[row["seed"]] = row
-    groups, differences, changes = [], [], []
-    for (variant, point), by_seed in by_place.items():
-        own = list(by_seed.values())
-        group = {"variant": variant, "point": point}
-        groups.append(
-            {
-                **group,
-                "num_seeds": len(own),
-                **{
-                    key: float(np.mean([row[key] for row in own]))
-                    for key in ("num_steps", "parameters", "examples_seen", "values_seen", "training_seconds")
-                },
-                **{key: mean_over_seeds(row[key] for row in own) for key in keys},
-                "curve": mean_curve([row["curve"] for row in own]),
-            }
-        )
-        others = by_place.get((reference, point), {})
-        pairs = [(by_seed[seed], others[seed]) for seed in sorted(by_seed.keys() & others.keys())]
-        if variant != reference and pairs:
-            means = {
-                key: difference_over_seeds((row[key], other[key]) for row, other in pairs) for key in keys
-            }
-            differences.append({**group, "num_seeds": len(pairs), **means})
-        first, first_others = (by_place.get((name, baseline), {}) for name in (variant, reference))
-        seeds = sorted(by_seed.keys() & others.keys() & first.keys() & first_others.keys())
-        if variant != reference and point != baseline and seeds:
-            means = {
-                key: difference_over_seeds(
-                    (
-                        difference(by_seed[seed][key], others[seed][key]),
-                        difference(first[seed][key], first_others[seed][key]),
-                    )
-                    for seed in seeds
-                )
-                for key in keys
-            }
-            changes.append({**group, "num_seeds": len(seeds), **means})
-    cells = [{key: value for key, value in row.items() if key != "curve"} for row in rows]
+    values = long_values(rows, [measure.key for measure in (*costs, *measures)])
+    measured = values[values.index.isin([measure.key for measure in measures], level="measure")]
+    differences = minus(measured, "variant", reference)
+    changes = minus(differences, "point", baseline) if baseline is not None else differences.iloc[:0]
+    at_best, gains = [], []
+    for measure in measures:
+        grid = grid_of(measured, measure)
+        if grid is None:
+            continue
+        if choose_point and reference in grid.columns.get_level_values("variant"):
+            best = dict(best_by(grid, "variant", measure))
+            for row in _records(intervals(differences_at_best(grid, reference, measure), ["variant"])):
+                points = {"point": best[row["variant"]][1], "reference_point": best[reference][1]}
+                at_best.append({"measure": measure.key, **row, **points})
+        if choose_variant:
+            gain = pd.concat({measure.key: gains_of_choosing(grid, measure)}, names=["measure"])
+            gains += [
+                {**row, "for_all": best_for_all(grid, measure)}
+                for row in _records(intervals(gain, ["measure"]))
+            ]
     return {
-        "measures": [measure._asdict() for measure in measures],
-        "cells": cells,
-        "groups": groups,
-        "differences": differences,
-        "changes": changes,
-        "choices": gains_of_choosing(rows, measures) if choose_variant else {},
-        "at_best": differences_at_best(rows, reference, measures) if choose_point else {},
+        "means": _records(means(values)),
+        "differences": _records(intervals(differences)),
+        "changes": _records(intervals(changes)),
+        "at_best": at_best,
+        "gains_of_choosing": gains,
     }
 
 
-def mean_over_seeds(values: Iterable[float | None]) -> dict:
-    """Return the mean and its standard error, None for a single seed and for what is undefined."""
-    mean, error = mean_and_standard_error(np.array(list(values), dtype=np.float64))
-    return {"mean": mean, "standard_error": error}
+def long_values(rows: Sequence[dict], keys: Sequence[str]) -> pd.Series:
+    """Return the numbers of all cells, indexed by variant, point, measure and seed."""
+    cells = pd.DataFrame(rows).set_index(["variant", "point", "seed"])[list(keys)].astype(float)
+    return cells.rename_axis(columns="measure").stack(future_stack=True)
 
 
-def difference_over_seeds(pairs: Iterable[tuple[float | None, float | None]]) -> dict:
-    """Return the mean of first − second over pairs of one seed, and its 95% interval by Student's t.
+def means(values: pd.Series, by: Sequence[str] = GROUP) -> pd.DataFrame:
+    """Return the mean over seeds, its standard error and the number of seeds."""
+    groups = values.groupby(level=list(by), sort=False)
+    return groups.agg(mean="mean", standard_error="sem", num_seeds="count")
 
-    Without two pairs there is no interval, only None; pairs in which a number is None are left out.
+
+def intervals(differences: pd.Series, by: Sequence[str] = GROUP) -> pd.DataFrame:
+    """Return the mean over seeds with its interval `low` to `high`, NaN for a single seed."""
+    table = means(differences, by)
+    half_width = scipy.stats.t.ppf(0.975, table["num_seeds"] - 1) * table.pop("standard_error")
+    return table.assign(low=table["mean"] - half_width, high=table["mean"] + half_width)
+
+
+def minus(values: pd.Series, level: str, name: str) -> pd.Series:
+    """Subtract from every value the one that has `name` at an index level and is equal at all others.
+
+    Values without a counterpart are dropped.
     """
-    found = [difference(first, second) for first, second in pairs]
-    defined = [number for number in found if number is not None]
-    if not defined:
-        return {"mean": None, "low": None, "high": None}
-    mean, low, high = paired_interval(np.array(defined))
-    return {"mean": mean, "low": low, "high": high}
+    if name not in values.index.get_level_values(level):
+        return values.iloc[:0]
+    others = values.xs(name, level=level)
+    rest = values.drop(name, level=level)
+    return (rest - others.reindex(rest.index.droplevel(level)).to_numpy()).dropna()
 
 
-def difference(first: float | None, second: float | None) -> float | None:
-    """Return first − second, None if one of them is."""
-    return None if first is None or second is None else first - second
+def grid_of(values: pd.Series, measure: Measure) -> pd.DataFrame | None:
+    """Return a measure by seed (rows) and by variant and point (columns).
 
-
-def mean_curve(curves: Sequence[Sequence[dict]]) -> list[dict]:
-    """Return the mean of the points that all curves have: at the same steps, and at their ends.
-
-    The ends may be at different steps, where seeds were trained for the same time.
+    None if a number is missing, or if there is only one point or seed: then nothing can be chosen.
     """
-    if not all(curves):
-        return []
-    ends = [curve[-1] for curve in curves]
-    before = [{point["step"]: point for point in curve[:-1]} for curve in curves]
-    steps = sorted(set.intersection(*(set(points) for points in before)))
-    together = [[points[step] for points in before] for step in steps] + [ends]
-    return [
-        {
-            key: float(np.mean([point[key] for point in points]))
-            for key in points[0]
-            if all(key in point for point in points)
-        }
-        for points in together
-    ]
+    grid = values.xs(measure.key, level="measure").unstack("seed", sort=False).T
+    num_points = grid.columns.get_level_values("point").nunique()
+    return grid if grid.notna().all(axis=None) and num_points > 1 and len(grid) > 1 else None
+
+
+def best_by(grid: pd.DataFrame, level: str, measure: Measure) -> pd.Series:
+    """Return for each variant or each point (`level`) its best column of a grid, by the mean over seeds."""
+    sign = 1 if measure.higher_is_better else -1
+    return (sign * grid.mean()).groupby(level=level, sort=False).idxmax()
+
+
+def best_for_all(grid: pd.DataFrame, measure: Measure) -> str:
+    """Return the variant with the best mean over all points and seeds."""
+    averages = grid.mean().groupby(level="variant", sort=False).mean()
+    return averages.idxmax() if measure.higher_is_better else averages.idxmin()
+
+
+def differences_at_best(grid: pd.DataFrame, reference: str, measure: Measure) -> pd.Series:
+    """Return differences to the reference by variant and seed, each variant at its own best point.
+
+    For every seed the other seeds choose the points, because the best of several measured numbers is good
+    partly by chance. The choices share seeds, so the intervals are a little too narrow.
+    """
+    parts = {}
+    for seed in grid.index:
+        best = best_by(grid.drop(seed), "variant", measure)
+        at_best = grid.loc[seed, list(best)].droplevel("point")
+        parts[seed] = (at_best - at_best[reference]).drop(reference)
+    return pd.concat(parts, names=["seed", "variant"])
+
+
+def gains_of_choosing(grid: pd.DataFrame, measure: Measure) -> pd.Series:
+    """Return by seed the gain of choosing a variant for each point over one variant for all points.
+
+    It is a mean over points, positive if choosing is better. Choices are made on the other seeds.
+    """
+    sign = 1 if measure.higher_is_better else -1
+    gains = {}
+    for seed in grid.index:
+        others = grid.drop(seed)
+        each = grid.loc[seed, list(best_by(others, "point", measure))].mean()
+        gains[seed] = sign * (each - grid.loc[seed, best_for_all(others, measure)].mean())
+    return pd.Series(gains, name="gain").rename_axis("seed")
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """Return the rows with None for NaN, as JSON has no NaN."""
+    table = table.reset_index()
+    return table.astype(object).where(table.notna(), None).to_dict("records")

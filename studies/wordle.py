@@ -1,4 +1,4 @@
-"""What a study of Wordle measures: greedy games with every secret, and the next guess in held-out games."""
+"""What studies of Wordle measure: greedy games with every secret, and the next guess in held-out games."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,147 +11,112 @@ from cli.files import digest
 from configs.schema import Config
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
-from eval.wordle.agents import Agent, Contestant, read_game
+from data.wordle.players import make_player
+from eval.wordle.model_player import ModelPlayer, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
 from models.tokenization_wordle import ACTIONS_PER_TURN
-from studies.measurements import Level, Measure, Seen, make_measurements
+from studies.measurements import Level, Measure, Measurement, choose_measurements
+from studies.probed_wordle import ProbedWordle
 from training.tasks.wordle import read_training_games
 
 
-SUCCESS = Measure("success_rate", "success ↑", ".1%")
-RETURN = Measure("mean_return", "return ↑", ".3f")
-ONE_TURN = Measure("one_turn_success_rate", "one turn ↑", ".1%")
+SUCCESS = Measure("success_rate", "success", ".1%")
+RETURN = Measure("mean_return", "return", ".3f")
+ONE_TURN = Measure("one_turn_success_rate", "one turn", ".1%")
 NUM_HELD_OUT_GAMES = 2000
 HELD_OUT_SEED = 0
 GAMES_AT_ONCE = 512
 
 
-class EverySecret:
-    """What the protocol official of eval.wordle measures; `success_rate` and `mean_return` are the data's."""
-
-    name = "every_secret"
-    measures = (SUCCESS, RETURN)
-
-    def __init__(self, game: GameDescription, success_rate: float, mean_return: float, device: torch.device):
-        self.game, self.device = game, device
-        self.data = repr(describe(game))
-        self.description = f"a game with each of {len(game.words.answers):,} secret words, {game.rule} rule"
-        self.levels = (
-            Level(SUCCESS.key, "the data", success_rate),
-            Level(RETURN.key, "the data", mean_return),
-        )
-
-    def measure(self, model: Path) -> dict[str, float | None]:
-        agent = load_agent(model, self.game, self.device)
-        played, _ = roll_out(agent, np.arange(len(self.game.words.answers)), model.parent.name)
-        return {SUCCESS.key: float(played.is_won.mean()), RETURN.key: float(played.returns().mean())}
-
-
-class NextGuess:
-    """What the protocol one_turn of eval.wordle measures, in games of `source` or by the data's players.
-
-    Raises InputError if nobody knows how these play, or if the games of `source` are others.
-    """
-
-    name = "next_guess"
-    measures = (ONE_TURN,)
-
-    def __init__(self, game: GameDescription, source: Path | None, device: torch.device):
-        if source is None:
-            check_policy(game.policy)
-        self.game, self.device = game, device
-        self.games, self.behavior = held_out_games(
-            game, NUM_HELD_OUT_GAMES, HELD_OUT_SEED, game.policy, source
-        )
-        self.data = f"{describe(game)} {digest([source]) if source else self.behavior}"
-        self.description = (
-            f"the next guess (one turn) in {len(self.games):,} held-out games by {self.behavior}"
-        )
-        # Whoever guesses, these are the same.
-        anyone = Contestant.from_policy("uniform").agent(game, seed=0)
-        turn = one_turn(anyone, game, self.games, self.behavior)
-        self.levels = (
-            Level(ONE_TURN.key, "the data", turn["behavior_rate"]),
-            Level(ONE_TURN.key, "Bayes ceiling", turn["bayes_ceiling"]),
-        )
-
-    def measure(self, model: Path) -> dict[str, float | None]:
-        agent = load_agent(model, self.game, self.device)
-        return {ONE_TURN.key: one_turn(agent, self.game, self.games, self.behavior)["success_rate"]}
-
-
 class StudiedWordle:
-    """Wordle, measured on the words of the games that `config` trains on, which all variants share.
+    """Wordle, with the words, the rule and the players of the training games."""
 
-    `names` are the measurements wanted, all unless given; `games` is a file of held-out games. Raises
-    InputError for others, and for games that cannot be read.
-    """
-
+    options = {"games": "held-out games for the next guess (by default the players of the data play some)"}
     example_unit, value_unit = "games", "actions"
-    curves = (
-        RETURN._replace(title="mean return ↑"),
-        SUCCESS._replace(title="games solved ↑"),
-    )
 
-    def __init__(self, config: Config, names: Sequence[str] | None, games: Path | None, device: torch.device):
-        data_games, game = read_training_games(config.data)
-        self.game = game
-        success_rate = float(data_games.won.mean())
-        mean_return = float(data_games.returns().mean(dtype=np.float64))
-        self._actions_per_game = ACTIONS_PER_TURN * float(data_games.num_turns.mean(dtype=np.float64))
-        known = {
-            EverySecret.name: lambda: EverySecret(game, success_rate, mean_return, device),
-            NextGuess.name: lambda: NextGuess(game, games, device),
-        }
-        self.measurements = make_measurements(known, names or known)
+    def __init__(self, config: Config, device: torch.device, games: Path | None = None):
+        self.device, self.source = device, games
+        self.data_games, self.game = read_training_games(config.data)
 
-    def check_model(self, model: Path) -> None:
-        """Raise InputError for a model that was trained on other games, by their description."""
-        check_game(model, self.game)
+    def measurements(self, names: Sequence[str] | None) -> list[Measurement]:
+        """Return the measurements with these names, by default all."""
+        known = {"every_secret": self._every_secret, "next_guess": self._next_guess}
+        return choose_measurements(known, names or list(known))
 
-    def seen(self, config: Config) -> Seen:
-        """Return the games, and the actions, letters and ends of guesses, by their mean number in a game."""
+    def seen(self, config: Config) -> tuple[float, float]:
+        """Return the numbers of games and of actions (letters and ends of guesses), by the mean of a game."""
         num_games = config.training.steps * config.training.batch_size
-        return Seen(num_games, num_games * self._actions_per_game)
+        mean_turns = float(self.data_games.num_turns.mean(dtype=np.float64))
+        return num_games, num_games * ACTIONS_PER_TURN * mean_turns
 
+    def probed(self, limit: int) -> ProbedWordle:
+        """Return the states of at most `limit` new games by the players of the training data."""
+        check_policy(self.game.policy)
+        games, behavior = held_out_games(self.game, limit, HELD_OUT_SEED, self.game.policy)
+        return ProbedWordle(self.game, games, f"held-out games by {behavior}", self.device)
 
-def load_agent(model: Path, game: GameDescription, device: torch.device) -> Agent:
-    """Return the agent that plays greedily among the allowed words; raise InputError as `check_game` does."""
-    check_game(model, game)
-    contestant = Contestant.from_model(str(model), device, "float32")
-    return contestant.agent(game, seed=0, masked=True, temperature=0.0, batch_size=GAMES_AT_ONCE)
+    def _every_secret(self) -> Measurement:
+        """Measure the protocol `official` of eval.wordle."""
+        num_secrets = len(self.game.words.answers)
 
+        def measure(model: Path) -> dict[str, float | None]:
+            secrets, rng = np.arange(num_secrets), np.random.default_rng(0)
+            played, _ = roll_out(self._player(model), self.game, secrets, rng, model.parent.name)
+            mean_return = float(played.returns().mean(dtype=np.float64))
+            return {SUCCESS.key: float(played.won.mean()), RETURN.key: mean_return}
 
-def check_game(model: Path, game: GameDescription) -> None:
-    """Raise InputError for a model that was trained on other games, by their description."""
-    run = model.parent
-    remedy = f"choose another --output, or remove {run}"
-    trained_on = read_game(str(model))
-    if trained_on is None:
-        raise InputError(f"{run} does not say what it was trained on (no model/wordle.json): {remedy}")
-    before, now = describe(trained_on), describe(game)
-    changed = [f"{key}: {before[key]}, now {now[key]}" for key in now if before[key] != now[key]]
-    if changed:
-        raise InputError(
-            f"{run} was trained on other games than data.train holds: {'; '.join(changed)}: {remedy}"
+        levels = (
+            Level(SUCCESS.key, "the data", float(self.data_games.won.mean())),
+            Level(RETURN.key, "the data", float(self.data_games.returns().mean(dtype=np.float64))),
+        )
+        description = f"a game with each of {num_secrets:,} secret words, {self.game.rule} rule"
+        return Measurement(
+            "every_secret", description, identify(self.game), (SUCCESS, RETURN), measure, levels
         )
 
+    def _next_guess(self) -> Measurement:
+        """Measure the protocol `one_turn` of eval.wordle."""
+        game = self.game
+        if self.source is None:
+            check_policy(game.policy)
+        games, behavior = held_out_games(game, NUM_HELD_OUT_GAMES, HELD_OUT_SEED, game.policy, self.source)
 
-def describe(game: GameDescription) -> dict[str, str]:
-    """Return what tells games from others."""
-    words = game.words
-    return {
-        "words": f"{len(words.answers)} secret and {len(words.guesses)} allowed ({words.digest})",
-        "rule": game.rule,
-        "policy": repr(game.policy),
-        "seed": str(game.seed),
-    }
+        def measure(model: Path) -> dict[str, float | None]:
+            rates = one_turn(self._player(model), game, games, behavior, np.random.default_rng(0))
+            return {ONE_TURN.key: rates["success_rate"]}
+
+        # The rates of the data and the ceiling do not depend on the player.
+        rates = one_turn(make_player("uniform"), game, games, behavior, np.random.default_rng(0))
+        levels = (
+            Level(ONE_TURN.key, "the data", rates["behavior_rate"]),
+            Level(ONE_TURN.key, "Bayes ceiling", rates["bayes_ceiling"]),
+        )
+        description = f"the next guess (one turn) in {len(games):,} held-out games by {behavior}"
+        data = f"{identify(game)} {digest([self.source]) if self.source else behavior}"
+        return Measurement("next_guess", description, data, (ONE_TURN,), measure, levels)
+
+    def _player(self, model: Path) -> ModelPlayer:
+        """Return a greedy player of a model; raise InputError if it was trained on other games."""
+        trained_on = read_game(str(model))
+        if trained_on is None or identify(trained_on) != identify(self.game):
+            raise InputError(
+                f"{model.parent} was trained on other games than data.train: delete it, "
+                "or choose another --output"
+            )
+        return ModelPlayer.load(str(model), self.device, "float32", games_at_once=GAMES_AT_ONCE)
+
+
+def identify(game: GameDescription) -> str:
+    """Return a text that differs between games of different words, rules, players or seeds."""
+    return f"{game.words.digest} {game.rule} {game.policy!r} {game.seed}"
 
 
 def check_policy(policy: str) -> None:
-    """Raise InputError if it is not known how the players of the data play."""
+    """Raise InputError if the policy of the training games is not one that can play again."""
     try:
         read_policy(policy)
     except InputError:
-        who = f"by {policy!r}, which no player plays" if policy else "by players it does not name"
-        raise InputError(f"the data was played {who}: give held-out games with --games") from None
+        raise InputError(
+            f"data.train was played by {policy or 'an unnamed policy'!r}, which is not a policy of "
+            "data.wordle.generate: give held-out games with --games"
+        ) from None

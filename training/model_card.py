@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import OmegaConf
@@ -21,7 +22,7 @@ from cli.files import atomic_write
 from configs.schema import Config, load_run_config
 from data.hub import read_name
 from eval.loading import model_digest
-from training.results import Result, data_name
+from training.card_facts import Result, data_name
 from training.run_log import format_count, read_metrics
 from training.tasks import TASKS
 
@@ -191,7 +192,7 @@ def model_weights(folder: Path) -> dict[str, int]:
 
 def shareable_settings(config: Config) -> str:
     """Return the settings as YAML, without locations on this machine."""
-    settings = OmegaConf.to_container(OmegaConf.structured(config))
+    settings: Any = OmegaConf.to_container(OmegaConf.structured(config))
     for key in NOT_SHARED:
         settings.pop(key, None)
     settings["data"].pop("prepared_dir", None)

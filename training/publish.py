@@ -59,10 +59,9 @@ def write_model_folder(
     config, step = load_run_config(run), None
     if checkpoint is not None:
         step = step_of(checkpoint)
-        # Checkpoints have no tables, which do not change.
-        weights |= load_file(
-            checkpoint / f"{'average' if config.training.ema_decay else 'model'}.safetensors"
-        )
+        averaged = "average" if config.training.ema_decay else "model"
+        # Checkpoints lack the tables of integers, which training does not change.
+        weights |= load_file(checkpoint / f"{averaged}.safetensors")
     rounded = {key: w.to(dtype) if w.is_floating_point() else w for key, w in weights.items()}
     save_torch_state_dict(rounded, folder, max_shard_size=shard_bytes)
     # The run measured its weights before they were rounded.
@@ -72,7 +71,7 @@ def write_model_folder(
 
 
 def publish_folder(run: Path, folder: Path, **options) -> None:
-    """Write the model of a run to a new folder, or to one that was published before; `options` as above.
+    """Write the model of a run to a new folder, or replace a published one; `options` as above.
 
     Raises InputError if there is something else at `folder`.
     """
@@ -81,7 +80,7 @@ def publish_folder(run: Path, folder: Path, **options) -> None:
     if folder.exists() and not is_published:
         raise InputError(f"{folder} exists and is not a published model: choose another folder")
     check_output(folder / SETTINGS, overwrite=True)
-    with atomic_write(folder) as unfinished:
+    with atomic_write(folder.resolve()) as unfinished:
         write_model_folder(run, unfinished, str(folder), **options)
 
 
@@ -138,6 +137,7 @@ def publishing_warnings(config: Config) -> list[str]:
 def publish_after_training(config: Config) -> None:
     """Publish the model of a finished run; if that fails, print the reason and the command to repeat it."""
     run, repo = Path(config.output_dir), config.push_to_hub
+    assert repo is not None, "the caller asks"
     try:
         print(f"published: {publish(run, repo, checkpoints=config.push_checkpoints)}")
     except InputError as error:

@@ -1,7 +1,6 @@
 """The task protocol: everything that differs between domains."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,31 +11,13 @@ from transformers import PreTrainedModel
 
 from configs.schema import Config
 from data.training_set import Examples, TrainingSet
-from training.results import Result
+from training.card_facts import CardFacts, Result
 from training.sharding import Weights
 
 
 # The micro-batches of one process in one step, and the number of values of all processes.
 StepBatches = tuple[list[dict[str, Tensor]], int]
 Column = tuple[str, str, str | None]  # key, title, and the key of a number to compare with
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """Facts about a model for the template training/model_card.md; texts are Markdown."""
-
-    task: str  # as the hub shows it next to results: Wordle
-    description: str  # what the model predicts, in whole sentences
-    training: str  # completes "It was trained": on games of other players by Q-learning
-    papers: tuple[str, ...]  # links to sources besides Stop Regressing
-    network: str  # completes "9M parameters, ": `prefix` attention
-    example: str  # Python that loads the model and prints values
-    example_notes: str  # the meaning of these values, and more examples
-    commands: tuple[str, ...]  # commands of this repository that take the model
-    results_notes: str  # how to read the table of results
-    batch_unit: str  # what a batch counts: boards, games
-    data: str  # a sentence about the training data, or nothing
-    limits: tuple[str, ...]  # whole sentences
 
 
 class CheckpointTensors(Protocol):
@@ -57,11 +38,30 @@ class Task(Protocol):
     `after_step`; `evaluate` between steps, and `save` at the end.
     """
 
-    model: PreTrainedModel  # its property `blocks` lists repeated blocks, for compilation and for Muon
     unit: str  # of training rates: action-values
-    metrics: Sequence[str]  # of each training step; out_of_support is one
-    evaluation_columns: Sequence[Column]  # of the line of an evaluation
-    panels: Sequence[Column]  # of the plotted curves
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model; its property `blocks` lists repeated blocks, for compilation and for Muon."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The names of the metrics of a training step; out_of_support is one of them."""
+
+    @property
+    def evaluation_columns(self) -> Sequence[Column]:
+        """The columns in the log line of an evaluation."""
+
+    @property
+    def panels(self) -> Sequence[Column]:
+        """The panels of the plotted curves."""
+
+    @property
+    def can_evaluate(self) -> bool:
+        """Whether there is anything to evaluate on."""
+
+    def __init__(self, config: Any) -> None:
+        """Make the model; raise ValueError for incompatible settings."""
 
     def load_data(self) -> None:
         """Read the training data; at first, fetch and prepare it, by one of several processes."""
@@ -97,10 +97,6 @@ class Task(Protocol):
 
     def after_step(self, step: int, weights: Weights) -> None:
         """Act on the weights after training step 1, 2, …"""
-
-    @property
-    def can_evaluate(self) -> bool:
-        """Whether there is anything to evaluate on."""
 
     def evaluate(self) -> dict:
         """Evaluate the model; return numbers by name."""

@@ -1,7 +1,7 @@
 """Label every legal move of many positions with Stockfish's win probability: one Parquet row per board.
 
-The labels follow ChessBench (arXiv 2402.04494), except that one search per board ranks all of its moves. In
-the same time that agrees better with long searches than one search per move does.
+The labels follow ChessBench (arXiv 2402.04494), except that one search per board ranks all of its moves,
+which in the same time agrees better with long searches than one search per move.
 
     python -m data.chess.annotate --positions selfplay --boards 5000 --output boards.parquet --processes 2
 """
@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
+from cli.options import positive_int
 from data.chess.engine_work import Skipped, results_in_order
 from data.chess.positions import (
     POSITIONS_PER_GAME,
@@ -47,40 +48,49 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.annotate",
         description="Label every legal move of many chess positions with Stockfish's win probability for the "
-        "player who moves. Work that was cut short, even by a crash, goes on when the same command is given "
-        "again; the rows are the same whatever the number of processes and however often that happened.",
+        "side to move. After an interruption or a crash the same command continues. The rows do not depend "
+        "on the number of processes or interruptions.",
     )
     add = parser.add_argument
     add("--positions", required=True, help="games.pgn, book.epd, fens.txt (one FEN per line), or selfplay")
     add("--output", required=True, type=Path, help="the Parquet file to write")
     add(
         "--nodes-per-move",
-        type=int,
+        type=positive_int,
         default=1000,
-        help="search effort: positions searched per legal move (1000)",
+        metavar="N",
+        help="search effort: nodes searched per legal move (1000)",
     )
-    add("--boards", type=int, help="how many boards to label (default: all of a file; needed with selfplay)")
+    add(
+        "--boards",
+        type=positive_int,
+        metavar="N",
+        help="number of boards to label (default: all of a file; required with selfplay)",
+    )
     add(
         "--per-game",
-        type=int,
+        type=positive_int,
         default=POSITIONS_PER_GAME,
-        help=f"positions taken from each game of a PGN or of self-play ({POSITIONS_PER_GAME})",
+        metavar="N",
+        help=f"positions sampled from each game of a PGN or of self-play ({POSITIONS_PER_GAME})",
     )
     add("--exclude", type=Path, help="a Parquet file of boards to leave out, such as a test set")
-    add("--seed", type=int, default=0, help="decides games of self-play and which positions are taken (0)")
-    add("--processes", type=int, default=os.cpu_count(), help="engines that work side by side (one per core)")
+    add("--seed", type=int, default=0, help="seed of the games of self-play and of the samples (0)")
+    add(
+        "--processes",
+        type=positive_int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="number of engines (one per core)",
+    )
     add(
         "--ray",
         metavar="ADDRESS",
-        help="spread the work over the machines of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT, whose "
-        "CPUs count instead of --processes; local starts Ray on this machine alone",
+        help="use the machines of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT, with one engine per CPU "
+        "instead of --processes; local starts Ray on this machine alone",
     )
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
-    for name in ("nodes_per_move", "boards", "per_game", "processes"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {value}")
     if arguments.positions == "selfplay" and arguments.boards is None:
         parser.error("--positions selfplay needs --boards, the number of boards to label")
     return arguments
@@ -88,32 +98,19 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    output: Path = arguments.output
-    check_output(output, arguments.overwrite)
-    recorded = _recorded(arguments)
-    with ResumableJob(output, recorded) as work:
-        try:
-            with _workers(arguments, recorded["engine"]) as results:
-                num_skipped = annotate(arguments, work, results)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"{work.folder} keeps the finished part; the same command continues"
-            ) from None
-        work.remove()
-    if num_skipped:
-        print(
-            f"warning: {num_skipped} positions have no row because the engine crashed on them",
-            file=sys.stderr,
-        )
+    check_output(arguments.output, arguments.overwrite)
+    recorded = _arguments_of_output(arguments)
+    with ResumableJob(arguments.output, recorded) as job, _workers(arguments, recorded["engine"]) as results:
+        annotate(arguments, job, results)
 
 
-def annotate(arguments: argparse.Namespace, work: ResumableJob, results: ResultsInOrder) -> int:
-    """Label the positions and write the output; return how many the engine could not label."""
+def annotate(arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder) -> None:
+    """Label the positions and write the output."""
     started = time.monotonic()
-    fens = _positions(arguments, work, results)
+    fens = _positions(arguments, job, results)
     if not fens:
         raise InputError(f"{arguments.positions} has no position with a legal move: nothing to label")
-    log = work.log("labels")
+    log = job.log("labels")
     num_earlier = len(log)
     labels = results(functools.partial(label, nodes_per_move=arguments.nodes_per_move), fens[num_earlier:])
     for fen, result in zip(
@@ -134,7 +131,11 @@ def annotate(arguments: argparse.Namespace, work: ResumableJob, results: Results
         f"{arguments.output}: {num_rows} boards, {num_moves} moves, "
         f"{arguments.output.stat().st_size / 1000:.0f} kB, {time.monotonic() - started:.0f} s"
     )
-    return len(fens) - num_rows
+    if num_rows < len(fens):
+        print(
+            f"warning: {len(fens) - num_rows} positions have no row because the engine crashed on them",
+            file=sys.stderr,
+        )
 
 
 def label(engine: Stockfish, fen: str, nodes_per_move: int) -> tuple[list[str], list[float]]:
@@ -144,8 +145,7 @@ def label(engine: Stockfish, fen: str, nodes_per_move: int) -> tuple[list[str], 
 
 def selfplay_positions(engine: Stockfish, game: int, seed: int, per_game: int) -> list[str]:
     """Return positions sampled from game number `game` of self-play."""
-    rng = random.Random(f"sample {seed} {game}")
-    return sample_game(play_game(engine, seed, game, resign=True), per_game, rng)
+    return sample_game(play_game(engine, seed, game), per_game, random.Random(f"sample {seed} {game}"))
 
 
 def _workers(
@@ -157,13 +157,13 @@ def _workers(
     return ray_results_in_order(arguments.ray, arguments.processes, engine_name)
 
 
-def _positions(arguments: argparse.Namespace, work: ResumableJob, results: ResultsInOrder) -> list[str]:
-    """Return the positions to label, those of an earlier run if it got that far."""
-    chosen = work.folder / "positions.txt"
+def _positions(arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder) -> list[str]:
+    """Return the positions to label, chosen now or by an earlier run."""
+    chosen = job.folder / "positions.txt"
     if not chosen.exists():
         exclude = positions_of_boards(arguments.exclude) if arguments.exclude else []
         if arguments.positions == "selfplay":
-            fens = _play(arguments, work, results, exclude)
+            fens = _play(arguments, job, results, exclude)
         else:
             read = list(read_positions(arguments.positions, arguments.per_game, arguments.seed))
             fens = list(distinct_positions(read, exclude))
@@ -178,10 +178,10 @@ def _positions(arguments: argparse.Namespace, work: ResumableJob, results: Resul
 
 
 def _play(
-    arguments: argparse.Namespace, work: ResumableJob, results: ResultsInOrder, exclude: list[str]
+    arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder, exclude: list[str]
 ) -> list[str]:
     """Play games until they have given enough positions."""
-    log = work.log("games")
+    log = job.log("games")
     play = functools.partial(selfplay_positions, seed=arguments.seed, per_game=arguments.per_game)
 
     def sampled() -> Iterator[str]:
@@ -198,8 +198,8 @@ def _play(
     return list(tqdm(enough, desc="playing", unit=" positions", total=arguments.boards))
 
 
-def _recorded(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all that decides the rows."""
+def _arguments_of_output(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return every argument that affects the output, to verify on resume."""
     with Stockfish() as engine:
         recorded: dict[str, Any] = {"engine": engine.name}
     for name in ("positions", "nodes_per_move", "boards", "per_game", "seed"):

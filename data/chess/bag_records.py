@@ -4,15 +4,16 @@ A record of action values is one (board, move, win probability):
 
     length, FEN, length, move, big-endian float64      lengths are little-endian numbers to base 128
 
-Millions of them are decoded a batch at a time, without a Python object for each.
+They are decoded in batches, without a Python object for each record.
 """
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+import bagz
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,8 +26,6 @@ ACTION_VALUES = pa.schema([("fen", pa.string()), ("move", pa.string()), ("win_pr
 UCI_MOVE = re.compile("[a-h][1-8][a-h][1-8][qrbn]?")
 SHARDS = re.compile(r"(.*)@(\d+)([^/]*)")
 
-Record = TypeVar("Record")
-
 
 class ActionValue(NamedTuple):
     fen: str
@@ -34,115 +33,81 @@ class ActionValue(NamedTuple):
     win_prob: float
 
 
-class StateValue(NamedTuple):
-    fen: str
-    win_prob: float
-
-
-class BehavioralCloning(NamedTuple):
-    fen: str
-    move: str
-
-
 def decode_action_value(record: bytes) -> ActionValue:
     """Decode length, FEN, length, move and a big-endian float64; raise ValueError on anything else."""
     fen, start = _string(record, 0)
     move, start = _string(record, start)
-    return ActionValue(fen, _move(move), _win_prob(record, start))
-
-
-def decode_state_value(record: bytes) -> StateValue:
-    """Decode length, FEN and a big-endian float64; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    return StateValue(fen, _win_prob(record, start))
-
-
-def decode_behavioral_cloning(record: bytes) -> BehavioralCloning:
-    """Decode length, FEN and a move that fills the rest; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    return BehavioralCloning(fen, _move(record[start:].decode("ascii")))
-
-
-def read_records(path: str | Path, decode: Callable[[bytes], Record]) -> Iterator[Record]:
-    """Yield the decoded records of a .bag file, or of all shards of a name like `action_value@2148_data.bag`.
-
-    Raises InputError if the file is missing or cut off, if a record is damaged, or if the package bagz is
-    missing.
-    """
-    bag = open_bag(path)
-    for index in range(len(bag)):
-        yield _decode(path, index, bag[index], decode)
+    if not UCI_MOVE.fullmatch(move):
+        raise ValueError(f"{move!r} is not a move")
+    (win_prob,) = struct.unpack(">d", record[start:])
+    if not 0.0 <= win_prob <= 1.0:
+        raise ValueError(f"{win_prob} is not a win probability")
+    return ActionValue(fen, move, win_prob)
 
 
 def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
-    """Yield the action values of a .bag file as batches of ACTION_VALUES, in order; errors as `read_records`.
+    """Yield the action values of a .bag file as batches of ACTION_VALUES, in order.
 
-    Win probabilities are rounded to float32.
+    Win probabilities are rounded to float32. Raises InputError if the file is missing or truncated, or a
+    record is damaged.
     """
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
-        # Opened anew each time: what has been read of a file stays in memory for as long as it is open.
+        # Opened again for every batch: the records read stay in memory as long as the file is open.
         records = open_bag(path).read_range(start, min(RECORDS_PER_BATCH, num_records - start))
         batch = _decode_usual(records)
         if batch is None:
-            values = [
-                _decode(path, index, record, decode_action_value)
-                for index, record in enumerate(records, start=start)
-            ]
+            values = [_decode(path, index, record) for index, record in enumerate(records, start=start)]
             columns = [list(column) for column in zip(*values, strict=True)]
             batch = pa.record_batch(columns, schema=ACTION_VALUES)
         yield batch
 
 
 def list_shards(name: str | Path) -> list[str]:
-    """Return the files that a name like `action_value@2148_data.bag` stands for, or the name itself."""
+    """Return the files of a name like `action_value@2148_data.bag`, or the name itself."""
     if match := SHARDS.fullmatch(str(name)):
         start, number, end = match.groups()
         return [f"{start}-{shard:05d}-of-{int(number):05d}{end}" for shard in range(int(number))]
     return [str(name)]
 
 
-def open_bag(path: str | Path) -> Sequence[bytes]:
+def open_bag(path: str | Path) -> bagz.Reader:
     """Open a .bag as a sequence of undecoded records; raise InputError if that cannot be done."""
-    try:
-        import bagz
-    except ImportError as error:
-        raise InputError(".bag files need the package bagz: pip install bagz") from error
     try:
         bag = bagz.Reader(str(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is cut off or not a .bag file ({error}): fetch it again") from error
+        raise InputError(f"{path} is truncated or not a .bag file ({error}): download it again") from error
     if len(bag) == 0:
-        raise InputError(f"{path} holds no records: fetch it again")
+        raise InputError(f"{path} holds no records: download it again")
     return bag
 
 
-def _decode(path: str | Path, index: int, record: bytes, decode: Callable[[bytes], Record]) -> Record:
+def _decode(path: str | Path, index: int, record: bytes) -> ActionValue:
     try:
-        return decode(record)
+        return decode_action_value(record)
     except (ValueError, IndexError, struct.error) as error:
         raise InputError(
-            f"{path} record {index} is damaged or of another kind ({error}): fetch the file again"
+            f"{path} record {index} is damaged or of another kind ({error}): download the file again"
         ) from error
 
 
 def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
-    """Decode records all at once; return None if one is damaged, or has a FEN of 128 bytes or more."""
+    """Decode records together; return None if one is damaged, or has a FEN of 128 bytes or more."""
     ends = np.cumsum([len(record) for record in records])
     starts = np.append(0, ends[:-1])
     text = np.frombuffer(b"".join(records), np.uint8)
     if (ends == starts).any():
         return None
-    # A first byte of 128 or more is only part of a length, but then no move follows where it leads.
+    # A first byte of 128 or more is only part of a length; then the check of the move fails.
     fen_ends = starts + 1 + text[starts]
     if (fen_ends >= ends).any():
         return None
     if (fen_ends + 1 + text[fen_ends] + 8 != ends).any():
         return None
 
-    # To Arrow, the text is a column of strings: FEN, length of the move, move, all before the next FEN.
+    # As Arrow strings: FEN, length of the move, move, everything before the next FEN, and so on.
     bounds = np.stack([starts + 1, fen_ends, fen_ends + 1, ends - 8], axis=1).astype(np.int32)
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(text)]
     strings = pa.Array.from_buffers(pa.binary(), bounds.size - 1, buffers)
@@ -164,7 +129,7 @@ def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
 
 
 def _string(record: bytes, start: int) -> tuple[str, int]:
-    """Read a string after its length, a little-endian base-128 number; return it and where it ends."""
+    """Read a string after its length, a little-endian base-128 number; return it and its end."""
     length = shift = 0
     while True:
         byte = record[start]
@@ -175,19 +140,5 @@ def _string(record: bytes, start: int) -> tuple[str, int]:
             break
     end = start + length
     if end > len(record):
-        raise ValueError(f"a string of {length} bytes where {len(record) - start} are left")
+        raise ValueError(f"a string of {length} bytes, but {len(record) - start} bytes are left")
     return record[start:end].decode("ascii"), end
-
-
-def _move(text: str) -> str:
-    if not UCI_MOVE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a move")
-    return text
-
-
-def _win_prob(record: bytes, start: int) -> float:
-    """Read the float64 that the rest of the record is."""
-    (win_prob,) = struct.unpack(">d", record[start:])
-    if not 0.0 <= win_prob <= 1.0:
-        raise ValueError(f"{win_prob} is not a win probability")
-    return win_prob

@@ -1,6 +1,6 @@
 """Boards with the values of their moves as arrays, in memory or memory-mapped, and batches of them.
 
-A batch is a few NumPy gathers; nothing on the way to the model is done board by board.
+A batch is a few NumPy gathers, without a Python loop over boards.
 """
 
 from pathlib import Path
@@ -15,11 +15,10 @@ from models.tokenization_chess import ACTION_PADDING, black_to_move, orient_acti
 
 
 class Boards:
-    """Many boards: board i has the action values from offsets[i] up to offsets[i + 1].
+    """Many boards; board i has the action values offsets[i] to offsets[i + 1] - 1.
 
     tokens (n, 77) uint8, not oriented; actions (m,) uint16; win_probs (m,) float32, of the side to move;
-    offsets (n + 1,) int64. `noise`, if given, adds U(-width / 2, width / 2) to every label in batches: the
-    width, and the seed of the draws.
+    offsets (n + 1,) int64. `noise` is a width and a seed, as in `with_noise`.
     """
 
     def __init__(
@@ -34,9 +33,9 @@ class Boards:
         self._noise_width, self._noise_seed = noise
 
     def with_noise(self, width: float, seed: int) -> "Boards":
-        """Return these boards with U(-width / 2, width / 2) added to every label in batches, once for all.
+        """Return these boards with U(-width / 2, width / 2) added to every label in batches.
 
-        Labels then are no probabilities any more.
+        The noise of a label depends only on its index and the seed. Noisy labels may lie outside [0, 1].
         """
         return Boards(self.tokens, self.actions, self.win_probs, self.offsets, (width, seed))
 
@@ -49,17 +48,20 @@ class Boards:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Boards":
-        """Map what `data.chess.preparation.prepare` wrote to `folder`. Raises InputError if it did not."""
+        """Memory-map the arrays that `data.chess.preparation.prepare` wrote to `folder`."""
         folder = Path(folder)
         if read_meta(folder).get("version") != VERSION:
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         names = ("tokens", "actions", "win_probs", "offsets")
         try:
-            # As plain arrays: the memmap class slows small gathers down.
-            return cls(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names))
+            # As plain arrays: the memmap class slows small gathers.
+            tokens, actions, win_probs, offsets = (
+                np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names
+            )
         except (OSError, ValueError) as error:
             reason = first_line(error)
-            raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made anew") from None
+            raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made again") from None
+        return cls(tokens, actions, win_probs, offsets)
 
     @property
     def num_boards(self) -> int:
@@ -77,34 +79,34 @@ class Boards:
     def batch(self, indices: np.ndarray, orient: bool, pad_multiple: int = 1) -> dict[str, np.ndarray]:
         """Gather boards `indices` with all their moves.
 
-        Gives input_ids (batch, 77) int64; action_ids (batch, actions) int64, padded with -100; win_probs
-        (batch, actions) float32, padded with 0. `actions` is the most moves of any board, rounded up to
-        `pad_multiple`.
+        Returns input_ids (batch, 77) int64; action_ids (batch, actions) int64, padded with -100; win_probs
+        (batch, actions) float32, padded with 0. `actions` is the largest number of moves of a board, rounded
+        up to a multiple of `pad_multiple`.
         """
         indices = np.asarray(indices)
         lengths = self.lengths(indices)
         num_actions = -(-int(lengths.max()) // pad_multiple) * pad_multiple
         steps = np.arange(num_actions)
         is_move = steps < lengths[:, None]  # (batch, actions)
-        places = (self.offsets[indices][:, None] + steps)[is_move]  # (moves of all boards,)
+        sources = (self.offsets[indices][:, None] + steps)[is_move]  # (moves of all boards,)
         action_ids = np.full(is_move.shape, ACTION_PADDING, dtype=np.int64)
-        action_ids[is_move] = self.actions[places]
+        action_ids[is_move] = self.actions[sources]
         win_probs = np.zeros(is_move.shape, dtype=np.float32)
-        win_probs[is_move] = self._labels(places)
+        win_probs[is_move] = self._labels(sources)
         return _as_inputs(self.tokens[indices], action_ids, win_probs, orient)
 
     def pairs(self, indices: np.ndarray, orient: bool) -> dict[str, np.ndarray]:
-        """Gather action values `indices`, each with its board: like `batch`, with one action a row."""
+        """Gather action values `indices`, each with its board: like `batch`, with one action per row."""
         indices = np.asarray(indices)
         boards = np.searchsorted(self.offsets, indices, side="right") - 1
         action_ids = self.actions[indices].astype(np.int64)[:, None]
         return _as_inputs(self.tokens[boards], action_ids, self._labels(indices)[:, None], orient)
 
-    def _labels(self, places: np.ndarray) -> np.ndarray:
-        labels = self.win_probs[places]
+    def _labels(self, indices: np.ndarray) -> np.ndarray:
+        labels = self.win_probs[indices]
         if not self._noise_width:
             return labels
-        noise = self._noise_width * (uniform_at(places, self._noise_seed) - 0.5)
+        noise = self._noise_width * (uniform_at(indices, self._noise_seed) - 0.5)
         return (labels + noise).astype(np.float32)
 
 

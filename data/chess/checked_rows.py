@@ -1,39 +1,36 @@
-"""Read rows of chess data (data/chess/rows.py) as arrays, checked: the edge where boards come in.
+"""Read rows of chess data (data/chess/rows.py) as arrays, and check them where they enter the program.
 
 Row numbers in messages count from 0.
 """
 
-import multiprocessing
+import functools
 import os
-import signal
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import SCHEMA
+from data.chess.worker_pool import map_in_order
 from data.parquet import list_files, open_file, read_batches
 from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
 
 
 ROWS_PER_CHUNK = 8192
-# Starting a process takes seconds (it imports torch), in which a running one checks this many boards.
+# Starting a process takes seconds, in which a running one checks about this many boards.
 ROWS_PER_PROCESS = 50_000
 MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"
 _ACTIONS = pa.array(ACTIONS)
 
 
 class Chunk(NamedTuple):
-    """Consecutive boards as arrays; moves and values of all boards in a row."""
+    """Consecutive boards as arrays, with the moves and values of all boards concatenated."""
 
     tokens: np.ndarray  # (n, 77) uint8, not oriented
     lengths: np.ndarray  # (n,) int64, moves of each board
@@ -41,15 +38,8 @@ class Chunk(NamedTuple):
     win_probs: np.ndarray  # (m,) float32
 
 
-class _Columns(NamedTuple):
-    fens: list[str]
-    lengths: np.ndarray
-    actions: np.ndarray
-    win_probs: np.ndarray
-
-
 class _RowFault(Exception):
-    """A row and what is wrong with it, as arguments, so that it survives the way from another process."""
+    """The index of a row in its batch, and the fault."""
 
 
 def read_chunks(
@@ -57,43 +47,42 @@ def read_chunks(
 ) -> Iterator[Chunk]:
     """Yield all boards of a Parquet file, or a folder of *.parquet, in order, with a few chunks in memory.
 
-    Everything is checked; that moves are legal, only with `check_moves`. `processes` work on it, by default
-    one per core. Raises InputError with file and row for the first fault found.
+    Everything is checked; the legality of moves, only with `check_moves`. By default there is one process per
+    core for large files. Raises InputError with file and row for the first fault.
     """
     files = [(path, open_file(path, SCHEMA, MADE_BY)) for path in list_files(parquet)]
     num_rows = sum(file.metadata.num_rows for _, file in files)
     if num_rows == 0:
         raise InputError(f"{parquet}: holds no boards")
-    if processes is None:
-        processes = min(os.cpu_count() or 1, 1 + num_rows // ROWS_PER_PROCESS)
-    if processes < 1:
-        raise InputError(f"processes is {processes}; it must be at least 1")
-    columns = (part for path, file in files for part in _read_columns(path, file))
-    # The bar appears only where it takes longer than a few seconds.
+    processes = processes or min(os.cpu_count() or 1, 1 + num_rows // ROWS_PER_PROCESS)
+    batches = (
+        (str(path), first_row, batch)
+        for path, file in files
+        for first_row, batch in read_batches(path, file, SCHEMA.names, ROWS_PER_CHUNK)
+    )
+    # The bar appears only if checking takes longer than a few seconds.
     with tqdm(
         total=num_rows, unit=" boards", unit_scale=True, desc=f"checking {parquet}", delay=3
     ) as progress:
-        for chunk in _tokenize_in_order(columns, check_moves, processes):
+        for chunk in map_in_order(functools.partial(_check, check_moves), batches, processes):
             yield chunk
             progress.update(len(chunk.tokens))
 
 
-def _read_columns(path: Path, file: pq.ParquetFile) -> Iterator[tuple[str, int, _Columns]]:
-    """Yield file name, number of the first row, and columns of consecutive rows."""
-    for first_row, batch in read_batches(path, file, SCHEMA.names, ROWS_PER_CHUNK):
-        try:
-            yield str(path), first_row, _check_columns(batch)
-        except _RowFault as fault:
-            raise _at_row(str(path), first_row, fault) from None
+def _check(check_moves: bool, part: tuple[str, int, pa.RecordBatch]) -> Chunk:
+    """Check a batch of rows, given with its file and the number of its first row."""
+    path, first_row, batch = part
+    try:
+        fens, lengths, actions, win_probs = _check_columns(batch)
+        tokens = _check_positions(fens, lengths, actions, check_moves)
+    except _RowFault as fault:
+        row, problem = fault.args
+        raise InputError(f"{path} row {first_row + row}: {problem}") from None
+    return Chunk(tokens, lengths, actions, win_probs)
 
 
-def _at_row(path: str, first_row: int, fault: _RowFault) -> InputError:
-    row, problem = fault.args
-    return InputError(f"{path} row {first_row + row}: {problem}")
-
-
-def _check_columns(batch: pa.RecordBatch) -> _Columns:
-    """Check what needs no knowledge of the board, for all rows at once."""
+def _check_columns(batch: pa.RecordBatch) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Check everything that does not depend on the positions; return FENs, lengths, actions and values."""
     for name in SCHEMA.names:
         for row in np.flatnonzero(_is_null(batch.column(name)))[:1]:
             raise _RowFault(int(row), f"{name} is null")
@@ -103,7 +92,7 @@ def _check_columns(batch: pa.RecordBatch) -> _Columns:
     for row in np.flatnonzero(lengths != num_values)[:1]:
         raise _RowFault(int(row), f"{lengths[row]} moves, but {num_values[row]} win_probs")
     for row in np.flatnonzero(lengths == 0)[:1]:
-        raise _RowFault(int(row), "no moves; leave out boards without labelled moves")
+        raise _RowFault(int(row), "the board has no moves; leave such boards out")
 
     rows = np.repeat(np.arange(len(batch)), lengths)
     moves, win_probs = moves.flatten(), win_probs.flatten()
@@ -122,61 +111,29 @@ def _check_columns(batch: pa.RecordBatch) -> _Columns:
     for index in np.flatnonzero(keys[1:] == keys[:-1])[:1]:
         row, action = divmod(int(keys[index]), len(ACTIONS))
         raise _RowFault(row, f"{ACTIONS[action]!r} is listed twice")
-    return _Columns(fens.to_pylist(), lengths, actions.astype(np.uint16), values.astype(np.float32))
+    return fens.to_pylist(), lengths, actions.astype(np.uint16), values.astype(np.float32)
 
 
 def _is_null(column: pa.Array) -> np.ndarray:
     return column.is_null().to_numpy(zero_copy_only=False)
 
 
-def _tokenize_in_order(
-    parts: Iterable[tuple[str, int, _Columns]], check_moves: bool, processes: int
-) -> Iterator[Chunk]:
-    if processes == 1:
-        for path, first_row, columns in parts:
-            try:
-                yield _tokenize(columns, check_moves)
-            except _RowFault as fault:
-                raise _at_row(path, first_row, fault) from None
-        return
-    # Forking a process that holds threads or a GPU can hang. Workers leave Ctrl-C to this process.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
-    waiting: deque = deque()
-
-    def finish_oldest() -> Chunk:
-        path, first_row, future = waiting.popleft()
-        try:
-            return future.result()
-        except _RowFault as fault:
-            raise _at_row(path, first_row, fault) from None
-
+def _check_positions(
+    fens: list[str], lengths: np.ndarray, actions: np.ndarray, check_moves: bool
+) -> np.ndarray:
+    """Tokenize boards, (n, 77), and with `check_moves` check that they are possible and the moves legal."""
     try:
-        for path, first_row, columns in parts:
-            waiting.append((path, first_row, pool.submit(_tokenize, columns, check_moves)))
-            # A bound on what is under way bounds the memory.
-            if len(waiting) > 2 * processes:
-                yield finish_oldest()
-        while waiting:
-            yield finish_oldest()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _tokenize(columns: _Columns, check_moves: bool) -> Chunk:
-    """Tokenize boards and check what needs their position."""
-    try:
-        tokens = tokenize_fens(columns.fens)
+        tokens = tokenize_fens(fens)
     except FenError as error:
         raise _RowFault(error.index, str(error)) from None
     if check_moves:
         try:
             legal = find_legal_actions(tokens)
         except ImpossibleBoard as error:
-            problem = f"impossible position {columns.fens[error.index]}: {error.reason}"
+            problem = f"impossible position {fens[error.index]}: {error.reason}"
             raise _RowFault(error.index, problem) from None
-        rows = np.repeat(np.arange(len(tokens)), columns.lengths)
-        for index in np.flatnonzero(~legal[rows, columns.actions])[:1]:
-            row, move = int(rows[index]), ACTIONS[columns.actions[index]]
-            raise _RowFault(row, f"{move!r} is not a legal move in {columns.fens[row]}")
-    return Chunk(tokens, columns.lengths, columns.actions, columns.win_probs)
+        rows = np.repeat(np.arange(len(tokens)), lengths)
+        for index in np.flatnonzero(~legal[rows, actions])[:1]:
+            row, move = int(rows[index]), ACTIONS[actions[index]]
+            raise _RowFault(row, f"{move!r} is not a legal move in {fens[row]}")
+    return tokens

@@ -1,4 +1,4 @@
-"""What chess models are trained on: boards with all their moves, or single moves as in ChessBench."""
+"""Training examples of chess models: boards with all their moves, or single moves as in ChessBench."""
 
 import zlib
 
@@ -9,12 +9,12 @@ from data.training_set import some_of
 from models.tokenization_chess import can_castle, flip_actions, flip_tokens
 
 
-# What the number of moves in a batch is rounded up to for compiled code, which likes few shapes.
+# With torch.compile the number of moves in a batch is rounded up to this, to bound the number of shapes.
 PAD_MULTIPLE = 8
 
 
 class BoardExamples:
-    """Boards with all their labelled moves, whose number is rounded up to `pad_multiple` in a batch."""
+    """Boards with all their labelled moves, padded in a batch to a multiple of `pad_multiple`."""
 
     def __init__(self, boards: Boards, orient: bool, pad_multiple: int = 1):
         self.boards, self.orient, self.pad_multiple = boards, orient, pad_multiple
@@ -39,7 +39,10 @@ class BoardExamples:
 
 
 class MirroredBoardExamples(BoardExamples):
-    """Twice the boards: as they are, and mirrored left to right if nobody has a right to castle."""
+    """Every board twice: unchanged, and mirrored left to right.
+
+    Boards with castling rights cannot be mirrored; they appear twice, unchanged.
+    """
 
     def __len__(self) -> int:
         return 2 * self.boards.num_boards

@@ -1,11 +1,11 @@
-"""Read games (PGN) and lists of positions (EPD, FEN), refusing what is broken instead of skipping it."""
+"""Read games (PGN) and lists of positions (EPD, FEN); faulty ones are errors, not skipped."""
 
 import io
 import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import chess
 import chess.pgn
@@ -15,7 +15,7 @@ from cli.errors import InputError
 
 
 POSITION_SUFFIXES = (".epd", ".fen", ".txt")
-# In such positions python-chess generates moves that are not chess, such as taking a king.
+# In such positions python-chess generates moves that are not chess, such as capturing a king.
 UNPLAYABLE = (
     chess.STATUS_NO_WHITE_KING
     | chess.STATUS_NO_BLACK_KING
@@ -24,15 +24,15 @@ UNPLAYABLE = (
     | chess.STATUS_OPPOSITE_CHECK
 )
 _COMMENT = re.compile(r"\{[^}]*\}?|;.*|^%.*", re.MULTILINE)
-# What python-chess reads in a game, and what players write that says no more: Pe4, exd6 e.p.
+# The tokens that python-chess reads, and redundant notation: Pe4, exd6 e.p.
 _SYMBOL = re.compile(rf"{chess.pgn.MOVETEXT_REGEX.pattern}|P(?=[a-h])|e\.p\.", re.VERBOSE | re.DOTALL)
 
 
 def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
-    """Yield where every game of a PGN file stands, for messages, and the game; long files show progress.
+    """Yield the location of every game of a PGN file, for messages, and the game; long files show progress.
 
-    Raises InputError for a file that is not there, a move that is not legal, a word that is no move at all,
-    another variant of chess, or a first position that cannot occur.
+    Raises InputError for a missing file, an illegal move, a word that is not a move, another variant of
+    chess, or an impossible first position.
     """
     path = Path(path)
     check_is_file(path)
@@ -48,7 +48,7 @@ def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
             where = f"{path} game {number}"
             lines = _KeptLines(file)
             try:
-                game = chess.pgn.read_game(lines, Visitor=_StrictGameBuilder)
+                game = chess.pgn.read_game(cast(TextIO, lines), Visitor=_StrictGameBuilder)
                 if game is None:
                     return
                 _check_words(lines.kept)
@@ -57,7 +57,7 @@ def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
                 raise InputError(f"{where}: {error}; correct or remove the game") from error
             if board.uci_variant != "chess" or board.chess960:
                 raise InputError(
-                    f"{where}: {game.headers.get('Variant')} is another game than chess; remove it"
+                    f"{where}: the variant {game.headers.get('Variant')} is not supported; remove the game"
                 )
             _check_can_occur(game.board(), where)
             yield where, game
@@ -65,10 +65,10 @@ def read_games(path: str | Path) -> Iterator[tuple[str, chess.pgn.Game]]:
 
 
 def read_boards(path: str | Path) -> Iterator[tuple[str, chess.Board]]:
-    """Yield where every position of a list stands, for messages, and the position, from its one line.
+    """Yield the location of every position of a list, for messages, and the position; one per line.
 
-    A line is an EPD, with its operations, in a file named .epd, else a FEN. Raises InputError naming the
-    line that is not one, or whose position cannot occur.
+    In a file named .epd a line is an EPD with its operations, else a FEN. Raises InputError that names the
+    first faulty line or impossible position.
     """
     path = Path(path)
     check_is_file(path)
@@ -88,7 +88,7 @@ def read_boards(path: str | Path) -> Iterator[tuple[str, chess.Board]]:
 
 
 def read_fen(fen: str, where: str) -> chess.Board:
-    """Return the board of a FEN. Raises InputError, which begins with `where`, if it is not a position."""
+    """Return the board of a FEN. Raises InputError, which begins with `where`, for a faulty FEN."""
     try:
         board = chess.Board(fen)
     except ValueError as error:
@@ -98,7 +98,7 @@ def read_fen(fen: str, where: str) -> chess.Board:
 
 
 def check_is_file(path: Path) -> None:
-    """Raise InputError unless there is a file; reading checks too, but only once it begins."""
+    """Raise InputError unless the file exists."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
 
@@ -113,21 +113,21 @@ def _check_can_occur(board: chess.Board, where: str) -> None:
     # Stockfish crashes on positions that cannot exist.
     if status := board.status():
         raise InputError(
-            f"{where}: {board.fen()} cannot occur in chess ({status.name.lower()}); correct or remove it"
+            f"{where}: {board.fen()} cannot occur in chess ({str(status.name).lower()}); correct or remove it"
         )
 
 
 def _check_words(lines: list[str]) -> None:
-    """Raise ValueError if a game has words that python-chess passes over: Qh9 wholly, and of Sf3 the S."""
+    """Raise ValueError for words that python-chess ignores: all of Qh9, and the S of Sf3."""
     moves = itertools.dropwhile(lambda line: line.isspace() or line.startswith(("[", "%", ";")), lines)
     for word in _COMMENT.sub(" ", "".join(moves)).split():
-        # Numbers, dots and signs such as += or ½ can be no move.
+        # Numbers, dots and signs such as += or ½ are not moves.
         if any(map(str.isalpha, _SYMBOL.sub("", word))):
             raise ValueError(f"{word[:40]!r} is not a move")
 
 
 class _KeptLines:
-    """Hands out the lines of a file, and keeps them."""
+    """The lines of a file, kept after they are read."""
 
     def __init__(self, file: TextIO):
         self._file = file

@@ -1,4 +1,4 @@
-"""Positions to label: out of games (PGN), lists of positions (EPD, FEN) and games of self-play.
+"""Positions to label: from games (PGN), lists of positions (EPD, FEN) and self-play.
 
 A position is a FEN with six fields. Two FENs that differ only in the move clocks are the same position.
 """
@@ -16,19 +16,19 @@ from cli.errors import InputError
 from data.chess.game_files import POSITION_SUFFIXES, check_is_file, read_boards, read_games
 
 
-# Neighbouring positions of a game are nearly alike, so a few of each game teach more than all of a few games.
+# Positions of one game are similar, so a few of each game are worth more than all of a few games.
 POSITIONS_PER_GAME = 4
 
 
 def read_positions(path: str | Path, per_game: int, seed: int) -> Iterator[str]:
     """Yield the positions of a .pgn, .epd, .fen or .txt file; from PGN up to `per_game` of each game.
 
-    Raises InputError naming the line or the game that is broken.
+    Raises InputError that names the first faulty line or game.
     """
     path = Path(path)
     if path.suffix not in (".pgn", *POSITION_SUFFIXES):
         known = ", ".join((".pgn", *POSITION_SUFFIXES))
-        raise InputError(f"{path}: cannot tell what it holds; name it {known}, or say selfplay")
+        raise InputError(f"{path}: unknown kind of file; its name must end with {known}, or give selfplay")
     check_is_file(path)
     return _pgn_positions(path, per_game, seed) if path.suffix == ".pgn" else _listed_positions(path)
 
@@ -45,8 +45,7 @@ def positions_of_boards(path: str | Path) -> list[str]:
 def sample_game(board: chess.Board, per_game: int, rng: random.Random) -> list[str]:
     """Return up to `per_game` positions of the game in a board's move stack, in order of play.
 
-    The first position of the game is left out, since every game has it, and so is a last one without legal
-    moves.
+    The first position is left out, since all games share it, and so is a last position without legal moves.
     """
     board = board.copy()
     fens = []
@@ -60,12 +59,12 @@ def sample_game(board: chess.Board, per_game: int, rng: random.Random) -> list[s
 
 
 def position_key(fen: str) -> str:
-    """Return what makes a position the same one: all of its FEN but the move clocks."""
+    """Return the FEN without the move clocks, which is equal for equal positions."""
     return " ".join(fen.split()[:4])
 
 
 def distinct_positions(fens: Iterable[str], exclude: Iterable[str] = ()) -> Iterator[str]:
-    """Yield the FENs whose position neither came before nor is among the FENs `exclude`."""
+    """Yield the FENs whose position did not occur before and is not among the FENs `exclude`."""
     seen = {position_key(fen) for fen in exclude}
     for fen in fens:
         key = position_key(fen)

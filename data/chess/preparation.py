@@ -1,8 +1,8 @@
-"""Turn a Parquet file of chess boards, or a folder of them, into memory-mapped arrays: once, checked, whole.
+"""Turn a Parquet file of chess boards, or a folder of them, into checked, memory-mapped arrays, once.
 
     python -m data.chess.preparation boards.parquet
 
-Training calls `prepare` by itself; data/chess/boards.py reads what it writes.
+Training calls `prepare`; data/chess/boards.py reads the arrays.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, remove
+from cli.options import positive_int
 from data.chess.checked_rows import read_chunks
 from data.hub import local_files
 from data.parquet import list_files
@@ -32,11 +33,10 @@ def prepare(
 ) -> Path:
     """Prepare a Parquet file, or a folder of *.parquet, for `Boards.load`; return the folder of arrays.
 
-    `folder` is by default `<parquet>.prepared`, beside the source. If it already holds arrays made from the
-    source as it is now, by sizes and modification times, and checked as strictly, nothing is done. When
-    several processes call this at once, one works and the others wait. `processes` check the rows, by
-    default one per core. Raises InputError for bad rows, and for a folder that cannot be written or that
-    holds something else.
+    The default `folder` is `<parquet>.prepared`. Nothing is done if it holds arrays of the same source files,
+    by sizes and modification times, that were checked as strictly. When several processes call this together,
+    one works and the others wait. Raises InputError for bad rows, and for a folder that cannot be written or
+    that holds anything else.
     """
     parquet = Path(parquet)
     folder = (parquet.with_name(parquet.name + ".prepared") if folder is None else Path(folder)).resolve()
@@ -45,25 +45,25 @@ def prepare(
     lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Where nothing can be written FileLock may wait for ever; touch fails.
+        # In a read-only folder FileLock may wait for ever; touch fails.
         lock.touch()
         with FileLock(lock):
             if not _is_up_to_date(folder, parquet, check_moves):
                 _check_replaceable(folder)
                 with atomic_write(folder) as unfinished:
-                    # A killed process may have had the same id and left this behind.
+                    # A killed process with the same id may have left it behind.
                     remove(unfinished)
                     _write(parquet, unfinished, check_moves, processes)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror or error}); "
-            "set data.prepared_dir (or --folder) to a place that can"
+            "set data.prepared_dir (or --folder) to a folder that can"
         ) from None
     return folder
 
 
 def read_meta(folder: Path) -> dict:
-    """Read what `prepare` noted about the arrays in `folder`; empty if it did not make them."""
+    """Read the facts that `prepare` wrote about the arrays in `folder`; empty if it did not make them."""
     try:
         meta = json.loads((folder / META_FILE).read_text())
     except (OSError, ValueError):
@@ -82,7 +82,7 @@ def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool) -> bool:
 
 
 def _describe(parquet: Path) -> list[dict]:
-    """Describe the files of a source so that any change of them shows."""
+    """Return the names, sizes and modification times of the files of a source."""
     stats = [(path.name, path.stat()) for path in list_files(parquet)]
     return [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats]
 
@@ -90,11 +90,11 @@ def _describe(parquet: Path) -> list[dict]:
 def _check_replaceable(folder: Path) -> None:
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not is_empty and not read_meta(folder):
-        raise InputError(f"{folder}: exists and holds no prepared boards; name another folder")
+        raise InputError(f"{folder}: exists and holds no prepared boards; choose another folder")
 
 
 def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> None:
-    # Described before it is read: a change while reading shows at the next call.
+    # Before reading: the next call then notices a change while reading.
     source = _describe(parquet)
     folder.mkdir()
     with (
@@ -121,7 +121,7 @@ def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None
 
 
 class _GrowingArray:
-    """A .npy file that is appended to; its header is completed on closing."""
+    """A .npy file that grows; its header is completed at the end."""
 
     def __init__(self, path: Path, dtype: type, *shape_of_item: int):
         self.length = 0
@@ -142,7 +142,7 @@ class _GrowingArray:
             self._write_header()
 
     def _write_header(self) -> None:
-        # NumPy leaves room in the header for the first dimension to grow in place.
+        # NumPy pads the header so that the first dimension can grow in place.
         shape = (self.length, *self._shape_of_item)
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
@@ -150,20 +150,23 @@ class _GrowingArray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
+        prog="python -m data.chess.preparation",
         description="Check a file of chess boards and turn it into arrays that training reads from disk. "
-        "Training does this by itself; run it beforehand to choose the place or to find faults early."
+        "Training does this too; run it beforehand to choose the folder or to find faults early.",
     )
     parser.add_argument(
         "parquet", help="Parquet file, a folder of *.parquet, or a dataset on the hub such as user/name"
     )
-    parser.add_argument("--folder", type=Path, help="where the arrays go (default: PARQUET.prepared)")
+    parser.add_argument("--folder", type=Path, help="the folder for the arrays (PARQUET.prepared)")
     parser.add_argument(
         "--check-moves",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="check that every move is legal, most of the work (default: yes)",
+        help="check that every move is legal, which takes most of the time (default: yes)",
     )
-    parser.add_argument("--processes", type=int, help="worker processes (default: one per core)")
+    parser.add_argument(
+        "--processes", type=positive_int, metavar="N", help="worker processes (one per core for large files)"
+    )
     arguments = parser.parse_args()
     parquet = local_files(arguments.parquet, "train")
     folder = prepare(parquet, arguments.folder, arguments.check_moves, arguments.processes)

@@ -1,4 +1,4 @@
-"""Read Lichess's puzzle file, a CSV of positions and solutions, and check it whole before anything uses it.
+"""Read and check the puzzle file of Lichess, a CSV of positions and solutions.
 
 Source: https://database.lichess.org/#puzzles (CC0).
 """
@@ -39,8 +39,8 @@ class Puzzle(NamedTuple):
 def read_puzzles(path: str | Path, limit: int | None = None) -> list[Puzzle]:
     """Read the puzzles, or the first `limit`, of a .csv or .csv.zst file; ratings and themes may be empty.
 
-    Raises InputError for a file that is missing, of another format or without puzzles, and for a puzzle that
-    cannot be played: broken FEN, illegal move, a solution that does not end with a move of the solver.
+    Raises InputError for a file that is missing, empty or in another format, and for a faulty puzzle: a
+    broken FEN, an illegal move, or a solution that does not end with a move of the solver.
     """
     path = Path(path)
     if not path.is_file():
@@ -87,7 +87,7 @@ def _parse_rating(where: str, text: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal():
-        raise InputError(f"{where}: the rating {text!r} is not a whole number")
+        raise InputError(f"{where}: the rating {text!r} is not an integer")
     return int(text)
 
 
@@ -98,12 +98,10 @@ def _parse_moves(where: str, fen: str, names: list[str]) -> list[chess.Move]:
     except ValueError as error:
         raise InputError(f"{where}: broken FEN {fen!r}: {error}") from error
     if not board.is_valid():
-        faults = ", ".join(flag.name.lower() for flag in chess.Status if flag & board.status())
+        faults = ", ".join(str(flag.name).lower() for flag in chess.Status if flag & board.status())
         raise InputError(f"{where}: the position {fen} cannot occur in a game ({faults})")
     if len(names) < 2 or len(names) % 2:
-        raise InputError(
-            f"{where}: {len(names)} moves; a solution is an even number, from the opponent's to the solver's"
-        )
+        raise InputError(f"{where}: {len(names)} moves; a solution has an even number, the opponent's first")
     moves = []
     for name in names:
         try:

@@ -1,7 +1,7 @@
-"""Action values on disk, in any number, and out again grouped by board: one row for all moves of a board.
+"""Store any number of action values on disk, and read them grouped by board: one row per board.
 
-The store is a DuckDB database. Every lot of records that it takes in is kept in the order of DuckDB's hash of
-the board, so that a range of hashes can be read without the rest; DuckDB sorts it in bounded memory.
+The store is a DuckDB database. Every group of records is inserted in the order of DuckDB's hash of the board,
+so that a range of hashes can be read without the rest. DuckDB sorts it in bounded memory.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from data.chess.rows import SCHEMA
 
 
 HASHES = 2**64
-# The rest is for Python with its packages, and for records on their way in and out.
-SHARE_OF_DUCKDB = 0.5
-# Records of a lot take about 90 bytes each.
-RECORDS_OF_A_LOT_PER_GB = 1_000_000
-# What DuckDB needs for each record that it sorts without writing to disk.
+# The rest is for Python with its packages, and for records that are inserted and read.
+DUCKDB_FRACTION = 0.5
+# Records take about 90 bytes each before they are inserted.
+RECORDS_PER_INSERT_AND_GB = 1_000_000
+# Memory that DuckDB needs per record to sort without writing to disk.
 BYTES_TO_SORT = 250
-# With more ranges than a lot has blocks (of 122,880 records), blocks would be read more than once or twice.
+# With more ranges than one insert has blocks (of 122,880 records), blocks would be read several times.
 MAX_RANGES = 64
 RECORDS_PER_BATCH = 100_000
-# What DuckDB raises where disk or memory are full; as batches are read, Arrow passes it on as its own.
+# Raised by DuckDB when disk or memory are full; while batches are read Arrow converts them.
 NO_SPACE = (
     duckdb.IOException,
     duckdb.OutOfMemoryException,
@@ -42,10 +42,10 @@ NO_SPACE = (
 
 
 class RecordStore:
-    """Records in a DuckDB file, taken in lot by lot and given back as rows of boards.
+    """Records in a DuckDB file.
 
-    Memory stays within about `memory_limit` gigabytes, however many the records are. Raises InputError where
-    disk or memory do not suffice.
+    Memory stays within about `memory_limit` gigabytes for any number of records. Raises InputError if disk or
+    memory are full.
     """
 
     def __init__(self, path: Path, memory_limit: float, threads: int) -> None:
@@ -57,10 +57,10 @@ class RecordStore:
     def __enter__(self) -> Self:
         self._on_interrupt = signal.signal(signal.SIGINT, self._interrupt)
         spill = self._path.with_suffix(".sorting")
-        # A killed run may have left it behind.
+        # Left behind by a killed run.
         shutil.rmtree(spill, ignore_errors=True)
-        config = {
-            "memory_limit": f"{int(1000 * SHARE_OF_DUCKDB * self._memory_limit)}MB",
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{int(1000 * DUCKDB_FRACTION * self._memory_limit)}MB",
             "threads": self._threads,
             "temp_directory": str(spill),
             "autoinstall_known_extensions": False,
@@ -68,7 +68,7 @@ class RecordStore:
         try:
             with self._named_faults():
                 self._connection = duckdb.connect(str(self._path), config=config)
-                # It would write over the bars of the command.
+                # It would overwrite the progress bars of the command.
                 self._connection.execute("SET enable_progress_bar = false")
                 self._connection.execute(
                     "CREATE TABLE IF NOT EXISTS records "
@@ -88,43 +88,45 @@ class RecordStore:
         raise KeyboardInterrupt
 
     def add(self, batches: Iterable[pa.RecordBatch], first_number: int) -> None:
-        """Take in batches of fen, move and win_prob: all of them, or none if anything is raised.
+        """Insert batches of fen, move and win_prob: all of them, or none if an error is raised.
 
-        Records are numbered from `first_number`, and of two for the same move the lower number counts, so
-        nothing changes when records are added again with their numbers.
+        Records are numbered from `first_number`; of two records of one move the lower number counts, so
+        adding records again with the same numbers changes nothing.
         """
-        lot: list[pa.RecordBatch] = []
-        num_records = 0
+        waiting: list[pa.RecordBatch] = []
+        num_waiting = 0
         with self._named_faults():
             self._connection.begin()
         try:
             for batch in batches:
-                lot.append(batch)
-                num_records += len(batch)
-                if num_records >= RECORDS_OF_A_LOT_PER_GB * self._memory_limit:
-                    self._insert(lot, first_number)
-                    first_number += num_records
-                    lot, num_records = [], 0
-            if lot:
-                self._insert(lot, first_number)
+                waiting.append(batch)
+                num_waiting += len(batch)
+                if num_waiting >= RECORDS_PER_INSERT_AND_GB * self._memory_limit:
+                    self._insert(waiting, first_number)
+                    first_number += num_waiting
+                    waiting, num_waiting = [], 0
+            if waiting:
+                self._insert(waiting, first_number)
             with self._named_faults():
                 self._connection.commit()
         except BaseException:
-            # After a full disk DuckDB refuses even this, and the file is as it was.
+            # After a full disk DuckDB fails here too, and the file is unchanged.
             with contextlib.suppress(duckdb.Error):
                 self._connection.rollback()
             raise
 
-    def _insert(self, lot: list[pa.RecordBatch], first_number: int) -> None:
-        table = pa.Table.from_batches(lot)
+    def _insert(self, batches: list[pa.RecordBatch], first_number: int) -> None:
+        table = pa.Table.from_batches(batches)
         numbers = pa.array(np.arange(first_number, first_number + len(table)))
         with self._named_faults():
-            self._connection.register("lot", table.append_column("number", numbers))
-            self._connection.execute("INSERT INTO records SELECT hash(fen) AS hash, * FROM lot ORDER BY hash")
-            self._connection.unregister("lot")
+            self._connection.register("batch", table.append_column("number", numbers))
+            self._connection.execute(
+                "INSERT INTO records SELECT hash(fen) AS hash, * FROM batch ORDER BY hash"
+            )
+            self._connection.unregister("batch")
 
     def count(self, part: int = 0, num_parts: int = 1) -> int:
-        """Return the number of records in a part, those of moves given twice included."""
+        """Return the number of records in a part, including repeated moves."""
         with self._named_faults():
             ((number,),) = self._connection.sql(
                 f"SELECT count(*) FROM records WHERE {_in_range(part, num_parts)}"
@@ -132,11 +134,11 @@ class RecordStore:
         return number
 
     def sorted_records(self, part: int = 0, num_parts: int = 1) -> Iterator[pa.RecordBatch]:
-        """Yield the fen, move and win_prob of the records in one of so many parts, for `group_by_board`.
+        """Yield fen, move and win_prob of the records in part `part` of `num_parts`, for `group_by_board`.
 
-        The order is that of the hashes of their boards; the parts, about equal, follow each other in it.
+        They are sorted by the hash of the board; the parts are about equal, consecutive ranges of hashes.
         """
-        fit_at_once = 1e9 * SHARE_OF_DUCKDB * self._memory_limit / BYTES_TO_SORT
+        fit_at_once = 1e9 * DUCKDB_FRACTION * self._memory_limit / BYTES_TO_SORT
         num_ranges = min(MAX_RANGES, 1 + int(self.count() / fit_at_once))
         per_part = -(-num_ranges // num_parts)
         for index in range(part * per_part, (part + 1) * per_part):
@@ -152,29 +154,29 @@ class RecordStore:
             yield
         except (duckdb.Error, pa.ArrowException, RuntimeError) as error:
             if self._is_interrupted:
-                # DuckDB looks for signals too, and makes various errors of the KeyboardInterrupt.
+                # DuckDB also checks for signals, and converts the KeyboardInterrupt to various errors.
                 raise KeyboardInterrupt from error
             if not isinstance(error, NO_SPACE):
                 raise
             raise InputError(
-                f"{self._path}: {first_line(error)}: free space on the disk, or give more --memory-limit, "
-                "and call again"
+                f"{self._path}: {first_line(error)}: free space on the disk, or raise --memory-limit, "
+                "and run again"
             ) from error
 
 
 def _in_range(index: int, number: int) -> str:
-    """Say in SQL that a hash is in range `index` of so many equal ones."""
+    """Return the SQL condition that a hash is in range `index` of `number` equal ranges."""
     return f"hash BETWEEN {index * HASHES // number} AND {(index + 1) * HASHES // number - 1}"
 
 
 def group_by_board(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yield tables of rows from sorted records; of several records for one move the first counts."""
+    """Yield tables of rows from sorted records; of several records of one move the first counts."""
     rest = None
     for batch in batches:
         records = pa.Table.from_batches([batch])
         if rest is not None:
             records = pa.concat_tables([rest, records])
-        # The last board may go on in the next batch.
+        # The last board may continue in the next batch.
         last = np.flatnonzero(_differs_from_last(records["fen"]))[-1]
         if last:
             yield _rows(records.slice(0, last))
@@ -196,5 +198,5 @@ def _rows(records: pa.Table) -> pa.Table:
 
 
 def _differs_from_last(column: pa.ChunkedArray) -> np.ndarray:
-    """Tell which values differ from the one before; the first counts as different."""
+    """Return which values differ from the previous one; the first counts as different."""
     return np.append(True, pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy())

@@ -1,5 +1,6 @@
-"""The row format of chess data: one Parquet row per board, with every labelled move of it."""
+"""The row format of chess data: one Parquet row per board, with all its labelled moves."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ ROWS_PER_GROUP = 16_384
 
 
 class Row(NamedTuple):
-    """A board: its FEN, its moves in UCI notation, and the mover's win probability after each of them."""
+    """A board: its FEN, its moves in UCI notation, and the mover's win probability after each move."""
 
     fen: str
     moves: list[str]
@@ -29,24 +30,15 @@ class Row(NamedTuple):
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> int:
-    """Write rows to a Parquet file, whole or not at all, a row group at a time; return their number."""
+    """Write rows to a Parquet file, atomically, one row group at a time; return their number."""
     num_rows = 0
+    rows = iter(rows)
     with (
         atomic_write(path) as unfinished,
         pq.ParquetWriter(unfinished, SCHEMA, compression="zstd", compression_level=19) as writer,
     ):
-        group: list[Row] = []
-        for row in rows:
-            group.append(row)
-            if len(group) == ROWS_PER_GROUP:
-                writer.write_table(_table(group))
-                num_rows += len(group)
-                group = []
-        if group:
-            writer.write_table(_table(group))
+        while group := list(itertools.islice(rows, ROWS_PER_GROUP)):
+            columns = [list(column) for column in zip(*group, strict=True)]
+            writer.write_table(pa.table(columns, schema=SCHEMA))
             num_rows += len(group)
     return num_rows
-
-
-def _table(group: list[Row]) -> pa.Table:
-    return pa.table([list(column) for column in zip(*group, strict=True)], schema=SCHEMA)

@@ -1,8 +1,7 @@
-"""Games that Stockfish plays against itself, full of accidents, so that positions of every kind turn up.
+"""Games that Stockfish plays against itself, weakened so that positions of every kind occur.
 
-Every game starts with random moves, and its two sides have weaknesses of their own: little search, a liking
-for the second best, random moves. That gives balanced games and one-sided ones, mistakes that can be
-punished, and endgames.
+Every game starts with random moves, and each side has its own weaknesses: little search, moves sampled among
+the best few, random moves. This gives balanced and one-sided games, mistakes to punish, and endgames.
 """
 
 import math
@@ -18,10 +17,10 @@ MAX_PLIES = 200
 OPENING_PLIES = (2, 12)
 NODES_PER_MOVE = (50, 200, 800)
 CANDIDATES = 6
-# Differences in win probability that a player hardly notices when choosing among the candidates.
+# In win probability: the candidates' weights are exp(win probability / temperature).
 TEMPERATURES = (0.0, 0.03, 0.1)
 RANDOM_MOVE_RATES = (0.0, 0.0, 0.05, 0.15, 0.35)
-# Below this win probability a player resigns, as people do: where every move loses there is little to learn.
+# Below this win probability a player resigns: where every move loses there is little to learn.
 RESIGN_BELOW = 0.02
 
 
@@ -33,11 +32,10 @@ class Player(NamedTuple):
     random_move_rate: float
 
 
-def play_game(engine: Stockfish, seed: int, game: int, resign: bool = False) -> chess.Board:
+def play_game(engine: Stockfish, seed: int, game: int) -> chess.Board:
     """Return the final board of game number `game` of a seed; its move stack is the game.
 
-    With `resign`, games that are lost end there; else they are played out. The result depends only on the
-    arguments and the version of Stockfish.
+    The game depends only on seed, number and the version of Stockfish.
     """
     rng = random.Random(f"selfplay {seed} {game}")
     opening_plies = rng.randint(*OPENING_PLIES)
@@ -53,14 +51,14 @@ def play_game(engine: Stockfish, seed: int, game: int, resign: bool = False) -> 
             move = rng.choice(sorted(move.uci() for move in board.legal_moves))
         else:
             move, win_prob = _choose(engine, board, player, rng)
-            if resign and win_prob < RESIGN_BELOW:
+            if win_prob < RESIGN_BELOW:
                 break
         board.push_uci(move)
     return board
 
 
 def _choose(engine: Stockfish, board: chess.Board, player: Player, rng: random.Random) -> tuple[str, float]:
-    """Return a move and the best one's win probability: the best, or at a temperature likelier the better."""
+    """Return a move, the best or sampled at the player's temperature, and the best win probability."""
     multipv = 1 if player.temperature == 0.0 else CANDIDATES
     moves = [move.uci() for move in board.move_stack]
     best, lines = engine.search(chess.STARTING_FEN, nodes=player.nodes, multipv=multipv, moves=moves)

@@ -1,8 +1,7 @@
 """Stockfish over its UCI pipe: searches of an exact number of nodes, and action values of all legal moves.
 
 Win probabilities are the mover's, 1 / (1 + exp(-0.00368208 * centipawns)), as in ChessBench (arXiv
-2402.04494). A bare pipe labels about twice as many moves per second as an engine client that parses every
-field.
+2402.04494). A bare pipe labels about twice as many moves per second as a client that parses every field.
 """
 
 import math
@@ -20,20 +19,20 @@ import chess
 from cli.errors import InputError
 
 
-# Package managers install here, and Debian's folder is not on every PATH.
+# Where package managers install it; Debian's folder is not on every PATH.
 USUAL_PLACES = ("/usr/games/stockfish", "/usr/local/bin/stockfish", "/opt/homebrew/bin/stockfish")
 HOW_TO_INSTALL = "install it (apt-get install stockfish, brew install stockfish) or set STOCKFISH to its path"
 CENTIPAWNS_TO_LOGITS = 0.00368208
-# 43 pawns: no engine's scores that are not mates are larger, and float32 resolves the win probability there.
+# 43 pawns: scores of engines other than mates are smaller, and float32 resolves the win probability there.
 MAX_CENTIPAWNS = 4300
 HASH_MB = 8
 HANDSHAKE_SECONDS = 20.0
-# No engine on any machine is this slow, so one that needs longer hangs.
+# A search slower than this is taken for a hang.
 SLOWEST_NODES_PER_SECOND = 1000.0
 
 
 class EngineCrash(RuntimeError):
-    """The engine died or stopped answering; a new one has to be started."""
+    """The engine died or hangs; a new one has to be started."""
 
 
 class SearchLine(NamedTuple):
@@ -49,9 +48,9 @@ class SearchLine(NamedTuple):
 
     @property
     def win_prob(self) -> float:
-        if self.mate_in is not None:
-            return 1.0 if self.mate_in > 0 else 0.0
-        return win_prob_from_centipawns(self.centipawns)
+        if self.centipawns is not None:
+            return win_prob_from_centipawns(self.centipawns)
+        return 1.0 if (self.mate_in or 0) > 0 else 0.0
 
 
 def win_prob_from_centipawns(centipawns: float) -> float:
@@ -62,8 +61,7 @@ def win_prob_from_centipawns(centipawns: float) -> float:
 def centipawns_from_win_prob(win_prob: float) -> int:
     """Return the score in centipawns of a win probability, the inverse of `win_prob_from_centipawns`.
 
-    Certainty is infinitely many centipawns; beyond MAX_CENTIPAWNS, a win probability of 0.0000001 or as near
-    to 1, the score stays the same.
+    Scores are clipped to ± MAX_CENTIPAWNS, reached at win probabilities of 1e-7 and 1 - 1e-7.
     """
     lowest = win_prob_from_centipawns(-MAX_CENTIPAWNS)
     win_prob = min(max(win_prob, lowest), 1.0 - lowest)
@@ -71,7 +69,7 @@ def centipawns_from_win_prob(win_prob: float) -> int:
 
 
 def find_stockfish() -> str:
-    """Return the path of Stockfish: $STOCKFISH, else on the PATH, else where package managers put it."""
+    """Return the path of Stockfish: $STOCKFISH, else on the PATH, else where package managers install it."""
     if path := os.environ.get("STOCKFISH"):
         if not os.access(path, os.X_OK) or os.path.isdir(path):
             raise InputError(f"STOCKFISH is set to {path!r}, which is not a program: {HOW_TO_INSTALL}")
@@ -85,8 +83,8 @@ def find_stockfish() -> str:
 class Stockfish:
     """A Stockfish process with one thread.
 
-    After `new_game` a search depends on nothing but its arguments, so labels do not depend on which process
-    made them, or what it searched before. Searches raise EngineCrash if the engine dies or hangs.
+    After `new_game` a search depends only on its arguments, so labels do not depend on the process or on
+    earlier searches. Searches raise EngineCrash if the engine dies or hangs.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -97,11 +95,13 @@ class Stockfish:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # In a session of its own, Ctrl-C reaches Python alone and not the engine behind its back.
+                # In its own session the engine does not get the Ctrl-C of the terminal.
                 start_new_session=True,
             )
         except OSError as error:
             raise InputError(f"{path} cannot be started ({error.strerror}): {HOW_TO_INSTALL}") from error
+        assert self._process.stdin and self._process.stdout
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._received = b""
         self._multipv = 1
         try:
@@ -137,8 +137,7 @@ class Stockfish:
     ) -> tuple[str, list[SearchLine]]:
         """Search the position after `moves` from `fen`, among the moves `only` if any are given.
 
-        Return the best move and every exact score reported, in the order of the reports; scores known only
-        as a bound are left out.
+        Return the best move and every exact score reported, in order; scores that are bounds are left out.
         """
         commands = []
         if multipv != self._multipv:
@@ -156,15 +155,15 @@ class Stockfish:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        # An engine that died early left commands in the buffer, which closing tries to write.
+        # Closing writes the buffered commands, which fails if the engine died.
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._stdin.close()
+        self._stdout.close()
 
     def _send(self, *commands: str) -> None:
         try:
-            self._process.stdin.write(("\n".join(commands) + "\n").encode())
-            self._process.stdin.flush()
+            self._stdin.write(("\n".join(commands) + "\n").encode())
+            self._stdin.flush()
         except BrokenPipeError as error:
             raise EngineCrash("the engine died") from error
 
@@ -172,7 +171,7 @@ class Stockfish:
         """Return the lines up to and including the first that starts with `keyword`."""
         deadline = time.monotonic() + seconds
         output = self._received
-        stdout = self._process.stdout.fileno()
+        stdout = self._stdout.fileno()
         while True:
             start = 0 if output.startswith(keyword) else output.find(b"\n" + keyword)
             end = output.find(b"\n", start + 1) if start >= 0 else -1
@@ -190,9 +189,9 @@ class Stockfish:
 def label_moves(engine: Stockfish, board: chess.Board, nodes_per_move: int) -> tuple[list[str], list[float]]:
     """Return the legal moves of a board in alphabetical order and the mover's win probability after each.
 
-    One search ranks all moves with `nodes_per_move` nodes times their number; a move's value is its last
-    exact score. A move that has none, which takes a handful of nodes per move, is searched alone with as many
-    nodes.
+    One search ranks all moves with `nodes_per_move` nodes times their number; the value of a move is its last
+    exact score. A move without one, which occurs with a few nodes per move, is searched alone with
+    `nodes_per_move` nodes.
     """
     fen = board.fen()
     moves = sorted(move.uci() for move in board.legal_moves)
@@ -206,16 +205,6 @@ def label_moves(engine: Stockfish, board: chess.Board, nodes_per_move: int) -> t
                 raise EngineCrash(f"the engine gave no exact score for {move}")
             win_probs[move] = lines[-1].win_prob
     return moves, [win_probs[move] for move in moves]
-
-
-def last_ranking(lines: list[SearchLine]) -> list[SearchLine]:
-    """Return the best lines, best first, of the deepest iteration that gave all of them an exact score."""
-    width = max((line.rank for line in lines), default=1)
-    for end in range(len(lines), width - 1, -1):
-        ranking = lines[end - width : end]
-        if [line.rank for line in ranking] == list(range(1, width + 1)):
-            return ranking
-    raise EngineCrash("the engine finished no iteration")
 
 
 def _search_line(line: bytes) -> SearchLine:

@@ -1,1 +1,1 @@
-"""Wordle data: rules, word lists, an environment, players and their games."""
+"""Wordle data: rules, word lists, environments, scripted players and their games."""

@@ -1,43 +1,38 @@
-"""Fetch the word lists of the game itself and of the papers, which are not shipped.
+"""Download the word lists of the original game and of the papers, which are not shipped.
 
     python -m data.wordle.download --output wordle_lists
 
 writes the original game's 2,315 secret words and 12,972 allowed guesses (wordle_answers.txt and
-wordle_guesses.txt), the 431 words behind LMRL-Gym's results (lmrl_431.txt; arXiv 2311.18232) and ILQL's 236
-(ilql_236.txt; arXiv 2206.11871). They come from one commit of LMRL-Gym's repository, and are checked.
+wordle_guesses.txt), the 431 words of LMRL-Gym's results (lmrl_431.txt; arXiv 2311.18232) and ILQL's 236 words
+(ilql_236.txt; arXiv 2206.11871). The source is one commit of LMRL-Gym's repository; checksums are verified.
 """
 
 import argparse
 import hashlib
-import time
-import urllib.request
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
 
+import pooch
 from tqdm import tqdm
 
-from cli.errors import InputError, command
+from cli.errors import InputError, command, first_line
 from cli.files import atomic_write, check_output
-from data.wordle.rules import is_word
 
 
 BASE_URL = (
     "https://raw.githubusercontent.com/abdulhaim/LMRL-Gym/bdf9b3f34617ceba88e0c1774e9ac665c4155468/"
     "llm_rl_scripts/wordle/vocab"
 )
-SECONDS_BETWEEN_TRIES = (1.0, 3.0)
-TIMEOUT_SECONDS = 30.0
-TOO_MANY_REQUESTS = 429
+RETRIES = 2
 
 
 @dataclass(frozen=True)
 class WordSource:
-    """A list of words on a server: all of `remote` but the first `skip` words.
+    """A word list on a server: all words of the file `remote` except the first `skip`.
 
-    `digest` is the SHA-256 of the sorted words, each with a line end.
+    `digest` is the SHA-256 of the sorted words in lower case, one per line.
     """
 
     name: str
@@ -53,7 +48,7 @@ SOURCES = (
         "wordle_official_guess.txt",
         2315,
         "f40e47975cf360ff9febe7d49c8e285054d8fa3fb9644cea575922060951d6ee",
-        # The secret words stand after all others.
+        # The secret words come after all other words.
         skip=12972 - 2315,
     ),
     WordSource(
@@ -82,72 +77,52 @@ def download(
     base_url: str = BASE_URL,
     sources: Sequence[WordSource] = SOURCES,
     overwrite: bool = False,
-    waits: Sequence[float] = SECONDS_BETWEEN_TRIES,
+    retries: int = RETRIES,
 ) -> None:
-    """Write the lists to `folder`, sorted. Nothing is written before all of them are there and right.
+    """Write the lists to `folder`, sorted, after all of them are downloaded and verified.
 
-    `waits` are the seconds between one try and the next. Raises InputError if a list cannot be had, is not
-    the one expected, or exists.
+    Raises InputError if a list cannot be downloaded, has another checksum, or exists.
     """
     for source in sources:
         check_output(folder / source.name, overwrite)
-    urls = {source.remote: f"{base_url.rstrip('/')}/{source.remote}" for source in sources}
-    contents = {remote: fetch(url, waits) for remote, url in tqdm(urls.items(), unit=" files", delay=2)}
-    lists = {
-        source.name: checked_words(contents[source.remote], source, urls[source.remote]) for source in sources
-    }
-    for name, words in lists.items():
-        with atomic_write(folder / name) as unfinished:
-            unfinished.write_text(_as_text(words), encoding="ascii")
-
-
-def fetch(url: str, waits: Sequence[float] = SECONDS_BETWEEN_TRIES) -> bytes:
-    """Return what is at an address; try again after each of `waits`, in seconds, unless that is hopeless."""
-    remaining_waits = iter(waits)
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
-                return response.read()
-        # Every error of a connection is one of the first two, and an address that is none gives the third.
-        except (OSError, HTTPException, ValueError) as error:
-            is_refused = isinstance(error, HTTPError) and error.code < 500 and error.code != TOO_MANY_REQUESTS
-            is_hopeless = is_refused or not isinstance(error, (OSError, HTTPException))
-            wait = None if is_hopeless else next(remaining_waits, None)
-            if wait is None:
+    base_url = base_url.rstrip("/") + "/"
+    pooch.get_logger().setLevel("ERROR")
+    with tempfile.TemporaryDirectory() as cache:
+        registry = {source.remote: None for source in sources}
+        server = pooch.create(path=cache, base_url=base_url, registry=registry, retry_if_failed=retries)
+        texts = []
+        for source in tqdm(sources, unit=" lists", desc="downloading", delay=2):
+            try:
+                content = Path(server.fetch(source.remote)).read_bytes()
+            # Errors of requests are OSErrors.
+            except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{url} cannot be fetched ({_reason(error)}): try again when online, or name a mirror "
-                    "with --base-url"
+                    f"{base_url}{source.remote} cannot be downloaded ({first_line(error)}): try again when "
+                    "online, or name a mirror with --base-url"
                 ) from None
-            time.sleep(wait)
+            texts.append(verified_text(content, source, base_url))
+    for source, text in zip(sources, texts, strict=True):
+        with atomic_write(folder / source.name) as unfinished:
+            unfinished.write_text(text, encoding="ascii")
 
 
-def checked_words(content: bytes, source: WordSource, url: str) -> list[str]:
-    """Return the words of a file, sorted; raise InputError if they are not those expected."""
+def verified_text(content: bytes, source: WordSource, base_url: str) -> str:
+    """Return the words of a file, sorted, one per line. Raises InputError for another checksum."""
     words = sorted(content.decode("ascii", errors="replace").lower().split()[source.skip :])
-    if len(words) != source.num_words or not all(is_word(word) for word in words):
-        raise InputError(f"{url} is not a list of {source.num_words} words: name a mirror with --base-url")
-    if hashlib.sha256(_as_text(words).encode("ascii")).hexdigest() != source.digest:
+    text = "".join(word + "\n" for word in words)
+    if hashlib.sha256(text.encode()).hexdigest() != source.digest:
         raise InputError(
-            f"{url} holds {len(words)} words, but not those of {source.name}: name a mirror with --base-url"
+            f"{base_url}{source.remote} does not have the {source.num_words} words of {source.name} (its "
+            "checksum differs): name a mirror with --base-url"
         )
-    return words
-
-
-def _as_text(words: Sequence[str]) -> str:
-    return "".join(word + "\n" for word in words)
-
-
-def _reason(error: Exception) -> str:
-    """Return what was wrong, without the angle brackets and class names of urllib's errors."""
-    inner = getattr(error, "reason", None) or error
-    return str(getattr(inner, "strerror", None) or inner or type(inner).__name__).splitlines()[0]
+    return text
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.wordle.download",
-        description="Fetch the original game's 2,315 secret words and 12,972 allowed guesses, LMRL-Gym's 431 "
-        "words and ILQL's 236.",
+        description="Download the original game's 2,315 secret words and 12,972 allowed guesses, LMRL-Gym's "
+        "431 words and ILQL's 236 words.",
     )
     add = parser.add_argument
     add(
@@ -155,7 +130,7 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         default=Path("wordle_lists"),
         metavar="DIR",
-        help="the folder to write them to (wordle_lists)",
+        help="folder to write the lists to (wordle_lists)",
     )
     add(
         "--base-url",

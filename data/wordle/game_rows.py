@@ -1,7 +1,4 @@
-"""Finished Wordle games, as arrays and as rows of Parquet: one row per game, checked where it comes in.
-
-Row numbers in messages count from 0.
-"""
+"""Finished Wordle games as arrays, and as rows of Parquet: one row per game, checked when it is read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +15,6 @@ from data.wordle.rules import (
     NUM_TURNS,
     PATTERN_DIGITS,
     feedback_codes,
-    pattern_text,
-    word_numbers,
-    words_of,
 )
 from data.wordle.words import WordLists
 
@@ -37,20 +31,20 @@ SCHEMA = pa.schema(
 )
 _FIRST_LETTER = np.uint8(ord("a"))
 _COLOUR_BYTES = np.frombuffer(COLOURS.encode(), dtype=np.uint8)
-_NO_COLOUR = 255
-_DIGIT_OF_BYTE = np.full(256, _NO_COLOUR, dtype=np.uint8)
-_DIGIT_OF_BYTE[_COLOUR_BYTES] = range(len(COLOURS))
 
 
 @dataclass(frozen=True)
 class Games:
-    """Games played to their end. What lies after the end of a game is zero."""
+    """Finished games of scripted players and models. `is_played` masks the turns; arrays are zero elsewhere.
+
+    A guess that was not an allowed word has the pattern rules.NO_PATTERN and the letters rules.EMPTY_LETTER.
+    """
 
     secrets: np.ndarray  # (n, 5) uint8 letters from 0 to 25
     guesses: np.ndarray  # (n, 6, 5) uint8 letters
-    patterns: np.ndarray  # (n, 6) uint8 codes of the colours
+    patterns: np.ndarray  # (n, 6) uint8 pattern codes
     num_turns: np.ndarray  # (n,) int8, from 1 to 6
-    policies: np.ndarray  # (n,) str, who played
+    policies: np.ndarray  # (n,) str, names of players
 
     def __len__(self) -> int:
         return len(self.secrets)
@@ -65,17 +59,17 @@ class Games:
 
     @property
     def is_played(self) -> np.ndarray:
-        """Which turns took place: (n, 6) bool."""
+        """The turns that took place: (n, 6) bool."""
         return np.arange(NUM_TURNS) < self.num_turns[:, None]
 
     @property
     def won(self) -> np.ndarray:
-        """Which games found the secret: (n,) bool."""
+        """The games that found the secret: (n,) bool."""
         return (self.patterns == ALL_GREEN).any(axis=1)
 
     def rewards(self) -> np.ndarray:
         """Return −1 for every wrong guess, 0 for the right one and after the end: (n, 6) float32."""
-        return -(self.is_played & (self.patterns != ALL_GREEN)).astype(np.float32)
+        return np.where(self.is_played & (self.patterns != ALL_GREEN), np.float32(-1), np.float32(0))
 
     def returns(self) -> np.ndarray:
         """Return the sum of rewards of each game, from −6 to 0: (n,) float32."""
@@ -83,7 +77,7 @@ class Games:
 
 
 class RowFault(Exception):
-    """A row and what is wrong with it."""
+    """The index of a faulty row, and the fault."""
 
     def __init__(self, row: int, problem: str):
         super().__init__(row, problem)
@@ -91,7 +85,7 @@ class RowFault(Exception):
 
 
 def table_of(games: Games) -> pa.Table:
-    """Return games as rows."""
+    """Return games, all of whose guesses were allowed words, as rows."""
     is_played = games.is_played
     patterns = games.patterns[is_played]
     offsets = pa.array(np.concatenate([[0], np.cumsum(games.num_turns)]), pa.int32())
@@ -113,115 +107,59 @@ def _strings(characters: np.ndarray) -> pa.Array:
     return pa.StringArray.from_buffers(len(characters), *buffers)
 
 
-def check_rows(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
-    """Return rows as games, everything checked. Raises RowFault for the first faulty row."""
-    first_fault = None
-    while True:
-        try:
-            games = _check(batch, words, rule)
-        except RowFault as fault:
-            # Another check may find a fault in an earlier row.
-            first_fault = fault
-            batch = batch.slice(0, fault.row)
-        else:
-            if first_fault is not None:
-                raise first_fault
-            return games
-
-
-def _check(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
-    for name in SCHEMA.names:
-        for row in _first(_is_null(batch.column(name))):
-            raise RowFault(row, f"{name} is null")
-    secret, guesses, feedback, rewards, done, policy = (batch.column(name) for name in SCHEMA.names)
-    lengths = pc.list_value_length(guesses).to_numpy().astype(np.int64)
+def games_of(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
+    """Return rows as games. Raises RowFault for a row that is not a finished game of this rule and words."""
+    columns = {field.name: batch.column(field.name).cast(field.type) for field in SCHEMA}
+    guesses = columns["guesses"]
+    lengths = pc.fill_null(pc.list_value_length(guesses), 0).to_numpy().astype(np.int64)
     for row in _first((lengths < 1) | (lengths > NUM_TURNS)):
         raise RowFault(row, f"{lengths[row]} guesses; a game has 1 to {NUM_TURNS}")
-    for name, column in (("feedback", feedback), ("rewards", rewards)):
-        num_values = pc.list_value_length(column).to_numpy()
-        for row in _first(num_values != lengths):
-            raise RowFault(row, f"{lengths[row]} guesses, but {num_values[row]} {name}")
-
-    # From here on, the guesses of all games stand in a row, each with its game and its turn.
+    # The guesses of all games are one flat array: guess i is turn `turns[i]` of game `rows[i]`.
     rows = np.repeat(np.arange(len(batch)), lengths)
     ends = np.cumsum(lengths)
     turns = np.arange(len(rows)) - np.repeat(ends - lengths, lengths)
-    answer_letters = words.guess_letters[words.answer_indices]
-    secrets = _read_words("secret", secret, np.arange(len(batch)), answer_letters)
-    letters = _read_words("guess", guesses.flatten(), rows, words.guess_letters)
-    patterns = _read_feedback(feedback.flatten(), rows)
-    true_patterns = feedback_codes(secrets[rows], letters, rule)
-    for i in _first(patterns != true_patterns):
-        guess, answer = words_of(np.stack([letters[i], secrets[rows[i]]]))
-        found, expected = pattern_text(patterns[i]), pattern_text(true_patterns[i])
-        problem = f"feedback {found!r} to the guess {guess!r} contradicts the secret {answer!r}"
-        raise RowFault(int(rows[i]), f"{problem}: the {rule} rule gives {expected!r}")
+    secrets = words.answer_indices[_find("secret", columns["secret"], words.answers, np.arange(len(batch)))]
+    choices = _find("guess", guesses.flatten(), words.guesses, rows)
+    letters, secret_letters = words.guess_letters[choices], words.guess_letters[secrets]
+    patterns = feedback_codes(secret_letters[rows], letters, rule)
     is_right = patterns == ALL_GREEN
     for i in _first(is_right & (turns != lengths[rows] - 1)):
-        raise RowFault(int(rows[i]), "the guesses go on after the right one")
+        raise RowFault(int(rows[i]), "there are guesses after the right one")
     for row in _first(~is_right[ends - 1] & (lengths < NUM_TURNS)):
         raise RowFault(row, f"the game stops after {lengths[row]} wrong guesses: leave out unfinished games")
-    for row in _first(~done.to_numpy(zero_copy_only=False)):
-        raise RowFault(row, "done is false, but the game has come to its end")
-    values = rewards.flatten().to_numpy(zero_copy_only=False)
-    expected = np.where(is_right, 0, -1)
-    # A null is NaN here and equals nothing.
-    for i in _first(~(values == expected)):
-        problem = f"reward {values[i]:g} of guess {turns[i] + 1} must be {expected[i]}"
-        raise RowFault(int(rows[i]), f"{problem}: −1 for a wrong guess, 0 for the right one")
 
+    for row in _first(columns["policy"].is_null().to_numpy(zero_copy_only=False)):
+        raise RowFault(row, "policy is null")
+    policies = np.array(columns["policy"].to_pylist(), dtype=str)
     all_guesses = np.zeros((len(batch), NUM_TURNS, NUM_LETTERS), dtype=np.uint8)
     all_guesses[rows, turns] = letters
     all_patterns = np.zeros((len(batch), NUM_TURNS), dtype=np.uint8)
     all_patterns[rows, turns] = patterns
-    return Games(secrets, all_guesses, all_patterns, lengths.astype(np.int8), _read_names(policy))
+    games = Games(secret_letters, all_guesses, all_patterns, lengths.astype(np.int8), policies)
+    _check_results(columns, games, rule)
+    return games
 
 
-def _read_words(kind: str, column: pa.Array, rows: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Return a column of words as letters (n, 5); all must be among the words of `allowed` (m, 5)."""
-    letters = _read_characters(kind, column, rows) - _FIRST_LETTER
-    for i in _first((letters >= 26).any(axis=1)):
-        raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} is not of lower-case letters a to z")
-    allowed_numbers, numbers = np.sort(word_numbers(allowed)), word_numbers(letters)
-    places = np.searchsorted(allowed_numbers, numbers).clip(max=len(allowed) - 1)
-    for i in _first(allowed_numbers[places] != numbers):
-        words = "secret words" if kind == "secret" else "allowed guesses"
-        raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()!r} is not among the {len(allowed)} {words}")
-    return letters
+def _find(kind: str, column: pa.Array, words: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
+    """Return the indices (n,) of a column of words, each in its row (n,), in a list. Raises RowFault."""
+    indices = pc.index_in(column, pa.array(words))
+    for i in _first(indices.is_null().to_numpy(zero_copy_only=False)):
+        problem = f"{kind} {str(column[i].as_py())[:20]!r} is not one of {len(words)}"
+        raise RowFault(int(rows[i]), f"{problem} {'secret words' if kind == 'secret' else 'allowed guesses'}")
+    return indices.to_numpy().astype(np.int64)
 
 
-def _read_feedback(column: pa.Array, rows: np.ndarray) -> np.ndarray:
-    """Return a column of colours as codes (n,)."""
-    digits = _DIGIT_OF_BYTE[_read_characters("feedback", column, rows)]
-    for i in _first((digits == _NO_COLOUR).any(axis=1)):
-        raise RowFault(int(rows[i]), f"feedback {column[i].as_py()!r} has a letter that is not g, y or b")
-    return (digits @ 3 ** np.arange(NUM_LETTERS)).astype(np.uint8)
-
-
-def _read_characters(kind: str, column: pa.Array, rows: np.ndarray) -> np.ndarray:
-    """Return a column of strings as bytes (n, 5); every string must have five."""
-    for i in _first(_is_null(column)):
-        raise RowFault(int(rows[i]), f"a {kind} is null")
-    for i in _first(pc.binary_length(column).to_numpy() != NUM_LETTERS):
-        raise RowFault(int(rows[i]), f"{kind} {column[i].as_py()[:20]!r} does not have {NUM_LETTERS} letters")
-    column = column.cast(pa.string())
-    _, offsets, content = column.buffers()
-    if len(column) == 0:
-        return np.zeros((0, NUM_LETTERS), dtype=np.uint8)
-    start = np.frombuffer(offsets, dtype=np.int32)[column.offset]
-    characters = np.frombuffer(content, dtype=np.uint8)[start : start + NUM_LETTERS * len(column)]
-    return characters.reshape(-1, NUM_LETTERS)
-
-
-def _read_names(column: pa.Array) -> np.ndarray:
-    encoded = column.dictionary_encode()
-    return np.array(encoded.dictionary.to_pylist(), dtype=str)[encoded.indices.to_numpy()]
+def _check_results(columns: dict[str, pa.Array], games: Games, rule: str) -> None:
+    """Raise RowFault unless feedback, rewards and done are those of the games."""
+    expected = table_of(games)
+    for name in ("feedback", "rewards", "done"):
+        true_column = expected.column(name).combine_chunks()
+        if not columns[name].equals(true_column):
+            pairs = zip(columns[name].to_pylist(), true_column.to_pylist(), strict=True)
+            row, found, true = next((i, *pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise RowFault(row, f"{name} {found} must be {true} by the {rule} rule")
 
 
 def _first(is_faulty: np.ndarray) -> list[int]:
-    """Return the first place that holds true, in a list, or an empty list."""
+    """Return the first true index as a list, or an empty list."""
     return np.flatnonzero(is_faulty)[:1].tolist()
-
-
-def _is_null(column: pa.Array) -> np.ndarray:
-    return column.is_null().to_numpy(zero_copy_only=False)

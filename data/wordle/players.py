@@ -1,7 +1,8 @@
-"""Scripted players of Wordle, each acting on thousands of games at once.
+"""Players of Wordle: the scripted ones, and the loop in which all players play.
 
-They are the ones that ILQL (arXiv 2206.11871) and LMRL-Gym (arXiv 2311.18232) made their offline data with,
-and one that plays the best strategy found. Consistent is a word that agrees with all feedback so far.
+The scripted players are those that ILQL (arXiv 2206.11871) and LMRL-Gym (arXiv 2311.18232) made their offline
+data with, and one that plays the best strategy found. A word is consistent if it agrees with all feedback so
+far. The model that plays is eval/wordle/model_player.py.
 
     player = make_player("mixture:0.33")
     games = play_games(player, words, "simplified", secrets, np.random.default_rng(0))
@@ -11,38 +12,44 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
+from tqdm import tqdm
 
 from cli.errors import InputError
+from data.wordle.environment import WordleVectorEnv
+from data.wordle.game_batch import GameBatch
 from data.wordle.game_rows import Games
-from data.wordle.games import GameBatch
 from data.wordle.optimum import find_strategy
-from data.wordle.rules import ALL_GREEN, NUM_PATTERNS, NUM_TURNS
+from data.wordle.rules import NO_PATTERN, NUM_LETTERS, NUM_PATTERNS, NUM_TURNS, codes_of_digits
 from data.wordle.words import WordLists
 
 
-LMRL_BEHAVIOR = "mixture:0.33"  # who played LMRL-Gym's data
+LMRL_BEHAVIOR = "mixture:0.33"  # the policy of LMRL-Gym's data
 PLAYERS = {
     "uniform": "any allowed guess",
-    "consistent": "any secret word that is consistent",
-    "mixture:P": f"consistent with probability P, else uniform; LMRL-Gym's data is of {LMRL_BEHAVIOR}",
-    "greedy": "the consistent word whose feedback has the highest entropy",
-    "wrong": "any allowed guess that is known not to be the secret",
-    "repeat": "a word guessed before in the game, the first of them any",
-    "opener:PLAYER": "any allowed guess first, then like PLAYER",
-    "optimal": "the best strategy found by search; the search takes a while once per word list",
+    "consistent": "any consistent secret word",
+    "mixture:P": f"consistent with probability P, else uniform; {LMRL_BEHAVIOR} made LMRL-Gym's data",
+    "greedy": "the consistent secret word whose feedback has the highest entropy",
+    "wrong": "any allowed guess that cannot be the secret",
+    "repeat": "a word already guessed in the game, after a uniform first guess",
+    "opener:PLAYER": "a uniform first guess, then PLAYER",
+    "optimal": "the best strategy found by a search, which takes a second for 446 words and longer for more",
 }
 GAMES_PER_BATCH = 4096
-TIE = 1e-9  # differences of entropy that are rounding
+TIE = 1e-9  # entropies that differ by less are equal up to rounding
 
 
 class Player(ABC):
-    """Who chooses the guesses, many games at a time."""
+    """Chooses the guesses of many games at once."""
 
     name: str
+    games_at_once = GAMES_PER_BATCH
 
     @abstractmethod
     def choose(self, batch: GameBatch, rng: np.random.Generator) -> np.ndarray:
-        """Return the next guess of every game, as places among the allowed guesses: (n,) int64."""
+        """Return the next guess of every game: (n,) int64, indices of allowed guesses; -1 for another word.
+
+        Scripted players draw with `rng`.
+        """
 
 
 class UniformPlayer(Player):
@@ -72,7 +79,7 @@ class MixturePlayer(Player):
 
 
 class WrongPlayer(Player):
-    """While every allowed guess may be the secret, any of them."""
+    """While every allowed guess could be the secret, it guesses any of them."""
 
     name = "wrong"
 
@@ -83,8 +90,8 @@ class WrongPlayer(Player):
         others = np.flatnonzero(~is_answer)
         if candidates.rest is None:
             return rng.choice(others if len(others) else words.answer_indices, size=len(batch))
-        # With the answers put first, the r-th guess that is no candidate comes after r others and after those
-        # candidates that have at most r others before them.
+        # With the answers first, the r-th guess that is not a candidate comes after r other guesses and after
+        # the candidates with at most r other guesses before them.
         ranks = rng.integers(len(words.guesses) - candidates.counts)
         games, answers = candidates.games, candidates.answers
         others_before = answers - (np.arange(len(games)) - candidates.starts[games])
@@ -111,7 +118,7 @@ class OpenerPlayer(Player):
 
 
 class GreedyPlayer(Player):
-    """Among words of equal entropy any. It remembers the best ones of every situation that it met."""
+    """Draws among words of equal entropy. The best words of every situation are cached."""
 
     name = "greedy"
 
@@ -119,7 +126,7 @@ class GreedyPlayer(Player):
         self._best: dict[tuple[str, str, bytes], np.ndarray] = {}
 
     def choose(self, batch: GameBatch, rng: np.random.Generator) -> np.ndarray:
-        # Of two words, either tells them apart; of one there is no choice.
+        # With one or two candidates, every choice is as good.
         choices = batch.candidates.choose(rng)
         for games, candidates in situations(batch, at_least=3):
             key = (batch.words.digest, batch.rule, candidates.tobytes())
@@ -141,9 +148,9 @@ class OptimalPlayer(Player):
 
 
 def situations(batch: GameBatch, at_least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each situation that games of a batch are in: those games, and the answers still consistent.
+    """Yield the games of a batch by situation, (games,), each with the candidates of that situation.
 
-    Games with fewer than `at_least` such answers are left out.
+    Games with fewer than `at_least` candidates are left out.
     """
     candidates = batch.candidates
     histories = np.zeros(len(batch), dtype=np.int64)
@@ -163,7 +170,7 @@ def situations(batch: GameBatch, at_least: int) -> Iterator[tuple[np.ndarray, np
 
 
 def most_informative(batch: GameBatch, candidates: np.ndarray) -> np.ndarray:
-    """Return the candidates whose feedback, with any candidate as the secret, has the highest entropy."""
+    """Return the candidates whose feedback has the highest entropy if every candidate is as likely."""
     size = len(candidates)
     guesses = batch.words.answer_indices[candidates]
     patterns = batch.table[guesses[:, None], candidates]  # (size, size)
@@ -176,7 +183,7 @@ def most_informative(batch: GameBatch, candidates: np.ndarray) -> np.ndarray:
 
 
 def make_player(spec: str) -> Player:
-    """Return the player that a text such as `opener:mixture:0.33` names. Raises InputError for others."""
+    """Return a scripted player by its name, such as `opener:mixture:0.33`. Raises InputError for others."""
     name, _, argument = spec.partition(":")
     simple = (UniformPlayer, ConsistentPlayer, GreedyPlayer, WrongPlayer, RepeatPlayer, OptimalPlayer)
     for player in simple:
@@ -186,7 +193,7 @@ def make_player(spec: str) -> Player:
         return OpenerPlayer(make_player(argument))
     if name == "mixture":
         return MixturePlayer(_probability(spec, argument))
-    raise InputError(f"there is no player {spec!r}: choose among {', '.join(PLAYERS)}")
+    raise InputError(f"unknown player {spec!r}: choose one of {', '.join(PLAYERS)}")
 
 
 def _probability(spec: str, text: str) -> float:
@@ -200,29 +207,44 @@ def _probability(spec: str, text: str) -> float:
 
 
 def play_games(
-    player: Player, words: WordLists, rule: str, secrets: np.ndarray, rng: np.random.Generator
+    player: Player,
+    words: WordLists,
+    rule: str,
+    secrets: np.ndarray,
+    rng: np.random.Generator,
+    title: str | None = None,
 ) -> Games:
-    """Play one game for each secret, a place among the answers: (n,) int64."""
-    parts = np.split(secrets, np.arange(GAMES_PER_BATCH, len(secrets), GAMES_PER_BATCH))
-    return Games.concatenate([_play_batch(player, words, rule, part, rng) for part in parts])
+    """Play one game for each secret, an index among the answers (n,). A `title` shows a progress bar."""
+    parts = []
+    with tqdm(total=len(secrets), unit=" games", desc=title, disable=None if title else True) as bar:
+        for start in range(0, len(secrets), player.games_at_once):
+            some = secrets[start : start + player.games_at_once]
+            parts.append(_play_batch(player, words, rule, some, rng))
+            bar.update(len(some))
+    return Games.concatenate(parts)
 
 
 def _play_batch(
     player: Player, words: WordLists, rule: str, secrets: np.ndarray, rng: np.random.Generator
 ) -> Games:
     num_games = len(secrets)
-    guesses = np.zeros((num_games, NUM_TURNS), dtype=np.int64)
+    envs = WordleVectorEnv(num_games, words, rule)
+    envs.reset(options={"secret": [words.answers[secret] for secret in secrets]})
+    guesses = np.zeros((num_games, NUM_TURNS, NUM_LETTERS), dtype=np.uint8)
     patterns = np.zeros((num_games, NUM_TURNS), dtype=np.uint8)
     num_turns = np.zeros(num_games, dtype=np.int8)
-    batch, running = GameBatch.start(words, rule, secrets), np.arange(num_games)
-    for turn in range(NUM_TURNS):
-        batch.play(player.choose(batch, rng))
-        guesses[running, turn] = batch.guesses[:, turn]
-        patterns[running, turn] = batch.patterns[:, turn]
+    batch = GameBatch.start(words, rule, num_games)
+    # The environment restarts games that are over; what happens in them then is ignored.
+    actions = np.zeros(num_games, dtype=np.int64)
+    while batch.turn < NUM_TURNS and len(batch):
+        running, turn = batch.rows, batch.turn
+        actions[running] = player.choose(batch, rng)
+        observation, _, is_over, _, infos = envs.step(actions)
+        guesses[running, turn] = observation["guesses"][running, turn]
+        codes = codes_of_digits(observation["colours"][running, turn])
+        patterns[running, turn] = np.where(infos["invalid"][running], NO_PATTERN, codes)
         num_turns[running] += 1
-        goes_on = batch.patterns[:, turn] != ALL_GREEN
-        batch, running = batch.select(goes_on), running[goes_on]
-    letters = words.guess_letters[guesses]
-    letters[np.arange(NUM_TURNS) >= num_turns[:, None]] = 0
+        batch.add_turn(actions[running], patterns[running, turn])
+        batch = batch.select(~is_over[running])
     secret_letters = words.guess_letters[words.answer_indices[secrets]]
-    return Games(secret_letters, letters, patterns, num_turns, np.full(num_games, player.name))
+    return Games(secret_letters, guesses, patterns, num_turns, np.full(num_games, player.name))

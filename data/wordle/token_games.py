@@ -1,7 +1,7 @@
-"""Games as token sequences: what the agent reads, the actions it took, and their rewards.
+"""Games as token sequences: the tokens that the model reads, the actions of the player, and their rewards.
 
-A game of n turns is read up to the last letter of its last guess, and every turn has six actions, five
-letters and `</a>`. They are chosen at the positions 12·turn + 0 … 5; the reward stands on `</a>`.
+The tokens of a game end with the last letter of its last guess. Every turn has six actions, five letters and
+`</a>`. They are chosen at the positions 12·turn + 0 … 5. The action `</a>` has the reward.
 """
 
 import zlib
@@ -29,7 +29,7 @@ ACTION_PADDING = -100
 def game_tokens(guesses: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     """Return the tokens of games with their feedback, (n, 1 + 12 · turns) int64.
 
-    `guesses` (n, turns, 5) are letters from 0 to 25, `patterns` (n, turns) codes of colours.
+    `guesses` (n, turns, 5) are letters from 0 to 25, `patterns` (n, turns) pattern codes.
     """
     num_games, num_turns = patterns.shape
     tokens = np.full((num_games, 1 + TOKENS_PER_TURN * num_turns), START, dtype=np.int64)
@@ -42,16 +42,16 @@ def game_tokens(guesses: np.ndarray, patterns: np.ndarray) -> np.ndarray:
 
 
 def action_positions(num_turns: int) -> np.ndarray:
-    """Return the positions at which the actions of the first turns are chosen, (6 · num_turns,) int64."""
+    """Return the positions at which the actions of `num_turns` turns are chosen, (6 · num_turns,) int64."""
     turns = TOKENS_PER_TURN * np.arange(num_turns)[:, None]
     return (turns + np.arange(ACTIONS_PER_TURN)).reshape(-1)
 
 
 class TokenGames:
-    """Finished games to train on.
+    """Finished games as training examples.
 
     `guesses` (n, 6, 5) are letters, `patterns` (n, 6) codes, `rewards` (n, 6), `num_turns` (n,). With a
-    `trie`, batches say which tokens go on to a word of it.
+    `trie`, batches have the mask `legal` of the tokens that continue to one of its words.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class TokenGames:
         return ACTIONS_PER_TURN * self.num_turns[indices]
 
     def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Gather games; n is six times the turns of the longest.
+        """Return games as arrays; n is six times the turns of the longest one.
 
-        Gives input_ids (batch, length) int64; positions (n,) int64, where actions are chosen; actions
+        They are input_ids (batch, length) int64; positions (n,) int64, at which actions are chosen; actions
         (batch, n) int64, padded with -100; rewards (batch, n) float32; with a trie legal (batch, n, vocab).
         """
         num_turns = self.num_turns[indices]
@@ -102,8 +102,8 @@ class TokenGames:
         return batch
 
     def discounted_returns(self, discount: float) -> np.ndarray:
-        """Return Σ_j γ^j r_{i+j} of every action i of every game, one after the other: (actions of all,)."""
-        at_end = np.zeros(self.rewards.shape, dtype=np.float64)  # (n, turns), from `</a>` on
+        """Return Σ_j γ^j r_{i+j} for every action i of every game, in order: (actions of all games,)."""
+        at_end = np.zeros_like(self.rewards, dtype=np.float64)  # (n, turns), return of `</a>`
         following = np.zeros(len(self))
         for turn in reversed(range(at_end.shape[1])):
             at_end[:, turn] = following = self.rewards[:, turn] + discount**ACTIONS_PER_TURN * following

@@ -1,14 +1,15 @@
-"""Measure action values against labels: best-move agreement, regret, rank correlation, KL, calibration.
+"""Compare action values with labels: best-move agreement, regret, rank correlation, KL, calibration.
 
     python -m eval.chess.actions --model runs/chess_tiny/model --data boards.parquet --json actions.json
 
-Boards are valued once with all their labelled moves; nothing is searched or played.
+Boards are valued once with all their labelled moves, without search.
 """
 
 import argparse
 
 import numpy as np
 import torch
+from tabulate import tabulate
 from tqdm import tqdm
 
 from cli.errors import command
@@ -46,20 +47,20 @@ def evaluate_actions(
 ) -> dict:
     """Compare the model's action values with the labels of `boards`, or of those at `indices`.
 
-    `orient` is the tokenizer's. The model is left in the mode it was in. Returns numbers, None if undefined:
+    `orient` is the tokenizer's setting. The model keeps its mode. Returns numbers, None if undefined:
     - per board: best_move_agreement, regret (win probability), kendall_tau (over the num_boards_ranked boards
-      whose labels are not all equal), kendall_tau_chessbench; for a random move random_agreement and
-      random_regret, exact;
-    - per action value: mae (win probability), and, unless the loss is one of the mse, cross_entropy and
+      whose labels are not all equal), kendall_tau_chessbench; random_agreement and
+      random_regret, the expectation for a random move;
+    - per action value: mae (win probability) and, if the loss is categorical, cross_entropy and
       kl = cross_entropy − label entropy (nats);
-    - calibration_error, and the list `calibration` behind it; num_boards, num_action_values;
-    - standard_errors: those of the means above, boards being independent and the moves of one board not.
+    - calibration_error, and its bins in the list `calibration`; num_boards, num_action_values;
+    - standard_errors of the means above: boards are independent, the moves of one board are not.
 
     Raises InputError if the model predicts NaN.
     """
     if indices is None:
         indices = np.arange(boards.num_boards)
-    # Boards with about as many moves share a batch, so that little of it is padding.
+    # Boards with similar numbers of moves share a batch, which needs little padding.
     by_length = indices[np.argsort(boards.lengths(indices), kind="stable")]
     was_training = model.training
     model.eval()
@@ -72,9 +73,9 @@ def evaluate_actions(
             is_move = batch["action_ids"] != ACTION_PADDING
             values, sums = _predict(model, batch, is_move, device)
             check_finite(values[is_move])
-            # ChessBench's order of moves, whatever the data's: ties between values, and its τ, depend on it.
+            # In ChessBench's order of moves: ties between values, and its τ, depend on the order.
             real_ids = batch["action_ids"]
-            if orient:  # mirroring twice is the identity
+            if orient:  # orienting twice is the identity
                 real_ids = orient_actions(real_ids, black_to_move(boards.tokens[batch_indices])[:, None])
             order = np.argsort(np.where(is_move, real_ids, len(ACTIONS)), axis=1)
             values = np.take_along_axis(values, order, axis=1)
@@ -87,7 +88,7 @@ def evaluate_actions(
     return _summarise({name: np.concatenate(parts) for name, parts in per_board.items()}, calibration)
 
 
-# Not inference_mode: weights that FSDP or ZeRO gather in it cannot be trained afterwards.
+# Not inference_mode: weights that FSDP or ZeRO gather in it cannot be trained later.
 @torch.no_grad()
 def _predict(
     model: ValueTransformerForActionValue,
@@ -95,14 +96,14 @@ def _predict(
     is_move: np.ndarray,
     device: str | torch.device,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the predicted values (boards, moves), and per board the sums of cross-entropy and KL, if any."""
+    """Return the predicted values (boards, moves), and the sums of cross-entropy and KL of each board."""
     outputs = model(
         input_ids=torch.as_tensor(batch["input_ids"], device=device).long(),
         action_ids=torch.as_tensor(batch["action_ids"], device=device).long(),
     )
     sums = {}
     if isinstance(model.value_loss, CategoricalLoss):
-        # One number per move and not the loss's mean, for standard errors.
+        # Standard errors need a number per move, not the loss's mean.
         targets = model.value_loss.targets(torch.as_tensor(batch["win_probs"], device=device))
         log_probs = outputs.logits.float().log_softmax(dim=-1)  # (boards, moves, bins)
         cross_entropy = -(targets * log_probs).sum(dim=-1).cpu().numpy()
@@ -140,35 +141,38 @@ def _summarise(per_board: dict[str, np.ndarray], calibration: Calibration) -> di
 
 
 def format_table(results: dict) -> str:
-    """Lay out the results of `evaluate_actions`: means with 95% intervals, and the means of random choice."""
-    rows = [  # title, key, what a random choice of moves scores, format
+    """Lay out the results of `evaluate_actions`: means with 95% intervals, and the means of random moves."""
+    rows = [  # title, key, result of a random choice of moves, format
         ("best-move agreement", "best_move_agreement", results["random_agreement"], ".1%"),
         ("regret (win probability)", "regret", results["random_regret"], ".4f"),
         ("Kendall's τ", "kendall_tau", 0.0, ".3f"),
-        ("Kendall's τ, ChessBench's way", "kendall_tau_chessbench", None, ".3f"),
+        ("Kendall's τ as in ChessBench", "kendall_tau_chessbench", None, ".3f"),
         ("mean absolute error", "mae", None, ".4f"),
         ("KL (nats)", "kl", None, ".3f"),
         ("cross-entropy (nats)", "cross_entropy", None, ".3f"),
         ("calibration error", "calibration_error", None, ".4f"),
     ]
-    lines = [f"{'':<30}{'model':>8}{'± 95%':>9}{'random choice':>16}"]
+    cells = []
     for title, key, chance, style in rows:
         error = results["standard_errors"].get(key)
-        half_width = None if error is None else Z_95 * error
-        numbers = (
-            "–" if number is None else f"{number:{style}}" for number in (results[key], half_width, chance)
-        )
-        lines.append("{:<30}{:>8}{:>9}{:>16}".format(title, *numbers))
-    return "\n".join(lines)
+        numbers = (results[key], None if error is None else Z_95 * error, chance)
+        cells.append([title, *("–" if number is None else f"{number:{style}}" for number in numbers)])
+    return tabulate(
+        cells,
+        ["", "model", "± 95%", "random choice"],
+        tablefmt="plain",
+        disable_numparse=True,
+        colalign=("left", "right", "right", "right"),
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.actions",
-        description="Compare a chess model's action values with labels. Prints how often its best move is "
-        "one of the best, the win probability it gives away by its choice (regret), how well it ranks moves "
-        "(Kendall's τ), the error of its values (MAE, and KL and cross-entropy in nats) and its calibration, "
-        "with 95% intervals, beside what a random choice of moves scores.",
+        description="Compare a chess model's action values with labels: how often its best move is one of "
+        "the best, the win probability lost by its choices (regret), how well it ranks the moves (Kendall's "
+        "τ), the errors of its values (MAE, and KL and cross-entropy in nats) and its calibration, with 95% "
+        "intervals, next to the results of a random choice of moves.",
     )
     add_model_options(parser)
     add_batch_size_option(parser)
@@ -176,14 +180,18 @@ def parse_arguments() -> argparse.Namespace:
         "--data",
         required=True,
         metavar="FILE",
-        help="Parquet, or a folder of it, with one board per row as data.chess.annotate writes it; or a "
-        "dataset on the hub: user/name, of which validation is taken, or else test, or user/name:SPLIT",
+        help="labelled boards: a Parquet file, or a folder of them, as data.chess.annotate writes; or a data "
+        "set on the hub, user/name or user/name:SPLIT (default split: validation, or else test)",
     )
     parser.add_argument(
-        "--limit", type=positive_int, metavar="N", help="measure N boards drawn at random (default: all)"
+        "--limit", type=positive_int, metavar="N", help="use N boards chosen at random (default: all)"
     )
     parser.add_argument(
-        "--seed", type=seed_number, default=0, help="decides which boards --limit draws (default: 0)"
+        "--seed",
+        type=seed_number,
+        default=0,
+        metavar="N",
+        help="seed of the choice of boards for --limit (default: 0)",
     )
     parser.add_argument("--plot", metavar="FILE.png", help="also draw a reliability diagram")
     add_json_option(parser)

@@ -1,11 +1,11 @@
-"""Show what a chess model thinks of a position or of a whole game, as one HTML page that needs nothing else.
+"""Show how a chess model values a position or a game, as one self-contained HTML page.
 
     python -m eval.chess.analyse --model runs/chess_tiny/model --fen "FEN" --output analysis.html
     python -m eval.chess.analyse --model runs/chess_tiny/model --pgn game.pgn --game 1 --output analysis.html
 
 The page has the board, arrows for the best moves, and every legal move with its win probability and the
-distribution that the model predicts for it; of a game also the curve of White's win probability and the moves
-that lost most. It loads nothing from anywhere, so that it can be kept, sent and published as it is.
+distribution that the model predicts; for a game also the curve of White's win probability and the largest
+mistakes. It loads nothing, so it can be stored, sent and published as one file.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import re
 import shlex
 import string
 import sys
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,21 +30,14 @@ from cli.files import atomic_write, check_output
 from cli.options import add_batch_size_option, add_model_options, positive_int
 from data.chess.game_files import read_fen, read_games
 from eval.chess.engines import Analysis, ValueEngine
+from eval.chess.rules import game_end
 
 
 TEMPLATE = Path(__file__).with_name("analysis_page.html")
 DISPLAY_BINS = 64
-# A bar of a histogram is one of these characters, its height in 63rds of the highest bar: a game of 80 moves
-# has some 5,000 histograms.
+# A bar of a histogram is one character, its height in 63rds of the highest bar: a game of 80 moves has some
+# 5,000 histograms.
 HEIGHTS = string.digits + string.ascii_uppercase + string.ascii_lowercase + "-_"
-VALUE_LOSS_TITLES = {
-    "hl_gauss": "HL-Gauss",
-    "two_hot": "two-hot",
-    "one_hot": "one-hot",
-    "c51": "C51",
-    "mse": "MSE",
-    "mse_softmax": "MSE of a softmax",
-}
 MAX_MISTAKES = 5
 MISTAKE = 0.05  # win probability
 
@@ -53,8 +45,8 @@ MISTAKE = 0.05  # win probability
 def display_histograms(probs: np.ndarray, support: np.ndarray) -> np.ndarray:
     """Regroup probabilities (moves, bins) to DISPLAY_BINS equal bins of [0, 1], (moves, DISPLAY_BINS).
 
-    `support` (bins,) are the bins' centres, over each of which its mass is spread evenly. What lies beyond 0
-    or 1 goes to the outermost bins.
+    `support` (bins,) has the centres of the bins, in which mass is uniform. Mass outside [0, 1] goes to the
+    outermost bins.
     """
     width = support[1] - support[0]
     edges = np.append(support - width / 2, support[-1] + width / 2)
@@ -68,7 +60,7 @@ def display_histograms(probs: np.ndarray, support: np.ndarray) -> np.ndarray:
 
 
 def encode_histogram(histogram: np.ndarray) -> list:
-    """Return the height of the highest bar, and every bar as one of the characters HEIGHTS."""
+    """Return the height of the highest bar, and every bar as a character of HEIGHTS."""
     peak = histogram.max()
     heights = np.rint(histogram / peak * (len(HEIGHTS) - 1)).astype(int)
     return [round(float(peak), 4), "".join(HEIGHTS[height] for height in heights)]
@@ -80,15 +72,14 @@ def position_data(
     support: np.ndarray | None = None,
     played: chess.Move | None = None,
 ) -> dict:
-    """Return what the page shows of one position; `support` belongs to the distributions, if there are any.
+    """Return the page's data of one position; `support` is that of the distributions, if there are any.
 
     `moves` is a list of [UCI, SAN, the mover's win probability, and the two parts of the histogram], best
-    first; `by_rule` are the indices in it of the values that are not the model's but those of the rules.
-    `played` is the index of the move that was played, `label` that move as in "24…Qxb7", and `loss` by how
-    much it is worse than the best. `white` is White's win probability if the best move is played, or what the
-    rules say of a game that is over.
+    first; `by_rule` has the indices in it of the values that the rules give. `played` is the index of the
+    move played, `label` this move, as in "24…Qxb7", and `loss` its difference from the best. `white` is
+    White's win probability if the best move is played, or the result of a game that is over.
     """
-    order = np.argsort(-analysis.values, kind="stable")
+    order = analysis.ranking()
     moves: list[list] = [
         [analysis.moves[i].uci(), board.san(analysis.moves[i]), round(float(analysis.values[i]), 5)]
         for i in order
@@ -103,9 +94,9 @@ def position_data(
         best = moves[0][2]
         data["white"] = round(best if board.turn == chess.WHITE else 1 - best, 5)
     else:
-        is_mate = board.is_checkmate()
-        data["white"] = 0.5 if not is_mate else 0 if board.turn == chess.WHITE else 1
-        data["over"] = "checkmate" if is_mate else "stalemate"
+        end = game_end(board)
+        data["white"] = 0.5 if not end.is_mate else 0 if board.turn == chess.WHITE else 1
+        data["over"] = end.reason
     if board.move_stack:
         data["last"] = board.peek().uci()
     if board.is_check():
@@ -120,13 +111,13 @@ def position_data(
 
 
 def largest_losses(positions: Sequence[dict]) -> list[int]:
-    """Return, in the order of the game, the positions whose played move lost most: a few, or none."""
+    """Return the indices of the positions with the largest mistakes, at most MAX_MISTAKES, in order."""
     lost = [ply for ply, position in enumerate(positions) if position.get("loss", 0) >= MISTAKE]
     return sorted(sorted(lost, key=lambda ply: -positions[ply]["loss"])[:MAX_MISTAKES])
 
 
 def players_data(game: chess.pgn.Game, positions: Sequence[dict]) -> list[dict]:
-    """Return of White and of Black the name and rating, and how the played moves stand with the model."""
+    """Return the name and rating of White and of Black, and how their moves compare with the model's."""
     players = []
     for colour, side in (("White", " w "), ("Black", " b ")):
         played = [position for position in positions if "loss" in position and side in position["fen"]]
@@ -143,10 +134,10 @@ def players_data(game: chess.pgn.Game, positions: Sequence[dict]) -> list[dict]:
 
 
 def game_data(game: chess.pgn.Game, positions: Sequence[dict]) -> dict:
-    """Return what the page shows of a game besides its positions."""
+    """Return the page's data of a game, except its positions."""
     date = _known(game.headers.get("Date", "").replace(".??", ""))
     round_ = _known(game.headers.get("Round"))
-    place = [
+    location = [
         _known(game.headers.get("Event")),
         _known(game.headers.get("Site")),
         round_ and f"round {round_}",
@@ -155,22 +146,21 @@ def game_data(game: chess.pgn.Game, positions: Sequence[dict]) -> dict:
     return {
         "players": players_data(game, positions),
         "result": game.headers.get("Result", "*").replace("-", "–").replace("1/2–1/2", "½–½"),
-        "place": [part for part in place if part],
+        "location": [part for part in location if part],
         "mistakes": largest_losses(positions),
     }
 
 
 def model_data(name: str, engine: ValueEngine) -> dict:
-    """Return what the page says about the model."""
-    config = engine.model.config
+    """Return the page's data of the model."""
     folder = Path(name)
-    # A run's model lies in <output_dir>/model, and its absolute path is nobody's business.
+    # A run's model is in <output_dir>/model; the page does not show absolute paths.
     if folder.is_dir():
         name = folder.resolve().parent.name if folder.resolve().name == "model" else folder.resolve().name
     return {
         "name": name,
         "parameters": engine.model.num_parameters(),
-        "value_loss": VALUE_LOSS_TITLES[config.value_loss],
+        "value_loss": engine.model.config.value_loss,
         "bins": engine.model.value_loss.num_outputs,
     }
 
@@ -178,7 +168,7 @@ def model_data(name: str, engine: ValueEngine) -> dict:
 def analyse_boards(
     engine: ValueEngine, boards: Sequence[chess.Board], played: Sequence[chess.Move | None]
 ) -> list[dict]:
-    """Value the boards and return what the page shows of each; many boards show progress."""
+    """Value the boards and return the page's data of each, with a progress bar."""
     has_distributions = engine.model.value_loss.num_outputs > 1
     support = engine.model.value_loss.support().numpy() if has_distributions else None
     positions = []
@@ -195,17 +185,13 @@ def analyse_boards(
 
 
 def read_game(path: str, number: int) -> tuple[chess.pgn.Game, list[chess.Board], list[chess.Move | None]]:
-    """Return a game of a PGN file, all its positions, and the move played in each, None in the last.
+    """Return a game of a PGN file, its positions, and the move played in each, None in the last.
 
     Raises InputError if there is no such game, or no move in it.
     """
-    # Of what may be millions of games those behind it are not read, and those before it not kept.
-    numbered = enumerate(itertools.islice(read_games(path), number), start=1)
-    count, found = (deque(numbered, maxlen=1) or [(0, None)])[0]
-    if found is None or count < number:
-        held = _counted(count, "game")
-        raise InputError(f"{path} holds {held}: there is no game {number}; choose another --game or file")
-    where, game = found
+    where, game = next(itertools.islice(read_games(path), number - 1, None), (path, None))
+    if game is None:
+        raise InputError(f"{path} has no game {number}; choose another --game or file")
     moves = list(game.mainline_moves())
     if not moves:
         raise InputError(f"{where} has no moves: give its position with --fen")
@@ -213,24 +199,15 @@ def read_game(path: str, number: int) -> tuple[chess.pgn.Game, list[chess.Board]
     boards = [board.copy()]
     for move in moves:
         if not move:
-            raise InputError(f"{where}: a player passes in {board.fen()}; correct or remove the game")
+            raise InputError(f"{where}: a null move in {board.fen()}; correct or remove the game")
         board.push(move)
         boards.append(board.copy())
     return game, boards, [*moves, None]
 
 
-def read_position(fen: str) -> chess.Board:
-    """Return the board of a FEN. Raises InputError if it is none, or if there is no move to value."""
-    board = read_fen(fen, "--fen")
-    if not any(board.legal_moves):
-        how = "checkmate" if board.is_checkmate() else "stalemate"
-        raise InputError(f"--fen: {fen} is {how}, there is no move to value; give a position before the end")
-    return board
-
-
 def render(data: dict, title: str) -> str:
-    """Return the page that shows the data. All text in it is shown as text, whatever it contains."""
-    # Inside a script element only these could end it early, or open a comment.
+    """Return the page of the data. Text in the data stays text, whatever it contains."""
+    # These could end the script element or open a comment.
     as_json = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         as_json = as_json.replace(character, f"\\u{ord(character):04x}")
@@ -239,39 +216,35 @@ def render(data: dict, title: str) -> str:
         for symbol, shape in chess.svg.PIECES.items()
     )
     parts = {"title": html.escape(title), "pieces": pieces, "data": as_json}
-    # In one pass, so that a player called {{data}} stays one.
+    # In one pass: a player can be called {{data}}.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _known(header: str | None) -> str:
-    """Return a header of a PGN file, which has question marks for what is not known, or nothing."""
+    """Return a header of a PGN file, or an empty string for an unknown value such as ?."""
     text = (header or "").strip()
     return "" if set(text) <= set("?.-*") else text
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.analyse",
-        description="Show what a chess model thinks of a position or of a whole game: one HTML page with the "
-        "board, the win probability of every legal move and the distribution that the model predicts for it.",
+        description="Write an HTML page that shows how a chess model values a position or a game: the board, "
+        "the win probability of every legal move and the distribution that the model predicts for it.",
     )
     add_model_options(parser)
     add_batch_size_option(parser)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--fen", help="the position to show, in quotes")
-    what.add_argument("--pgn", metavar="FILE", help="a file of games, of which one is shown, move by move")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--fen", help="the position to show, in quotes")
+    source.add_argument("--pgn", metavar="FILE", help="a PGN file, of which one game is shown, move by move")
     parser.add_argument(
-        "--game", type=positive_int, metavar="N", help="which game of the file, the first being 1 (1)"
+        "--game", type=positive_int, metavar="N", help="number of the game in the PGN file (default: 1)"
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the HTML page to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
     if arguments.game and not arguments.pgn:
-        parser.error("--game chooses a game of --pgn FILE")
+        parser.error("argument --game: it needs --pgn FILE")
     return arguments
 
 
@@ -282,7 +255,9 @@ def main() -> None:
     if arguments.pgn:
         game, boards, played = read_game(arguments.pgn, arguments.game or 1)
     else:
-        boards, played = [read_position(arguments.fen)], [None]
+        boards, played = [read_fen(arguments.fen, "--fen")], [None]
+        if not any(boards[0].legal_moves):
+            raise InputError(f"--fen: {arguments.fen} has no legal move to value; give an earlier position")
     engine = ValueEngine(
         arguments.model,
         device=arguments.device,
@@ -299,18 +274,9 @@ def main() -> None:
         data["game"] = game_data(game, data["positions"])
         title = " – ".join(player["name"] for player in data["game"]["players"])
     page = render(data, title)
-    try:
-        with atomic_write(arguments.output) as unfinished:
-            unfinished.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{arguments.output} cannot be written: {error.strerror}; choose another file"
-        ) from error
-    num_moves = sum(len(position["moves"]) for position in data["positions"])
-    print(
-        f"{arguments.output}: {_counted(len(boards), 'position')}, {_counted(num_moves, 'move')}, "
-        f"{len(page.encode()) / 1000:.0f} kB"
-    )
+    with atomic_write(arguments.output) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    print(f"{arguments.output}: positions: {len(boards)}, size: {len(page.encode()) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

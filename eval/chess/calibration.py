@@ -1,7 +1,7 @@
-"""Calibration of win probabilities: of moves predicted to win 70% of the time, do the labels say 70%?
+"""Calibration of win probabilities: whether moves predicted to win 70% of the time have labels of 70%.
 
 Source: reliability diagrams and the expected calibration error, Guo et al. (arXiv 1706.04599), with mean
-labels in place of accuracies.
+labels instead of accuracies.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ NUM_BINS = 20
 class Calibration:
     """Running sums of predicted and labelled win probability, binned by prediction.
 
-    Predictions beyond [0, 1], which an unbounded value head can make, count in the outermost bins.
+    Predictions outside [0, 1], from an unbounded value head, count in the outermost bins.
     """
 
     def __init__(self):
@@ -37,7 +37,7 @@ class Calibration:
         return float(np.abs(self._predicted - self._label).sum() / self._count.sum())
 
     def table(self) -> list[dict]:
-        """List the bins that hold anything: low and high end, count, mean prediction, mean label."""
+        """List the bins that are not empty: low and high end, count, mean prediction, mean label."""
         return [
             {
                 "low": index / NUM_BINS,
@@ -52,8 +52,8 @@ class Calibration:
 
 
 def plot_reliability(table: list[dict], path: str | Path, title: str) -> None:
-    """Draw mean label against mean prediction for every bin of a calibration table; dots grow with counts."""
-    # Imported here because matplotlib is slow to import and only this needs it.
+    """Draw the mean label over the mean prediction of every bin; the area of a dot grows with its count."""
+    # matplotlib is slow to import.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), layout="constrained")

@@ -1,4 +1,4 @@
-"""One small interface for chess engines, and the engine without search: it values every legal move at once.
+"""The interface of chess engines, and the engine without search: it values every legal move in one pass.
 
 Source: the action-value policy of Ruoss et al. (arXiv 2402.04494), section 2.3.
 
@@ -19,76 +19,68 @@ import numpy as np
 import torch
 
 from cli.options import ExactEnds
-from eval.chess.game_ends import values_by_rule
+from eval.chess.rules import values_by_rule
 from eval.loading import check_finite, load_model
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ACTION_IDS, ChessTokenizer
 
 
-# Float32 values that are not equal differ by 1e-45 at least, so that here only the best have any weight;
-# colder temperatures would change nothing, and overflow.
-COLDEST_TEMPERATURE = 1e-300
+# Distinct float32 values differ by at least 1e-45, so at this temperature only the best have any weight;
+# lower ones would overflow.
+MIN_TEMPERATURE = 1e-300
 
 
 class Analysis(NamedTuple):
-    """What an engine thinks of every legal move of one board; all empty if there is none."""
+    """The values of every legal move of one board; all empty if there is none."""
 
     moves: list[chess.Move]  # ordered by action id
     values: np.ndarray  # (moves,) float32: the mover's win probability
     distributions: np.ndarray | None = None  # (moves, bins) float32: probabilities of the bins
-    # The values that the rules say and no model, by their index.
-    by_rule: Mapping[int, float] = MappingProxyType({})
+    by_rule: Mapping[int, float] = MappingProxyType({})  # values given by the rules, by index
+
+    def ranking(self) -> list[int]:
+        """Return the indices of the moves, best first: checkmates by rule, then by value, ties in order."""
+        # A model of mse can predict values above 1, that of a checkmate.
+        is_mate = [self.by_rule.get(index) == 1.0 for index in range(len(self.moves))]
+        return sorted(range(len(self.moves)), key=lambda index: (not is_mate[index], -self.values[index]))
 
     @property
     def best_move(self) -> chess.Move:
-        """The move of highest value, the first of equals. Raises ValueError if there is no legal move."""
+        """The first move of the ranking. Raises ValueError if there is no legal move."""
         if not self.moves:
             raise ValueError("there is no legal move")
-        return self.moves[np.argmax(self.values)]
-
-    @property
-    def checkmates(self) -> list[int]:
-        """The indices of the moves that are checkmate by rule."""
-        return [index for index, value in self.by_rule.items() if value == 1.0]
+        return self.moves[self.ranking()[0]]
 
 
 class ChosenMove(NamedTuple):
-    """A move and the mover's win probability with it, None where the engine does not say."""
+    """A move and the mover's win probability after it, None where the engine does not report one."""
 
     move: chess.Move
     win_prob: float | None = None
 
 
 class Engine(ABC):
-    """Whatever plays chess. `name` says what it is and how it is set up.
+    """A chess engine. `name` includes its settings.
 
     Methods raise ValueError for a board without legal moves, and EngineCrash if a program behind the engine
-    dies, hangs or breaks the rules; after that the engine is of no more use.
+    dies, hangs or breaks the rules; the engine cannot be used after that.
     """
 
     name: str
 
     @abstractmethod
     def choose(self, board: chess.Board) -> ChosenMove:
-        """Choose a move; its board keeps its move stack, so that repetitions are seen."""
+        """Choose a move. Repetitions are found in the board's move stack."""
 
     def play(self, board: chess.Board) -> chess.Move:
         """Return the move to play."""
         return self.choose(board).move
 
-    def analyse(self, board: chess.Board) -> Analysis:
-        """Value every legal move of a board."""
-        return self.analyse_many([board])[0]
+    def new_game(self, seed: int) -> None:  # noqa: B027 (not every engine has state)
+        """Forget the previous game; an engine that samples moves seeds its generator with `seed`."""
 
-    def analyse_many(self, boards: Sequence[chess.Board]) -> list[Analysis]:
-        """Value every legal move of every board; not every engine can."""
-        raise NotImplementedError(f"{self.name} gives no values")
-
-    def new_game(self, seed: int) -> None:  # noqa: B027 (not every engine remembers, or draws lots)
-        """Forget the game before; an engine that draws lots draws those of the next game by `seed`."""
-
-    def close(self) -> None:  # noqa: B027 (not every engine holds anything)
-        """Give back what the engine holds."""
+    def close(self) -> None:  # noqa: B027 (not every engine has a process)
+        """Release the engine's resources."""
 
     def __enter__(self) -> Self:
         return self
@@ -98,30 +90,29 @@ class Engine(ABC):
 
 
 def ordered_legal_moves(board: chess.Board) -> list[chess.Move]:
-    """List the legal moves by action id, ChessBench's order, so that ties fall the same way everywhere."""
+    """List the legal moves by action id, ChessBench's order, which decides ties."""
     return sorted(board.legal_moves, key=lambda move: ACTION_IDS[move.uci()])
 
 
 class MoveChoice(NamedTuple):
-    """How a move is chosen: the best at temperature 0, else one drawn from softmax(values / temperature).
+    """How a move is chosen: the best at temperature 0, else sampled from softmax(values / temperature).
 
-    The temperature is in win probability: at 0.02 a move that is worse by 0.02 is drawn e times less often;
-    infinity draws evenly. Moves worse than the best by more than `margin` are never drawn. Engines play a
-    checkmate that they know without a choice.
+    The temperature is in win probability: at 0.02 a move that is worse by 0.02 is chosen e times less often;
+    infinity is uniform. Moves more than `margin` below the best are never sampled. A checkmate that the rules
+    show is always played: sampling could miss it.
     """
 
     temperature: float = 0.0
     margin: float = math.inf
 
     def probabilities(self, values: np.ndarray) -> np.ndarray:
-        """Return how likely each move is chosen, (moves,) float64, given its value (moves,)."""
+        """Return the probability of each move, (moves,) float64, given its value (moves,)."""
         behind = values.max() - values.astype(np.float64)
         if self.temperature == 0.0:
             weights = np.zeros(len(values))
             weights[np.argmax(values)] = 1.0
         else:
-            temperature = max(self.temperature, COLDEST_TEMPERATURE)
-            weights = np.exp(-behind / temperature) * (behind <= self.margin)
+            weights = np.exp(-behind / max(self.temperature, MIN_TEMPERATURE)) * (behind <= self.margin)
         return weights / weights.sum()
 
 
@@ -129,13 +120,12 @@ GREEDY = MoveChoice()
 
 
 class ValueEngine(Engine):
-    """Plays by the expected values of a model, all legal moves of a board in one pass.
+    """Plays by the expected values of a model; all legal moves of a board are valued in one pass.
 
-    `model` is a folder or an id on the hub, loaded onto `device` in `dtype`; or a model, which is used where
-    it is, in evaluation mode, and needs its `tokenizer` given. At most `batch_size` boards with all
-    their moves are valued in one pass. `choice` says how a move is chosen, drawing with `seed`;
-    `exact_ends` for which moves the rules know the value better; `compile` puts torch.compile to work, which
-    pays after some hundred moves.
+    `model` is a folder or an id on the hub, loaded onto `device` in `dtype`; or a model, used on its device
+    in evaluation mode together with `tokenizer`. At most `batch_size` boards are valued in one pass. `choice`
+    says how a move is chosen, sampled with `seed`; `exact_ends` which moves the rules value; `compile` uses
+    torch.compile, which pays off after some hundred moves.
     """
 
     def __init__(
@@ -169,17 +159,18 @@ class ValueEngine(Engine):
         analysis = self.analyse(board)
         if not analysis.moves:
             raise ValueError("there is no legal move")
-        # A draw of lots might miss a mate, and a model of mse might value another move above it.
-        candidates = analysis.checkmates or list(range(len(analysis.moves)))
-        index = candidates[self.choose_index(analysis.values[candidates])]
+        index = self.choose_index(analysis, range(len(analysis.moves)))
         return ChosenMove(analysis.moves[index], float(analysis.values[index]))
 
     def new_game(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
 
-    def choose_index(self, values: np.ndarray) -> int:
-        """Choose among moves by their values (moves,), at least one."""
-        return int(self._rng.choice(len(values), p=self.choice.probabilities(values)))
+    def choose_index(self, analysis: Analysis, candidates: Sequence[int]) -> int:
+        """Choose one of the candidates, indices of moves of an analysis; at least one."""
+        mates = [index for index in candidates if analysis.by_rule.get(index) == 1.0]
+        candidates = mates or candidates
+        probs = self.choice.probabilities(analysis.values[list(candidates)])
+        return candidates[self._rng.choice(len(candidates), p=probs)]
 
     def analyse(self, board: chess.Board, distributions: bool = False) -> Analysis:
         """Value every legal move of a board."""
@@ -198,7 +189,7 @@ class ValueEngine(Engine):
         num_bins = self.model.value_loss.num_outputs
         no_probs = np.zeros((0, num_bins), np.float32) if distributions else None
         analyses = [Analysis([], np.zeros(0, np.float32), no_probs) for _ in boards]
-        # Boards with about as many moves share a batch, so that little of it is padding.
+        # Boards with similar numbers of moves share a batch, which needs little padding.
         order = sorted((i for i, listed in enumerate(moves) if listed), key=lambda i: len(moves[i]))
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
@@ -224,7 +215,7 @@ class ValueEngine(Engine):
 
 
 class RandomEngine(Engine):
-    """Plays any legal move, drawn evenly: the weakest opponent there is."""
+    """Plays any legal move with equal probability."""
 
     def __init__(self, seed: int = 0):
         self.name = "random"

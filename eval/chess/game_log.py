@@ -1,4 +1,4 @@
-"""A PGN file that grows by whole games: whatever ends the match, the games that were finished are in it."""
+"""A PGN file to which complete games are appended, so that an interrupted match can resume."""
 
 import fcntl
 import itertools
@@ -9,24 +9,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from cli.errors import InputError
-from cli.files import check_output
 from eval.chess.games import PlayedGame
 
 
 class GameLog:
     """The games of a match on disk.
 
-    `headers` are those of the games that were there before, in order; a last one that was cut off is given
-    up. With `overwrite` they are replaced when the first game is appended. Raises InputError if the
-    file cannot be written, or holds something else than games of this project.
+    `headers` are those of the games already in the file, in order; an incomplete last game is dropped. With
+    `overwrite` they are replaced when the first game is appended. Raises InputError if the file cannot be
+    written, or holds anything but games of this project.
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False):
         self.path = Path(path)
-        check_output(self.path, overwrite=True)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Without a buffer: what a full disk did not take would be written, and fail, again at the end.
+            # Without a buffer, which a full disk would fail to flush again at the end.
             self._file = self.path.open("ab+", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
@@ -43,11 +41,11 @@ class GameLog:
             raise InputError(f"{self.path} is not a PGN file of this command: choose another file") from error
         self.headers: list[dict[str, str]] = []
         self._ends = [0]  # where each game ends, in bytes
-        for headers, length in _whole_games(text):
+        for headers, length in _complete_games(text):
             self.headers.append(headers)
             self._ends.append(self._ends[-1] + length)
         rest = text.encode()[self._ends[-1] :]
-        # One game that was cut off is at most two paragraphs, the second without its end.
+        # An incomplete game is at most two paragraphs, the second without its end.
         if (text and not self.headers) or rest.count(b"\n\n") > 1:
             raise InputError(f"{self.path} is not a PGN file of this command: choose another file")
 
@@ -55,7 +53,7 @@ class GameLog:
         return len(self._ends) - 1
 
     def keep(self, num_games: int) -> None:
-        """Give up all games after the first `num_games`."""
+        """Drop all games after the first `num_games`."""
         del self.headers[num_games:], self._ends[num_games + 1 :]
 
     def append(self, games: Sequence[PlayedGame]) -> None:
@@ -67,7 +65,7 @@ class GameLog:
             self._file.truncate(self._ends[-1])
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
-            # Counted before the slow part, for whoever interrupts it.
+            # Counted before fsync, which is slow and can be interrupted.
             self._ends += [self._ends[-1] + end for end in itertools.accumulate(map(len, texts))]
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -82,9 +80,9 @@ class GameLog:
         self._file.close()
 
 
-def _whole_games(text: str) -> Iterator[tuple[dict[str, str], int]]:
-    """Yield the headers and the bytes of every game that is whole, as `play_game` writes them."""
-    # Every game is two paragraphs, and what follows the last whole one is empty, or was cut off.
+def _complete_games(text: str) -> Iterator[tuple[dict[str, str], int]]:
+    """Yield the headers and the length in bytes of every complete game that `play_game` wrote."""
+    # Every game is two paragraphs; after the last complete one there is nothing, or an incomplete one.
     paragraphs = text.split("\n\n")[:-1]
     for tags, moves in zip(paragraphs[::2], paragraphs[1::2], strict=False):
         headers = dict(re.findall(r'^\[(\w+) "(.*)"\]$', tags, flags=re.MULTILINE))

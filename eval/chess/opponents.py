@@ -1,29 +1,30 @@
-"""Opponents of known rating: what --opponents names, in lists and ranges, each with the rating that it has.
+"""Opponents of known rating: the lists and ranges of --opponents.
 
 stockfish:0-8                   nine Skill Levels, rated by Stockfish's authors
 stockfish:1400,1600             two UCI_Elo
-uci:/usr/games/gnuchess=2200    any other player, its rating after the sign
+uci:/usr/games/gnuchess=2200    any other player, followed by its rating
 """
 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from chess.engine import Limit
+
 from cli.errors import InputError
-from eval.chess.players import ModelPlayer, Player, SearchLimit, StockfishPlayer, parse_player
-from eval.chess.uci_engines import MAX_SKILL, MIN_UCI_ELO
+from eval.chess.players import ModelPlayer, Player, StockfishPlayer, parse_player
+from eval.chess.uci_engines import MAX_SKILL
 
 
-# CCRL Blitz ratings of Stockfish's Skill Levels from 0, as measured by its authors at 120 s + 1 s a game.
-# A level chooses its move at a fixed depth, so that its strength hardly depends on the time.
+# CCRL Blitz ratings of Stockfish's Skill Levels from 0, measured by its authors at 120 s + 1 s per game. A
+# level chooses its move at a fixed depth, so its strength hardly depends on the time.
 SKILL_RATINGS = (1320, 1468, 1608, 1742, 1923, 2204, 2363, 2500, 2596, 2703, 2788, 2856, 2923)
 RATED_KINDS = "stockfish:SKILL, model:DIR=RATING, uci:COMMAND=RATING, random=RATING"
-# Far beyond the strongest and the weakest there are.
 MAX_RATING = 5000
 
 
 class Opponent(NamedTuple):
-    """An opponent of known rating; the name tells it from all others."""
+    """An opponent of known rating; `name` is unique in a tournament."""
 
     player: Player
     name: str
@@ -31,8 +32,8 @@ class Opponent(NamedTuple):
 
 
 def known_rating(player: Player) -> int | None:
-    """Return the rating of a player whose strength its authors have measured, if it has one."""
-    if isinstance(player, StockfishPlayer) and not player.limit.is_given():
+    """Return the published rating of a player, if there is one."""
+    if isinstance(player, StockfishPlayer) and player.limit == Limit():
         if player.uci_elo is not None:
             return player.uci_elo
         if player.skill is not None and player.skill < len(SKILL_RATINGS):
@@ -40,24 +41,22 @@ def known_rating(player: Player) -> int | None:
     return None
 
 
-def parse_opponents(names: Sequence[str], limit: SearchLimit, model: ModelPlayer) -> list[Opponent]:
+def parse_opponents(names: Sequence[str], limit: Limit, model: ModelPlayer) -> list[Opponent]:
     """Return the opponents of names such as stockfish:0-8, stockfish:1400,1600 and uci:PROGRAM=2200.
 
-    Raises InputError for an unknown one, one whose rating is neither known nor given, and one named twice.
+    Raises InputError for an unknown name, an unknown rating, and an opponent named twice.
     """
     opponents: list[Opponent] = []
     for name in names:
         text, rating = _split_rating(name)
         for single in _expand(text):
-            # A Skill Level is rated as it is; only other programs need to be told when to stop.
-            single_limit = limit if single.startswith("uci:") else SearchLimit()
-            player = parse_player(single, single_limit, model, RATED_KINDS)
+            # A Skill Level has its rating at its default limit.
+            player = parse_player(single, limit if single.startswith("uci:") else Limit(), model, RATED_KINDS)
             known = known_rating(player) if rating is None else rating
             if known is None:
-                published = f"stockfish:0 to stockfish:{len(SKILL_RATINGS) - 1}"
                 raise InputError(
-                    f"the rating of {single} is not known: give it, as in {single}=1500 "
-                    f"(only {published}, and every UCI_Elo, have one)"
+                    f"the rating of {single} is not known: give it, as in {single}=1500 (only stockfish:0 to "
+                    f"stockfish:{len(SKILL_RATINGS) - 1}, and every UCI_Elo, have one)"
                 )
             opponent = Opponent(player, player.identify(), known)
             if opponent.name == model.identify():
@@ -69,17 +68,14 @@ def parse_opponents(names: Sequence[str], limit: SearchLimit, model: ModelPlayer
 
 
 def _split_rating(name: str) -> tuple[str, float | None]:
-    """Split random=1500 into the player and its rating, None if there is none.
-
-    Raises InputError for a rating that is no number, or one that no player has.
-    """
+    """Split random=1500 into the player and its rating, None if there is none."""
     text, sign, written = name.rpartition("=")
     if not sign:
         return name, None
     try:
         rating = float(written)
     except ValueError:
-        # The sign may stand in a program's own options.
+        # The sign can be part of a program's own options.
         if name.startswith("uci:"):
             return name, None
         rating = None
@@ -98,19 +94,10 @@ def _expand(name: str) -> list[str]:
     levels: list[int] = []
     for part in numbers.split(","):
         first, is_range, last = part.partition("-")
-        if is_range:
-            if int(last) >= MIN_UCI_ELO:
-                raise InputError(
-                    f"{name}: ranges are of Skill Levels; list every UCI_Elo, as in stockfish:1400,1600"
-                )
-            if int(last) < int(first):
-                raise InputError(
-                    f"{name}: there is no Skill Level from {first} to {last}; give the lower one first"
-                )
-        if MAX_SKILL < int(last or first) < MIN_UCI_ELO:
+        if is_range and not int(first) <= int(last) <= MAX_SKILL:
             raise InputError(
-                f"{name}: Skill Levels end at {MAX_SKILL}, those above {len(SKILL_RATINGS) - 1} have no "
-                f"published rating, and UCI_Elo starts at {MIN_UCI_ELO}; name one that exists"
+                f"{name}: a range goes from a lower to a higher Skill Level, at most {MAX_SKILL}; list every "
+                "UCI_Elo, as in stockfish:1400,1600"
             )
         levels += range(int(first), int(last or first) + 1)
     return [f"stockfish:{level}" for level in levels]

@@ -1,6 +1,6 @@
-"""Who can play: what --opponent and --opponents name, as values that can be sent to other processes.
+"""The players of a match: what --opponent names, as settings that can be sent to other processes.
 
-stockfish:3                     Skill Level 3; 1320 and more are a UCI_Elo; without a number, full strength
+stockfish:3                     Skill Level 3; 1320 and more is a UCI_Elo; without a number, full strength
 model:runs/chess_tiny/model
 uci:/usr/games/gnuchess -u      any program that speaks UCI
 random
@@ -9,16 +9,23 @@ random
 import argparse
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
-import chess.engine
+from chess.engine import Limit
 
 from cli.errors import InputError
 from cli.options import ExactEnds
 from eval.chess.engines import GREEDY, Engine, MoveChoice, RandomEngine, ValueEngine
-from eval.chess.uci_engines import MAX_SKILL, MIN_UCI_ELO, UciEngine, describe_limit, start_stockfish
+from eval.chess.uci_engines import (
+    MAX_SKILL,
+    MAX_UCI_ELO,
+    MIN_UCI_ELO,
+    UciEngine,
+    describe_limit,
+    start_stockfish,
+)
 from eval.loading import identify_model
 
 
@@ -27,36 +34,24 @@ KINDS = "stockfish, stockfish:SKILL, model:DIR, uci:COMMAND, random"
 
 
 class Player(Protocol):
-    """An engine that is not running yet.
+    """The settings of an engine, which `start` starts.
 
-    `is_deterministic` says that it is known to answer the same moves with the same move in every game.
+    `is_deterministic` means that it answers the same moves with the same move in every game.
     """
 
     @property
     def is_deterministic(self) -> bool: ...
 
     def start(self) -> Engine:
-        """Start it. Raises InputError if that is impossible."""
+        """Start the engine. Raises InputError if that is impossible."""
 
     def identify(self) -> str:
-        """Return the name that the engine will have: the same name, the same player."""
-
-
-@dataclass(frozen=True)
-class SearchLimit:
-    """What ends the search of a move; time is in seconds. All None leaves it to the engine's default."""
-
-    nodes: int | None = None
-    depth: int | None = None
-    time: float | None = None
-
-    def is_given(self) -> bool:
-        return any(value is not None for value in (self.nodes, self.depth, self.time))
+        """Return the name of the engine, which differs between players whose moves can differ."""
 
 
 @dataclass(frozen=True)
 class ModelPlayer:
-    """A trained model; `choice` and the rest as for ValueEngine."""
+    """A trained model; the fields are those of ValueEngine."""
 
     model: str
     device: str = "auto"
@@ -67,12 +62,12 @@ class ModelPlayer:
 
     @classmethod
     def from_options(cls, arguments: argparse.Namespace) -> Self:
-        """Return the model that the options of `add_model_options` and `add_move_options` describe.
+        """Return the player that `add_model_options` and `add_move_options` describe.
 
-        Raises InputError for a margin that would do nothing.
+        Raises InputError for a margin without a temperature.
         """
         if arguments.margin < math.inf and arguments.temperature == 0.0:
-            raise InputError("--margin is for drawn moves: give a --temperature too, such as inf")
+            raise InputError("--margin is for sampled moves: give a --temperature too, such as inf")
         return cls(
             arguments.model,
             arguments.device,
@@ -87,19 +82,12 @@ class ModelPlayer:
         return self.choice.temperature == 0.0
 
     def start(self) -> Engine:
-        engine = ValueEngine(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            choice=self.choice,
-            exact_ends=self.exact_ends,
-            compile=self.compile,
-        )
+        engine = ValueEngine(**vars(self))
         engine.name = self.identify()
         return engine
 
     def identify(self) -> str:
-        # However the path is spelled, it is the same player.
+        # Different paths to a folder are the same player.
         folder = Path(self.model).resolve()
         parts = [identify_model(folder if folder.is_dir() else self.model)]
         if self.exact_ends != "all":
@@ -113,18 +101,20 @@ class ModelPlayer:
 
 @dataclass(frozen=True)
 class StockfishPlayer:
+    """Stockfish; an empty limit is the default of `start_stockfish`."""
+
     skill: int | None = None
     uci_elo: int | None = None
-    limit: SearchLimit = SearchLimit()
+    limit: Limit = field(default_factory=Limit)
 
     @property
     def is_deterministic(self) -> bool:
-        # A weakened one draws lots, and how far a search comes in a given time differs.
+        # A weakened Stockfish samples moves, and the depth reached within a time varies.
         is_weakened = self.uci_elo is not None or (self.skill is not None and self.skill < MAX_SKILL)
-        return self.limit.is_given() and self.limit.time is None and not is_weakened
+        return self.limit != Limit() and self.limit.time is None and not is_weakened
 
     def start(self) -> Engine:
-        return start_stockfish(self.skill, self.uci_elo, self.limit.nodes, self.limit.depth, self.limit.time)
+        return start_stockfish(self.skill, self.uci_elo, self.limit)
 
     def identify(self) -> str:
         with self.start() as engine:
@@ -133,15 +123,16 @@ class StockfishPlayer:
 
 @dataclass(frozen=True)
 class UciPlayer:
+    """A program that speaks UCI; `command` is split as in a shell."""
+
     command: str
-    limit: SearchLimit = SearchLimit(time=DEFAULT_SECONDS)
-    # Some draw from books, learn, or search with several threads.
+    limit: Limit = field(default_factory=lambda: Limit(time=DEFAULT_SECONDS))
+    # Some have opening books, learn, or search with several threads.
     is_deterministic = False
 
     def start(self) -> Engine:
-        limit = chess.engine.Limit(nodes=self.limit.nodes, depth=self.limit.depth, time=self.limit.time)
-        engine = UciEngine(shlex.split(self.command), limit)
-        engine.name = f"{engine.program} {describe_limit(limit)}"
+        engine = UciEngine(shlex.split(self.command), self.limit)
+        engine.name = f"{engine.name} {describe_limit(self.limit)}"
         return engine
 
     def identify(self) -> str:
@@ -160,38 +151,32 @@ class RandomPlayer:
         return "random"
 
 
-def parse_player(text: str, limit: SearchLimit, model_like: ModelPlayer, kinds: str = KINDS) -> Player:
-    """Return the player of a name such as stockfish:3; a model is set up like `model_like`.
+def parse_player(text: str, limit: Limit, model: ModelPlayer, kinds: str = KINDS) -> Player:
+    """Return the player of a name such as stockfish:3; the device and dtype of models are those of `model`.
 
-    Raises InputError for a name of no known kind; `kinds` are those that it says a command knows.
+    Raises InputError for an unknown name; the message lists `kinds`.
     """
     kind, _, argument = text.partition(":")
-    if kind == "stockfish":
-        return _stockfish(argument, limit)
-    if kind == "random" and not argument:
+    if text == "stockfish":
+        return StockfishPlayer(limit=limit)
+    if kind == "stockfish" and argument.isdecimal():
+        number = int(argument)
+        if number <= MAX_SKILL:
+            return StockfishPlayer(skill=number, limit=limit)
+        if MIN_UCI_ELO <= number <= MAX_UCI_ELO:
+            return StockfishPlayer(uci_elo=number, limit=limit)
+        raise InputError(
+            f"{text}: give a Skill Level from 0 to {MAX_SKILL}, or a UCI_Elo from {MIN_UCI_ELO} to "
+            f"{MAX_UCI_ELO}"
+        )
+    if text == "random":
         return RandomPlayer()
     if kind == "model" and argument:
-        return ModelPlayer(argument, model_like.device, model_like.dtype, exact_ends=model_like.exact_ends)
+        return ModelPlayer(argument, model.device, model.dtype, exact_ends=model.exact_ends)
     if kind == "uci" and argument.strip():
         try:
             shlex.split(argument)
         except ValueError as error:
             raise InputError(f"{text}: {str(error).lower()}; write it as in a shell") from error
-        return UciPlayer(argument, limit if limit.is_given() else SearchLimit(time=DEFAULT_SECONDS))
+        return UciPlayer(argument) if limit == Limit() else UciPlayer(argument, limit)
     raise InputError(f"unknown opponent {text!r}: give one of {kinds}")
-
-
-def _stockfish(strength: str, limit: SearchLimit) -> StockfishPlayer:
-    if not strength:
-        return StockfishPlayer(limit=limit)
-    if not strength.isdecimal():
-        raise InputError(f"unknown opponent 'stockfish:{strength}': give a Skill Level, such as stockfish:3")
-    number = int(strength)
-    if MAX_SKILL < number < MIN_UCI_ELO:
-        raise InputError(
-            f"stockfish:{strength}: Skill Levels end at {MAX_SKILL} and UCI_Elo starts at {MIN_UCI_ELO}; "
-            "name one that exists"
-        )
-    if number < MIN_UCI_ELO:
-        return StockfishPlayer(skill=number, limit=limit)
-    return StockfishPlayer(uci_elo=number, limit=limit)

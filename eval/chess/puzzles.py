@@ -1,21 +1,19 @@
-"""Solve Lichess puzzles: the share whose whole solution the model plays, overall, by rating and by theme.
+"""Solve Lichess puzzles: the fraction whose whole solution the model plays, overall, by rating and by theme.
 
 Source: Ruoss et al. (arXiv 2402.04494), "puzzle accuracy"; puzzles from https://database.lichess.org (CC0).
 
     python -m eval.chess.puzzles --model runs/chess_tiny/model --puzzles puzzles.csv --json puzzles.json
 
-A puzzle's FEN is the position before the opponent's move. The first move is the opponent's, and from then on
-every second one is the solver's, which must be the move of the solution; but any checkmate solves a puzzle
-there and then.
+A puzzle's FEN is the position before the opponent's move. The first move is the opponent's, then every second
+one is the solver's and must be the move of the solution; any checkmate also solves a puzzle.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-import chess
 import numpy as np
+from tabulate import tabulate
 from tqdm import tqdm
 
 from cli.errors import command
@@ -28,7 +26,7 @@ from cli.options import (
     write_json,
 )
 from data.chess.puzzles import Puzzle, read_puzzles
-from eval.chess.engines import Analysis, ValueEngine
+from eval.chess.engines import ValueEngine
 from eval.intervals import wilson_interval
 from eval.loading import identify_model
 
@@ -37,17 +35,11 @@ RATING_BAND = 200
 PUZZLES_AT_ONCE = 1024
 
 
-class Engine(Protocol):
-    """What `evaluate_puzzles` asks of an engine."""
-
-    def analyse_many(self, boards: Sequence[chess.Board]) -> list[Analysis]: ...
-
-
-def evaluate_puzzles(engine: Engine, puzzles: Sequence[Puzzle]) -> dict:
+def evaluate_puzzles(engine: ValueEngine, puzzles: Sequence[Puzzle]) -> dict:
     """Return the accuracy with its 95% Wilson interval `low` to `high` and `num_puzzles`.
 
-    The same four numbers stand in `by_rating` for every band of ratings such as "1600-1799" that has puzzles,
-    and in `by_theme` for every theme. Puzzles without a rating or themes count in neither.
+    `by_rating` has the same four numbers for every band of ratings, such as "1600-1799", and `by_theme` for
+    every theme. Puzzles without a rating, or without themes, are left out there.
     """
     solved: list[bool] = []
     with tqdm(total=len(puzzles), unit="puzzle", disable=None) as bar:
@@ -72,8 +64,8 @@ def evaluate_puzzles(engine: Engine, puzzles: Sequence[Puzzle]) -> dict:
     }
 
 
-def _solve(engine: Engine, puzzles: Sequence[Puzzle]) -> list[bool]:
-    """Tell which puzzles the engine solves; at every ply those not yet failed are analysed together."""
+def _solve(engine: ValueEngine, puzzles: Sequence[Puzzle]) -> list[bool]:
+    """Return which puzzles the engine solves; at every ply all puzzles still in play share a batch."""
     boards = [puzzle.board() for puzzle in puzzles]
     solved = [True] * len(puzzles)
     in_play = list(range(len(puzzles)))
@@ -100,31 +92,35 @@ def _accuracy(solved: Sequence[bool]) -> dict[str, float | int]:
 
 
 def format_table(results: dict) -> str:
-    """Lay out the results of `evaluate_puzzles` as a table; themes in order of their number of puzzles."""
+    """Lay out the results of `evaluate_puzzles`; themes are sorted by their number of puzzles."""
     themes = sorted(results["by_theme"].items(), key=lambda item: -item[1]["num_puzzles"])
-    groups = [
-        ("all", [("", results)]),
-        ("rating", results["by_rating"].items()),
-        ("theme", themes),
+    groups = {"all": [("", results)], "rating": results["by_rating"].items(), "theme": themes}
+    rows = [
+        (
+            "" if index else group,
+            name,
+            f"{row['accuracy']:.1%}",
+            f"{row['low']:.1%} – {row['high']:.1%}",
+            str(row["num_puzzles"]),
+        )
+        for group, members in groups.items()
+        for index, (name, row) in enumerate(members)
     ]
-    lines = [f"{'':<32}{'solved':>7}   95% interval    puzzles"]
-    lines += [line for title, group in groups for line in _format_group(title, group)]
-    return "\n".join(lines)
-
-
-def _format_group(title: str, group: Iterable[tuple[str, dict]]) -> list[str]:
-    return [
-        f"{'' if index else title:<8}{name:<24}{row['accuracy']:>7.1%}"
-        f"  {row['low']:>6.1%} – {row['high']:<6.1%}{row['num_puzzles']:>9}"
-        for index, (name, row) in enumerate(group)
-    ]
+    return tabulate(
+        rows,
+        ["", "", "solved", "95% interval", "puzzles"],
+        tablefmt="plain",
+        disable_numparse=True,
+        colalign=("left", "left", "right", "right", "right"),
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.puzzles",
-        description="Measure which share of Lichess puzzles a chess model solves: it must find every move of "
-        "the solution, or a checkmate. Prints the accuracy with 95% intervals, also by rating and by theme.",
+        description="Measure the fraction of Lichess puzzles that a chess model solves: it must find every "
+        "move of the solution, or a checkmate. Prints the accuracy with 95% intervals, also by rating and by "
+        "theme.",
     )
     add_model_options(parser)
     add_batch_size_option(parser)
@@ -132,10 +128,11 @@ def parse_arguments() -> argparse.Namespace:
         "--puzzles",
         required=True,
         metavar="FILE",
-        help="puzzles in Lichess's format, .csv or .csv.zst, as found on https://database.lichess.org",
+        help="puzzles in the format of https://database.lichess.org, .csv or .csv.zst; "
+        "data/chess/sample/puzzles.csv has some",
     )
     parser.add_argument(
-        "--limit", type=positive_int, metavar="N", help="use the first N puzzles only (default: all)"
+        "--limit", type=positive_int, metavar="N", help="use the first N puzzles (default: all)"
     )
     add_json_option(parser)
     return parser.parse_args()
@@ -151,7 +148,7 @@ def main() -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         batch_size=arguments.batch_size,
-        # As ChessBench measures: mates are for the network to find, repetitions it cannot see.
+        # As in ChessBench: the network has to find checkmates, but cannot know repetitions.
         exact_ends="draws",
     )
     results = evaluate_puzzles(engine, puzzles)

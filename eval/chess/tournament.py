@@ -1,11 +1,12 @@
-"""A tournament of one player against opponents of known ratings: who is met next, and what was played before.
+"""A tournament of one player against opponents of known ratings: which game is next, and how it resumes.
 
-Rounds are played by several processes, and a log of games is all that is needed to go on with one.
+Rounds are played by one or several processes. A log of the games is enough to resume.
 """
 
 import functools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 import torch
@@ -14,27 +15,27 @@ from tqdm import tqdm
 from cli.errors import InputError
 from data.chess.engine_work import Skipped, results_in_order
 from eval.chess.game_log import GameLog
-from eval.chess.games import PlayedGame, Table
+from eval.chess.games import PlayedGame
+from eval.chess.match import Match, ScheduledGame, games_of_round, shuffled_openings
 from eval.chess.openings import Opening
 from eval.chess.opponents import Opponent
 from eval.chess.players import Player
-from eval.chess.ratings import Rating, expected_score, fit_rating
-from eval.chess.schedule import ScheduledGame, check_games_differ, games_of_round, shuffled_openings
-from eval.chess.tally import Tally, format_rating
+from eval.chess.ratings import MatchScore, Rating, expected_score, fit_rating
 
 
 class Pairing(NamedTuple):
-    """A round to be played against an opponent."""
+    """A round to play against an opponent."""
 
     opponent: int
     games: tuple[ScheduledGame, ScheduledGame]
 
 
 class Tournament:
-    """The standing of a tournament, from which follows who is met next.
+    """The results of a tournament, which decide the next opponent.
 
-    It is over after `num_rounds`, or as soon as the interval's half-width is at most `half_width` Elo. Where
-    the player `is_deterministic`, no such opponent gets an opening twice; InputError if that leaves too few.
+    It is over after `num_rounds`, or as soon as the interval's half-width is at most `half_width` Elo. If the
+    player `is_deterministic`, such opponents get no opening twice; InputError if that leaves too few games.
+    `headers` are added to every game.
     """
 
     def __init__(
@@ -45,21 +46,28 @@ class Tournament:
         half_width: float,
         seed: int,
         is_deterministic: bool = False,
+        headers: dict[str, str] | None = None,
     ):
         self.opponents = opponents
-        self.tallies = [Tally(opponent.rating) for opponent in opponents]
+        self.scores = [MatchScore(opponent.rating) for opponent in opponents]
         self.num_rounds, self.half_width, self.seed = num_rounds, half_width, seed
+        self.headers = headers or {}
         self.num_played = 0
+        self.crashes: list[str] = []
         self._openings = shuffled_openings(openings, seed)
-        self._met: list[list[int]] = [[] for _ in opponents]  # openings played against each
+        self._met: list[list[int]] = [[] for _ in opponents]  # indices of openings played against each
         self._games_repeat = [is_deterministic and opponent.player.is_deterministic for opponent in opponents]
-        if all(self._games_repeat):
-            check_games_differ(2 * num_rounds, 2 * len(openings) * len(opponents))
+        num_distinct = 2 * len(openings) * len(opponents)
+        if all(self._games_repeat) and 2 * num_rounds > num_distinct:
+            raise InputError(
+                f"--games {2 * num_rounds}: neither side samples its moves, and the book gives only "
+                f"{num_distinct} different games; ask for no more, or give more --openings or a --temperature"
+            )
 
     @property
     def rating(self) -> Rating | None:
         """The rating so far; None before the first round."""
-        return fit_rating([tally.match_score() for tally in self.tallies]) if self.num_played else None
+        return fit_rating(self.scores) if self.num_played else None
 
     @property
     def is_over(self) -> bool:
@@ -69,28 +77,29 @@ class Tournament:
         return rating is not None and rating.half_width <= self.half_width
 
     def add_round(self, opponent: int, points: Sequence[float]) -> None:
-        """Count both games of a round that has been played."""
+        """Count both games of a round."""
         for scored in points:
-            self.tallies[opponent].add_game(scored)
-        self.tallies[opponent].add_pair(points)
+            self.scores[opponent].add_game(scored)
+        self.scores[opponent].add_pair(points)
         self.num_played += 1
 
     def resume(self, opponents: Sequence[int], points: Sequence[Sequence[float]]) -> None:
         """Count the rounds that were played before an interruption."""
         for opponent, scored in zip(opponents, points, strict=True):
-            self._draw_opening(opponent, self.num_played)
+            self._next_opening(opponent, self.num_played)
             self.add_round(opponent, scored)
 
     def pairings(self) -> Iterator[Pairing]:
-        """Yield rounds to play until it is over, each chosen by the results that are in by then."""
+        """Yield rounds to play until the tournament is over, each chosen by the results known by then."""
         for number in range(self.num_played, self.num_rounds):
             if self.is_over:
                 return
             opponent = self._next_opponent()
-            yield Pairing(opponent, games_of_round(self._draw_opening(opponent, number), number, self.seed))
+            opening = self._next_opening(opponent, number)
+            yield Pairing(opponent, games_of_round(opening, number, self.seed, self.headers))
 
-    def _draw_opening(self, opponent: int, round_number: int) -> Opening:
-        """Return the opening of a round: each in turn, but for those that would give a game again."""
+    def _next_opening(self, opponent: int, round_number: int) -> Opening:
+        """Return the opening of a round: in turn, without those that would repeat a game."""
         size, met = len(self._openings), self._met[opponent]
         order = [(round_number + step) % size for step in range(size)]
         left = [index for index in order if index not in met] if self._games_repeat[opponent] else []
@@ -98,96 +107,92 @@ class Tournament:
         return self._openings[met[-1]]
 
     def _next_opponent(self) -> int:
-        """Return the opponent who falls most short of a share of games in proportion to what they tell.
+        """Return the opponent with the fewest games in proportion to the information of a game.
 
-        A game tells e (1 − e) of the rating, e being the expected score: most against equals.
+        The information of a game about the rating is e (1 − e), e being the expected score: most between
+        equals.
         """
         rating = self.rating
         ratings = [opponent.rating for opponent in self.opponents]
         elo = sum(ratings) / len(ratings) if rating is None else rating.elo
-        # After losses alone, or wins alone, there is no estimate but the side on which it will be.
+        # The estimate is infinite after only losses or only wins.
         elo = min(max(elo, min(ratings) - 400), max(ratings) + 400)
-        told = [expected_score(elo - other) * expected_score(other - elo) for other in ratings]
-        can_be_met = [
+        information = [expected_score(elo - other) * expected_score(other - elo) for other in ratings]
+        available = [
             index
             for index, met in enumerate(self._met)
             if not self._games_repeat[index] or len(met) < len(self._openings)
         ]
-        return max(can_be_met, key=lambda index: told[index] / (len(self._met[index]) + 1))
+        return max(available, key=lambda index: information[index] / (len(self._met[index]) + 1))
 
 
-def start_table(player: Player, opponents: Sequence[Player], num_threads: int) -> Table:
-    """Set up the table of a process of its own, which takes `num_threads` cores."""
+def start_match(player: Player, opponents: Sequence[Player], num_threads: int) -> Match:
+    """Return the match of a worker process, which uses `num_threads` cores."""
     torch.set_num_threads(num_threads)
-    return Table(player, opponents)
+    return Match(player, opponents)
 
 
-def play_round(table: Table, pairing: Pairing, settings: dict[str, str]) -> list[PlayedGame]:
-    """Play the two games of a round, with `settings` among their headers."""
-    return [
-        table.play(
-            pairing.opponent,
-            game.opening,
-            game.player_is_white,
-            game.seed,
-            {"Event": "Rating", **game.headers, **settings},
-        )
-        for game in pairing.games
-    ]
+def play_round(match: Match, pairing: Pairing) -> list[PlayedGame]:
+    return [match.play(pairing.opponent, game) for game in pairing.games]
 
 
-def play_tournament(
-    tournament: Tournament,
-    player: Player,
-    name: str,
-    log: GameLog,
-    processes: int,
-    settings: dict[str, str],
-) -> None:
-    """Play what is left of a tournament, writing every round to `log`, with a progress bar."""
-    num_threads = max(1, (os.cpu_count() or 1) // processes)
+def play_tournament(tournament: Tournament, player: Player, log: GameLog | None, processes: int = 1) -> None:
+    """Play the rest of a tournament with a progress bar, and write every round to `log`, if given."""
     if tournament.is_over:
         return
-    processes = min(processes, tournament.num_rounds - tournament.num_played)
-    start = functools.partial(
-        start_table, player, [opponent.player for opponent in tournament.opponents], num_threads
-    )
-    play = functools.partial(play_round, settings=settings)
-    asked: list[int] = []  # the opponent of every round, from the first that is played now
+    players = [opponent.player for opponent in tournament.opponents]
+    pairings: list[Pairing] = []
 
-    def pairings() -> Iterator[Pairing]:
+    def next_pairings() -> Iterator[Pairing]:
         for pairing in tournament.pairings():
-            asked.append(pairing.opponent)
+            pairings.append(pairing)
             yield pairing
 
-    first = tournament.num_played
-    with tqdm(total=2 * tournament.num_rounds, initial=len(log), unit="game", disable=None) as bar:
-        for number, games in enumerate(results_in_order(play, pairings(), processes, start)):
+    with ExitStack() as stack:
+        if processes == 1:
+            match = stack.enter_context(closing(Match(player, players)))
+            rounds = (play_round(match, pairing) for pairing in next_pairings())
+        else:
+            processes = min(processes, tournament.num_rounds - tournament.num_played)
+            num_threads = max(1, (os.cpu_count() or 1) // processes)
+            start = functools.partial(start_match, player, players, num_threads)
+            rounds = stack.enter_context(
+                closing(results_in_order(play_round, next_pairings(), processes, start))
+            )
+        total, initial = 2 * tournament.num_rounds, 2 * tournament.num_played
+        bar = stack.enter_context(tqdm(total=total, initial=initial, unit="game", disable=None))
+        for pairing_index, games in enumerate(rounds):
             if isinstance(games, Skipped):
                 raise InputError(f"a game cannot be played: {games.reason}; run again to continue")
-            log.append(games)
-            for game in games:
-                if game.crash is not None:
-                    tqdm.write(f"round {first + number + 1}: {game.crash}; the game is lost for it")
-            tournament.add_round(asked[number], [game.points(game.white == name) for game in games])
-            bar.set_postfix_str(format_rating(tournament.rating))
+            if log is not None:
+                log.append(games)
+            pairing = pairings[pairing_index]
+            for game in filter(lambda game: game.crash, games):
+                tournament.crashes.append(game.crash)
+                tqdm.write(f"round {pairing_index + 1}: {game.crash}; the game counts as lost")
+            sides = [scheduled.player_is_white for scheduled in pairing.games]
+            points = [game.points(is_white) for game, is_white in zip(games, sides, strict=True)]
+            tournament.add_round(pairing.opponent, points)
+            bar.set_postfix_str(str(tournament.rating))
             bar.update(2)
 
 
 def read_rounds(
     log: GameLog, name: str, opponents: Sequence[Opponent], settings: dict[str, str]
 ) -> tuple[list[int], list[list[float]]]:
-    """Return the opponent's index and our points in every whole round of a log; half a round is given up.
+    """Return, of every complete round of a log, the opponent's index and the points of `name`.
 
-    Raises InputError if the games are not between these players, or were played with other settings.
+    An incomplete last round is removed from the log. Raises InputError if the games are between other
+    players, or were played with other settings.
     """
     index = {opponent.name: number for number, opponent in enumerate(opponents)}
     remedy = "choose another --output, or remove that file"
-    met, points = [], []
+    points = []
     for number, headers in enumerate(log.headers):
         is_white = number % 2 == 0
-        sides = ("White", "Black") if is_white else ("Black", "White")
-        player, other = (headers.get(side) for side in sides)
+        player, other = (
+            headers.get(side) for side in (("White", "Black") if is_white else ("Black", "White"))
+        )
         if player != name:
             raise InputError(f"{log.path} holds games of {player}, not of {name}: {remedy}")
         if other not in index:
@@ -199,13 +204,7 @@ def read_rounds(
                     "or choose another --output"
                 )
         scored = {"1-0": 1.0, "0-1": 0.0}.get(headers["Result"], 0.5)
-        ours = scored if is_white else 1.0 - scored
-        if number == len(log) - 1 and is_white:
-            log.keep(number)
-            break
-        if is_white:
-            met.append(index[other])
-            points.append([ours])
-        else:
-            points[-1].append(ours)
-    return met, points
+        points.append(scored if is_white else 1.0 - scored)
+    log.keep(len(log) // 2 * 2)
+    met = [index[headers["Black"]] for headers in log.headers[::2]]
+    return met, [list(pair) for pair in zip(points[::2], points[1::2], strict=False)]

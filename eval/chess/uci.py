@@ -2,9 +2,9 @@
 
     python -m eval.chess.uci --model runs/chess_tiny/model
 
-There is no search, so clocks, depth and nodes do not matter. Lines are in order of value; with a Temperature
-the move played is drawn, and need not be that of the first line, unless that is a mate. `go infinite` and
-`go ponder` value the moves at once and keep back the move until `stop` or `ponderhit`. Every `go` is answered
+There is no search, so clocks, depth and nodes have no effect. Lines are ordered by value; with a Temperature
+the move played is sampled and can differ from the first line, unless that is checkmate. `go infinite` and
+`go ponder` value the moves at once and hold back the move until `stop` or `ponderhit`. Every `go` is answered
 by one `bestmove`.
 """
 
@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 import chess
 
 from cli.errors import INTERRUPTED_STATUS, InputError, command, first_line
-from cli.options import add_model_options, add_move_options, non_negative_int
+from cli.options import add_model_options, add_move_options, seed_number
 from eval.chess.uci_protocol import (
-    Position,
     ProtocolError,
     Search,
     describe_lines,
@@ -31,25 +30,25 @@ from eval.chess.uci_protocol import (
     list_options,
     quote,
     read_go,
+    read_move,
+    read_position,
     split_option,
 )
 from eval.model_folder import check_model_folder
 
 
-# Importing torch takes seconds, and GUIs do not wait long for `uciok`: it is imported where it is needed.
+# torch takes seconds to import, and GUIs wait only briefly for `uciok`: it is imported when it is needed.
 if TYPE_CHECKING:
     from eval.chess.engines import ValueEngine
 
-# The largest float32 below 1: no prediction, not even one of mse, stands beside a mate.
-BELOW_MATE = 1.0 - 2.0**-24
 HELP = (
-    "A model that values chess moves, playing by the UCI protocol: add it to a chess GUI as a UCI engine.",
+    "A model that values chess moves, as a UCI engine: add it to a chess GUI.",
     "By hand: position startpos moves e2e4 / d / setoption name MultiPV value 5 / go / quit",
 )
 
 
 class UciSession:
-    """One conversation with a GUI: it writes `lines`, and what `send` is given is written to it.
+    """A conversation with a GUI, which reads the lines given to `send`.
 
     The model is loaded when it is first needed. Raises InputError if it cannot be loaded, or predicts NaN.
     """
@@ -57,13 +56,11 @@ class UciSession:
     def __init__(self, arguments: argparse.Namespace, send: Callable[..., None]):
         self._arguments = arguments
         self._send = send
-        options = list_options(
-            arguments.temperature, arguments.margin, arguments.device, arguments.exact_ends
-        )
+        options = list_options(arguments.temperature, arguments.margin, arguments.exact_ends)
         self._options = {option.name.lower(): option for option in options}
         self._values = {option.name: option.default for option in options}
         self._engine: ValueEngine | None = None
-        self._position = Position()
+        self._board = chess.Board()
         self._kept_move: str | None = None
         self._keep_until_stop = False
         self._has_quit = False
@@ -72,11 +69,11 @@ class UciSession:
             "isready": self._get_ready,
             "setoption": self._set_option,
             "ucinewgame": self._start_new_game,
-            "position": lambda words: self._position.set_up(words),
+            "position": self._set_position,
             "go": self._go,
             "stop": lambda words: self._release_move(),
             "ponderhit": self._hit_ponder_move,
-            "d": lambda words: self._send(str(self._position.board), f"Fen: {self._position.board.fen()}"),
+            "d": lambda words: self._send(str(self._board), f"Fen: {self._board.fen()}"),
             "help": lambda words: self._send(*HELP),
             "debug": lambda words: None,
             "register": lambda words: None,
@@ -84,20 +81,20 @@ class UciSession:
         }
 
     def run(self, lines: Iterable[bytes]) -> None:
-        """Obey every line until `quit` or the end."""
+        """Execute every line until `quit` or the end."""
         for line in lines:
             words = line.decode(errors="replace").split()
-            # The specification has unknown words skipped until one makes sense.
+            # The specification says to skip unknown words at the start of a line.
             start = next((i for i, word in enumerate(words) if word in self._commands), None)
             if start is not None:
-                self._obey(words[start], words[start + 1 :])
+                self._execute(words[start], words[start + 1 :])
             elif words:
                 self._send(f"info string unknown command {quote(' '.join(words))}; try help")
             if self._has_quit:
                 break
         self._release_move()
 
-    def _obey(self, name: str, words: list[str]) -> None:
+    def _execute(self, name: str, words: list[str]) -> None:
         try:
             self._commands[name](words)
         except ProtocolError as error:
@@ -111,7 +108,7 @@ class UciSession:
             self._send(f"info string error: {name} failed: {type(error).__name__}: {first_line(error)}")
             if name in ("isready", "go") and self._engine is None:
                 raise
-            # A fault of ours, or no memory: better one lost move than no engine for the rest of the game.
+            # A bug, or memory ran out: the game continues without this move.
             traceback.print_exc()
 
     def _introduce(self, words: list[str]) -> None:
@@ -129,7 +126,7 @@ class UciSession:
         self._send("readyok")
 
     def _load(self) -> "ValueEngine":
-        """Return the engine, loaded and warmed up."""
+        """Return the engine, loaded and warmed up with one board."""
         if self._engine is None:
             import torch
 
@@ -138,12 +135,12 @@ class UciSession:
             torch.set_num_threads(self._values["Threads"])
             engine = ValueEngine(
                 self._arguments.model,
-                device=self._values["Device"],
+                device=self._arguments.device,
                 dtype=self._arguments.dtype,
                 compile=self._arguments.compile,
                 seed=secrets.randbits(32) if self._arguments.seed is None else self._arguments.seed,
             )
-            # The first pass is the slowest, and shows damaged weights.
+            # The first pass is the slowest, and finds damaged weights.
             engine.analyse(chess.Board())
             self._engine = engine
         return self._engine
@@ -154,44 +151,29 @@ class UciSession:
         if option is None:
             raise ProtocolError(f"No such option: {quote(name)}")
         value = option.read(text)
-        if option.name == "Device" and value != self._values["Device"]:
-            self._move_to(value)
-        elif option.name == "Threads" and self._engine is not None:
+        if option.name == "Threads" and self._engine is not None:
             import torch
 
             torch.set_num_threads(value)
         self._values[option.name] = value
 
-    def _move_to(self, name: str) -> None:
-        """Move the model, if it is loaded. Raises ProtocolError, and leaves it where it is, if that fails."""
-        from eval.loading import choose_device
-
-        try:
-            device = choose_device(name)
-        except InputError as error:
-            raise ProtocolError(str(error)) from None
-        if self._engine is None:
-            return
-        old = self._engine.model.device
-        try:
-            self._engine.model.to(device)
-            self._engine.analyse(chess.Board())
-        except RuntimeError as error:
-            # When memory runs out, half of the model may be there already.
-            self._engine.model.to(old)
-            raise ProtocolError(f"Device stays {old}: {first_line(error)}") from None
-
     def _start_new_game(self, words: list[str]) -> None:
-        self._position = Position()
+        self._board = chess.Board()
+
+    def _set_position(self, words: list[str]) -> None:
+        self._board, moves = read_position(words)
+        # As in Stockfish, the moves before an illegal one are played.
+        for move in moves:
+            self._board.push(read_move(self._board, move))
 
     def _go(self, words: list[str]) -> None:
-        # A GUI that does not wait for the answer to its last `go` gets it now.
+        # A GUI that sent another `go` too early still gets the move of the previous one.
         self._release_move()
         search = read_go(words)
         try:
             self._kept_move = self._choose(search)
         except Exception:
-            # Without an answer a GUI waits for ever.
+            # A GUI waits forever for the answer.
             self._send("bestmove (none)")
             raise
         self._keep_until_stop = search.infinite
@@ -199,34 +181,29 @@ class UciSession:
             self._release_move()
 
     def _choose(self, search: Search) -> str:
-        """Tell the GUI the values of the best moves and return the one to play."""
+        """Send the values of the best moves and return the move to play."""
         from eval.chess.engines import MoveChoice
 
-        engine, board = self._load(), self._position.board
+        engine, board = self._load(), self._board
         started = time.perf_counter()
         if not any(board.generate_legal_moves()):
             self._send(f"info depth 0 score {'mate' if board.is_check() else 'cp'} 0")
             return "(none)"
         engine.exact_ends = self._values["ExactEnds"]
+        engine.choice = MoveChoice(self._values["Temperature"], self._values["Margin"])
         analysis = engine.analyse(board)
-        moves, by_rule = analysis.moves, analysis.by_rule
-        values = analysis.values.clip(0.0, BELOW_MATE)
-        for index, value in by_rule.items():
-            values[index] = value
-        candidates = [i for i, move in enumerate(moves) if search.only is None or move.uci() in search.only]
-        if not candidates:
+        moves = [move.uci() for move in analysis.moves]
+        ranking = [i for i in analysis.ranking() if search.only is None or moves[i] in search.only]
+        if not ranking:
             self._send("info string no move of searchmoves is legal")
             return "(none)"
-        ranking = sorted(candidates, key=lambda i: -values[i])[: self._values["MultiPV"]]
+        show_wdl = self._values["UCI_ShowWDL"]
         scores = (
-            (moves[i].uci(), describe_score(float(values[i]), i in by_rule, self._values["UCI_ShowWDL"]))
-            for i in ranking
+            (moves[i], describe_score(float(analysis.values[i]), analysis.by_rule.get(i), show_wdl))
+            for i in ranking[: self._values["MultiPV"]]
         )
         self._send(*describe_lines(scores, len(moves), time.perf_counter() - started))
-        engine.choice = MoveChoice(self._values["Temperature"], self._values["Margin"])
-        # Lots are not drawn about a mate.
-        candidates = [i for i in analysis.checkmates if i in candidates] or candidates
-        return moves[candidates[engine.choose_index(values[candidates])]].uci()
+        return moves[engine.choose_index(analysis, sorted(ranking))]
 
     def _release_move(self) -> None:
         if self._kept_move is not None:
@@ -244,16 +221,17 @@ class UciSession:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.uci",
-        description="Play chess over UCI with a model that values every legal move, without search. What "
-        "--device, --temperature, --margin and --exact-ends say, a GUI can change.",
+        description="A chess engine for the UCI protocol, without search: a model values every legal move. "
+        "A chess program starts this command and can change --temperature, --margin and --exact-ends as "
+        "UCI options.",
     )
     add_model_options(parser)
     add_move_options(parser)
     parser.add_argument(
         "--seed",
-        type=non_negative_int,
+        type=seed_number,
         metavar="N",
-        help="draw the same moves every time (default: other ones)",
+        help="seed of the moves sampled at a temperature (default: different moves every time)",
     )
     return parser.parse_args()
 
@@ -261,10 +239,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     check_model_folder(arguments.model)
-    # On cores that another engine shares, torch's threads would spin 50 times longer than they work.
+    # Otherwise torch's idle threads take the cores that they share with another engine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     gui = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115 (open until the process ends)
-    # A GUI would take for moves what libraries print: from here on that goes to stderr.
+    # A GUI would read what libraries print as moves: from here on that goes to stderr.
     os.dup2(2, 1)
 
     def send(*lines: str) -> None:
@@ -273,10 +251,10 @@ def main() -> None:
     try:
         UciSession(arguments, send).run(sys.stdin.buffer)
     except BrokenPipeError:
-        # The GUI is gone.
+        # The GUI has ended.
         return
     except KeyboardInterrupt:
-        # Bots are ended by Ctrl-C, and it reaches their engines too.
+        # Ctrl-C ends a bot in a terminal, and reaches its engine too.
         sys.exit(INTERRUPTED_STATUS)
 
 

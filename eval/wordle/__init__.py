@@ -1,1 +1,1 @@
-"""Wordle: agents, the protocols that measure them, play in the terminal, and comparisons of value losses."""
+"""Wordle: the model as a player, the protocols that measure players, and play in the terminal."""

@@ -1,18 +1,18 @@
-"""Measure a Wordle agent: a trained model, or a scripted player.
+"""Measure a player of Wordle: a trained model, or a scripted player.
 
     python -m eval.wordle --model runs/wordle_tiny/model --protocol official --json wordle.json
     python -m eval.wordle --policy greedy --words american_446
 
-What the protocols measure is said in eval/wordle/protocols.py. With --compare two agents get the same
-secrets:
+eval/wordle/protocols.py defines the protocols. With --compare, two players get the same secrets:
 
     python -m eval.wordle --model runs/hl_gauss/model --compare runs/mse/model --protocol lmrl
 
-and with --play a person watches a model, or plays with its advice.
+With --play, a person watches a model, or plays with its advice.
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,15 +27,16 @@ from cli.options import (
     write_json,
 )
 from data.wordle.games import GameDescription
-from data.wordle.players import LMRL_BEHAVIOR, PLAYERS
+from data.wordle.players import LMRL_BEHAVIOR, PLAYERS, Player, make_player
 from eval.paired_comparison import compare_pairs
-from eval.wordle.agents import Agent, Contestant, add_game_options, game_to_play
+from eval.wordle.game_options import add_game_options, game_to_play
+from eval.wordle.model_player import ModelPlayer
 from eval.wordle.play import play_in_terminal
 from eval.wordle.protocols import (
-    FIRST_AGENT,
+    FIRST_PLAYER,
     PROTOCOLS,
     RESAMPLES,
-    SECOND_AGENT,
+    SECOND_PLAYER,
     derived_seed,
     held_out_games,
     lmrl_results,
@@ -55,95 +56,95 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args()
     if arguments.policy is not None:
-        arguments.agents = [POLICY_PREFIX + arguments.policy]
+        arguments.players = [POLICY_PREFIX + arguments.policy]
     else:
-        arguments.agents = [arguments.model]
+        arguments.players = [arguments.model]
     if arguments.compare is not None:
-        arguments.agents.append(arguments.compare)
+        arguments.players.append(arguments.compare)
         if arguments.protocol not in ("lmrl", "official"):
-            parser.error("--compare needs --protocol lmrl or official")
+            parser.error("--compare needs --protocol lmrl or --protocol official")
     if arguments.games is not None and arguments.behavior is not None:
-        parser.error("--games and --behavior exclude each other")
+        parser.error("--games and --behavior are incompatible: give one of them")
     names_games = arguments.games is not None or arguments.behavior is not None
     if names_games and arguments.protocol not in ("one_turn", "all"):
-        parser.error("--games and --behavior are for one_turn")
+        parser.error("--games and --behavior need --protocol one_turn or --protocol all")
     if arguments.num_games is not None and arguments.protocol == "official":
-        parser.error("--num-games is not for official, which plays every secret once")
+        parser.error("--num-games has no effect with --protocol official, which plays every secret once")
     if arguments.temperature is not None and arguments.protocol == "official":
-        parser.error("--temperature is not for official, which is played greedily")
-    has_model = not all(name.startswith(POLICY_PREFIX) for name in arguments.agents)
+        parser.error("--temperature has no effect with --protocol official, which is greedy")
+    has_model = not all(name.startswith(POLICY_PREFIX) for name in arguments.players)
     measures = arguments.compare or arguments.json or arguments.num_games or arguments.protocol != "all"
     if arguments.play and (arguments.policy or measures or names_games):
-        parser.error("--play takes a model and its settings alone")
-    if (arguments.temperature is not None or arguments.no_mask or arguments.play) and not has_model:
-        parser.error("--temperature, --no-mask and --play are for models")
+        parser.error("--play takes only a model and its options")
+    if (arguments.temperature is not None or arguments.no_mask) and not has_model:
+        parser.error("--temperature and --no-mask need a model")
     arguments.num_games = arguments.num_games or NUM_GAMES
     return arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
-    players = "; ".join(f"{spec}: {what}" for spec, what in PLAYERS.items())
+    players = "; ".join(f"{spec}: {meaning}" for spec, meaning in PLAYERS.items())
     parser = argparse.ArgumentParser(
         prog="python -m eval.wordle",
-        description="Measure a Wordle agent. one_turn: how often its next guess is right in partially played "
-        "games, beside the best that can be expected; lmrl: its mean return with secrets drawn at random, "
-        "and LMRL-Gym's score; official: its success and mean number of guesses with every secret once.",
+        description="Measure a player of Wordle. one_turn: how often its next guess is right in partially "
+        "played games, next to the best expected rate; lmrl: its mean return with random secrets, and "
+        "LMRL-Gym's score; official: its success rate and mean number of guesses, with every secret once.",
         epilog=f"Players: {players}.",
     )
     add = parser.add_argument
-    agent = parser.add_mutually_exclusive_group(required=True)
-    agent.add_argument(
+    player = parser.add_mutually_exclusive_group(required=True)
+    player.add_argument(
         "--model",
         metavar="DIR",
         help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
     )
-    agent.add_argument("--policy", metavar="PLAYER", help="a scripted player, see below")
+    player.add_argument("--policy", metavar="PLAYER", help="a scripted player, listed below")
     add("--protocol", choices=[*PROTOCOLS, "all"], default="all", help="what to measure (all)")
-    add("--play", action="store_true", help="measure nothing: watch a model, or play with its advice")
+    add("--play", action="store_true", help="do not measure: watch a model, or play with its advice")
     add(
         "--compare",
         metavar="DIR|policy:PLAYER",
-        help="in lmrl or official: another agent to play with the same secrets, and tests of the difference",
+        help="another player, which gets the same secrets in lmrl or official; tests the difference",
     )
     add(
         "--num-games",
         type=positive_int,
         metavar="N",
-        help=f"how many games lmrl plays, and how many one_turn takes its states from ({NUM_GAMES})",
+        help=f"number of games of lmrl, and of the held-out games of one_turn ({NUM_GAMES})",
     )
     add(
         "--behavior",
         metavar="PLAYER",
-        help="who plays the games of one_turn; also several with their shares, such as "
+        help="the player of the held-out games of one_turn, or several with their fractions, such as "
         f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
     )
     add(
         "--games",
         metavar="FILE",
-        help="a Parquet file, a folder, or a dataset on the hub such as user/name, to take the games of "
-        "one_turn from",
+        help="held-out games of one_turn: a Parquet file, a folder, or a hub dataset such as user/name",
     )
-    add("--seed", type=seed_number, default=0, help="decides all that is drawn (0)")
+    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (0)")
     add_json_option(parser)
     add_game_options(parser)
     models = parser.add_argument_group("models")
     models.add_argument(
         "--no-mask",
         action="store_true",
-        help="let them write any tokens; what is not an allowed guess loses the turn and shows nothing",
+        help="let models write any tokens; a guess that is not an allowed word costs the turn and gets no "
+        "colours",
     )
     models.add_argument(
         "--temperature",
         type=positive_number,
         metavar="T",
-        help="draw tokens from softmax(Q / T) instead of taking the best; official is always greedy",
+        help="draw tokens from softmax(Q / T), instead of the best token; official is always greedy",
     )
     models.add_argument(
         "--batch-size",
         type=positive_int,
         default=512,
         metavar="GAMES",
-        help="games played at a time; lower it if memory runs out (512)",
+        help="games played at once; reduce it if memory runs out (512)",
     )
     add_device_options(models)
     return parser
@@ -153,11 +154,11 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.json:
         check_output(arguments.json, overwrite=True)
-    contestants = load_contestants(arguments.agents, arguments.device, arguments.dtype)
-    game = game_to_play(contestants, arguments.words, arguments.guesses, arguments.rule)
+    players = load_players(arguments)
+    game = game_to_play(players, arguments.words, arguments.guesses, arguments.rule)
     if arguments.play:
-        agent = make_agent(contestants[0], game, "play", FIRST_AGENT, arguments)
-        play_in_terminal(agent.token_agent, game, arguments.seed)
+        player = seeded(players[0], derived_seed(arguments.seed, FIRST_PLAYER), arguments.temperature or 0.0)
+        play_in_terminal(player, game, arguments.seed)
         return
     protocols = PROTOCOLS if arguments.protocol == "all" else (arguments.protocol,)
     games = behavior = None
@@ -171,99 +172,92 @@ def main() -> None:
         )
     num_answers, num_guesses = len(game.words.answers), len(game.words.guesses)
     title = f"{num_answers:,} secret words, {num_guesses:,} allowed guesses, {game.rule} rule"
-    print(f"{' and '.join(contestant.name for contestant in contestants)}: {title}, seed {arguments.seed}")
+    print(f"{' and '.join(player.name for player in players)}: {title}, seed {arguments.seed}")
 
     measured = {}
     for protocol in protocols:
-        agents = [
-            make_agent(contestant, game, protocol, purpose, arguments)
-            for contestant, purpose in zip(contestants, (FIRST_AGENT, SECOND_AGENT), strict=False)
-        ]
+        temperature = 0.0 if protocol == "official" else arguments.temperature or 0.0
         if protocol == "one_turn":
-            measured[protocol] = one_turn(agents[0], game, games, behavior)
+            seed = derived_seed(arguments.seed, FIRST_PLAYER)
+            player, rng = seeded(players[0], seed, temperature), np.random.default_rng(seed)
+            measured[protocol] = one_turn(player, game, games, behavior, rng)
             print(f"\n{format_results(measured[protocol])}")
         else:
             secrets = np.arange(num_answers)
             if protocol == "lmrl":
                 secrets = lmrl_secrets(game, arguments.num_games, arguments.seed)
             measured[protocol] = play_and_compare(
-                contestants, agents, game, protocol, secrets, arguments.seed
+                players, game, protocol, secrets, temperature, arguments.seed
             )
+        measured[protocol]["temperature"] = temperature
     if arguments.json:
+        player = players[0]
         settings = {
-            "agent": contestants[0].identify(),
+            "player": player.identify() if isinstance(player, ModelPlayer) else player.name,
             "num_answers": num_answers,
             "num_guesses": num_guesses,
             "rule": game.rule,
             "seed": arguments.seed,
             "masked": not arguments.no_mask,
         }
-        for protocol, results in measured.items():
-            results["temperature"] = _temperature(protocol, arguments)
         results = measured if arguments.protocol == "all" else measured[arguments.protocol]
         write_json(arguments.json, {**settings, **results})
 
 
-def load_contestants(names: Sequence[str], device: str, dtype: str) -> list[Contestant]:
-    """Return the agents, models or `policy:PLAYER`. Raises InputError for those that are not there."""
+def load_players(arguments: argparse.Namespace) -> list[Player]:
+    """Return the players, models or `policy:PLAYER`. Raises InputError for those that do not exist."""
     # A misspelt player is found before a model is loaded.
-    players = {
-        name: Contestant.from_policy(name.removeprefix(POLICY_PREFIX))
-        for name in names
+    scripted = {
+        name: make_player(name.removeprefix(POLICY_PREFIX))
+        for name in arguments.players
         if name.startswith(POLICY_PREFIX)
     }
-    return [players.get(name) or Contestant.from_model(name, device, dtype) for name in names]
+    settings = {"masked": not arguments.no_mask, "games_at_once": arguments.batch_size}
+    return [
+        scripted.get(name) or ModelPlayer.load(name, arguments.device, arguments.dtype, **settings)
+        for name in arguments.players
+    ]
 
 
-def make_agent(
-    contestant: Contestant,
-    game: GameDescription,
-    protocol: str,
-    purpose: int,
-    arguments: argparse.Namespace,
-) -> Agent:
-    """Return an agent for one protocol. What it draws does not depend on what was measured before."""
-    return contestant.agent(
-        game,
-        seed=derived_seed(arguments.seed, purpose),
-        masked=not arguments.no_mask,
-        temperature=_temperature(protocol, arguments),
-        batch_size=arguments.batch_size,
-    )
+def seeded(player: Player, seed: int, temperature: float) -> Player:
+    """Return a player whose draws do not depend on what was measured before."""
+    return replace(player, seed=seed, temperature=temperature) if isinstance(player, ModelPlayer) else player
 
 
 def play_and_compare(
-    contestants: Sequence[Contestant],
-    agents: Sequence[Agent],
+    players: Sequence[Player],
     game: GameDescription,
     protocol: str,
     secrets: np.ndarray,
+    temperature: float,
     seed: int,
 ) -> dict:
-    """Have one or two agents play with the secrets of lmrl or official; print the results and return them."""
+    """Let one or two players play with the secrets of lmrl or official; print and return the results."""
     summarise = lmrl_results if protocol == "lmrl" else official_results
-    all_played, all_results = [], []
-    for contestant, agent in zip(contestants, agents, strict=True):
-        played, games_per_second = roll_out(agent, secrets, f"{protocol} {contestant.name}")
-        results = {**summarise(played, game), "games_per_second": games_per_second}
-        heading = f"{contestant.name}\n" if len(agents) > 1 else ""
+    all_games, all_results = [], []
+    for player, purpose in zip(players, (FIRST_PLAYER, SECOND_PLAYER), strict=False):
+        player_seed = derived_seed(seed, purpose)
+        games, games_per_second = roll_out(
+            seeded(player, player_seed, temperature),
+            game,
+            secrets,
+            np.random.default_rng(player_seed),
+            f"{protocol} {player.name}",
+        )
+        results = {**summarise(games, game), "games_per_second": games_per_second}
+        heading = f"{player.name}\n" if len(players) > 1 else ""
         print(f"\n{heading}{format_results(results)}")
-        all_played.append(played)
+        all_games.append(games)
         all_results.append(results)
     results = all_results[0]
-    if len(agents) > 1:
-        won = [played.is_won for played in all_played]
-        returns = [played.returns() for played in all_played]
+    if len(players) > 1:
+        won = [games.won for games in all_games]
+        returns = [games.returns().astype(np.float64) for games in all_games]
         comparison = compare_pairs(*won, *returns, derived_seed(seed, RESAMPLES))
-        names = [contestant.name for contestant in contestants]
+        names = [player.name for player in players]
         print(f"\n{format_comparison(*names, comparison)}")
-        results |= {"compared_with": {"agent": names[1], **all_results[1]}, "comparison": comparison}
+        results |= {"compared_with": {"player": names[1], **all_results[1]}, "comparison": comparison}
     return results
-
-
-def _temperature(protocol: str, arguments: argparse.Namespace) -> float:
-    """Return the temperature of a protocol; `official` is greedy."""
-    return 0.0 if protocol == "official" else arguments.temperature or 0.0
 
 
 if __name__ == "__main__":

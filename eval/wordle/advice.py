@@ -1,18 +1,18 @@
-"""What a model would guess next: its words in order of preference, their values, and the returns it predicts.
+"""A model's next guesses: the best words in order, their values, and the predicted distributions of returns.
 
     advisor = WordAdvisor(model, trie)
     advisor.top_words(["crane"], ["bbgyb"], count=5)
 
-Words are ranked as the masked agent chooses them, letter by letter. A word of the letters a_0 … a_4 has the
+Words are ranked as the masked player chooses them, letter by letter. A word of the letters a_0 … a_4 has the
 sum of their advantages,
 
     Σ_i A(s_i, a_i),   A(s, a) = Q(s, a) − max_b Q(s, b),
 
-where b are the letters that go on to an allowed word; `</a>`, then the only token allowed, adds 0. The greedy
-agent's word has 0, the highest. Equal words come in alphabetical order, as its argmax takes them.
+where b are the letters that continue to an allowed word; `</a>`, then the only legal token, adds 0. The word
+of the greedy player has 0, the maximum. Equal words are in alphabetical order, as in the player's argmax.
 
 The value of a word is Q(s, </a>) with its five letters at the end of s: the discounted return that the model
-expects when the word is submitted. It ranks nothing: where the data never guessed a word it was not trained,
+expects after the word. It is not used for ranking: for words that the data never guessed it was not trained,
 and the highest of such values are over-estimates.
 """
 
@@ -35,9 +35,9 @@ from models.tokenization_wordle import END_OF_ACTION, LETTERS
 
 
 class Advice(NamedTuple):
-    """A word, its value, and the probabilities (bins,) of the returns; None of a model that has none.
+    """A word, its value, and the probabilities (bins,) of returns if the model predicts them.
 
-    `advantage` is the sum over the word's letters, at most 0; None of words that were not ranked.
+    `advantage` is the sum over the word's letters, at most 0; None for words that were not ranked.
     """
 
     word: str
@@ -47,9 +47,9 @@ class Advice(NamedTuple):
 
 
 class _Prefix(NamedTuple):
-    """The first letters of words, their node, and their advantages' sum with its sign turned.
+    """The first letters of words, their node in the trie, and the negative sum of their advantages.
 
-    Sorted, the best come first, and of equal ones the first in the alphabet.
+    Sorted, the best prefix is first; equal ones are in alphabetical order.
     """
 
     regret: float
@@ -58,9 +58,9 @@ class _Prefix(NamedTuple):
 
 
 class WordAdvisor:
-    """Ranks and values words with a model; `trie` holds those that may be guessed.
+    """Ranks and values words with a model; `trie` has the allowed guesses.
 
-    `batch_size` prefixes or words are read at a time. Methods raise InputError if the model's values are not
+    The model reads `batch_size` prefixes or words at a time. Methods raise InputError if its values are not
     finite.
     """
 
@@ -69,20 +69,20 @@ class WordAdvisor:
         self.device = next(model.parameters()).device
 
     def top_words(self, guesses: Sequence[str], patterns: Sequence[str], count: int) -> list[Advice]:
-        """Return the words of the highest advantages after some guesses and their colours, best first."""
+        """Return the words with the highest advantages after some guesses and their colours, best first."""
         history, values = self._read(guesses, patterns)
         found = self._find_words(history, values, count)
         letters = np.array([list(word.letters) for word in found], dtype=np.uint8)
         return self._advice(history, letters, [0.0 - word.regret for word in found])
 
     def score(self, guesses: Sequence[str], patterns: Sequence[str], words: Sequence[str]) -> list[Advice]:
-        """Value given words, of the list or not, in their order."""
+        """Value words, which need not be allowed guesses, in their order."""
         history, _ = self._read(guesses, patterns)
         return self._advice(history, letters_of(words), [None] * len(words))
 
     @torch.inference_mode()
     def _read(self, guesses: Sequence[str], patterns: Sequence[str]) -> tuple[DynamicCache, np.ndarray]:
-        """Return the cache of one game's history, and the values of what comes next (1, vocab)."""
+        """Return the cache of one game's history, and the values of the next token (1, vocab)."""
         codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
         tokens = torch.from_numpy(game_tokens(letters_of(guesses)[None], codes)).to(self.device)
         output = self.model(tokens, use_cache=True, logits_to_keep=1)
@@ -92,7 +92,7 @@ class WordAdvisor:
     def _next_values(self, history: DynamicCache, letters: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Read letters (n, 1 or more) after the history.
 
-        Gives the values of what comes next (n, vocab), and the outputs behind that of </a> (n, outputs).
+        Returns the values of the next token (n, vocab), and the logits of </a> (n, outputs).
         """
         values, outputs = [], []
         for start in range(0, len(letters), self.batch_size):
@@ -108,9 +108,9 @@ class WordAdvisor:
         return np.concatenate(values), torch.cat(outputs)
 
     def _find_words(self, history: DynamicCache, values: np.ndarray, count: int) -> list[_Prefix]:
-        """Find the best `count` words by uniform-cost search; `values` (1, vocab) are those of first letters.
+        """Find the best `count` words by uniform-cost search; `values` (1, vocab) are of the first letters.
 
-        Letters never lower the regret, so that a word which is the first of all prefixes is the best.
+        A further letter never lowers the regret, so a whole word before all other prefixes is the best.
         """
         prefixes = list(self._extended([_Prefix(0.0, b"", 0)], values))
         heapq.heapify(prefixes)
@@ -119,7 +119,7 @@ class WordAdvisor:
             if len(prefixes[0].letters) == NUM_LETTERS:
                 words.append(heapq.heappop(prefixes))
                 continue
-            # One prefix at a time would do; to read several costs little more, and most are needed soon.
+            # Reading several prefixes at once costs little more than reading one.
             batch = []
             while prefixes and len(prefixes[0].letters) < NUM_LETTERS and len(batch) < self.batch_size:
                 batch.append(heapq.heappop(prefixes))
@@ -133,7 +133,7 @@ class WordAdvisor:
         return words
 
     def _extended(self, prefixes: list[_Prefix], values: np.ndarray) -> Iterator[_Prefix]:
-        """Extend prefixes by the letters that go on to a word; `values` (n, vocab) are what comes after."""
+        """Extend prefixes by letters that continue to a word; `values` (n, vocab) are of the next token."""
         nodes = [prefix.node for prefix in prefixes]
         legal = self.trie.legal[nodes, : len(LETTERS)]
         letter_values = np.where(legal, values[:, : len(LETTERS)], -np.inf)
@@ -149,7 +149,7 @@ class WordAdvisor:
     def _advice(
         self, history: DynamicCache, letters: np.ndarray, advantages: Sequence[float | None]
     ) -> list[Advice]:
-        """Value words, `letters` (n, 5), as submitted after the history."""
+        """Value words, `letters` (n, 5), as the next guess after the history."""
         values, outputs = self._next_values(history, letters)
         if outputs.shape[-1] == 1:
             probabilities = [None] * len(letters)

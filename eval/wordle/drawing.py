@@ -1,7 +1,7 @@
-"""Wordle in characters: the tiles of a guess, and the returns that a model predicts as a small histogram.
+"""Wordle as text: the tiles of a guess, and a model's distribution of returns as a small histogram.
 
-Tiles have the game's colours where the terminal can show them, else they are the letters g, y and b beside
-the word, as they are typed; NO_COLOR=1 turns colours off.
+Tiles are coloured if the terminal shows colours. Otherwise the letters g, y and b follow the word. NO_COLOR=1
+turns colours off.
 """
 
 import os
@@ -10,13 +10,13 @@ import sys
 import numpy as np
 
 
-BACKGROUNDS = {"g": "1;30;42", "y": "1;30;43", "b": "1;97;100"}  # codes of ANSI's escape sequences
-COLUMNS = 24  # of a histogram
+BACKGROUNDS = {"g": "1;30;42", "y": "1;30;43", "b": "1;97;100"}  # ANSI escape codes
+COLUMNS = 24  # width of a histogram
 BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
 def has_colours() -> bool:
-    """Tell whether stdout is a terminal that shows colours, and nobody said otherwise (no-color.org)."""
+    """Return whether stdout is a terminal that shows colours, and NO_COLOR (no-color.org) is not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -32,12 +32,12 @@ def draw_guess(word: str, pattern: str) -> str:
 
 
 def guess_width() -> int:
-    """Return how many characters a drawn guess takes on the screen."""
+    """Return the width of a drawn guess in characters."""
     return 15 if has_colours() else 11
 
 
 def draw_distribution(probs: np.ndarray, support: np.ndarray) -> str:
-    """Draw probabilities (bins,) of equally spaced returns `support` (bins,), relative to the highest."""
+    """Draw the probabilities (bins,) of equally spaced returns `support` (bins,), relative to the highest."""
     first, last = _ends(support)
     edges = np.linspace(first, last, len(support) + 1)
     cumulative = np.append(0, np.cumsum(probs, dtype=np.float64))
@@ -49,12 +49,12 @@ def draw_distribution(probs: np.ndarray, support: np.ndarray) -> str:
 
 
 def draw_axis(support: np.ndarray) -> str:
-    """Write the ends of the range of a histogram above it."""
+    """Return the heading of a histogram: the ends of its range."""
     first, last = (f"{end:.3g}" for end in _ends(support))
     return f"{first}{last:>{COLUMNS - len(first)}}"
 
 
 def _ends(support: np.ndarray) -> tuple[float, float]:
-    """Return the ends of the bins, whose centres the support holds."""
+    """Return the outer edges of the bins; the support has their centres."""
     half = float(support[1] - support[0]) / 2
     return float(support[0]) - half, float(support[-1]) + half

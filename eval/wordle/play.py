@@ -1,19 +1,19 @@
-"""Wordle at the terminal: watch a model play, play with its advice, or take its advice to a game elsewhere.
+"""Wordle in the terminal: watch a model play, play with its advice, or get advice for a game elsewhere.
 
 python -m eval.wordle --model runs/wordle_tiny/model --play
 """
 
-import sys
 from collections.abc import Callable
 
 import numpy as np
 
 from cli.errors import InputError
 from data.wordle.games import GameDescription
+from data.wordle.players import play_games
 from data.wordle.rules import (
     ALL_GREEN,
+    NO_PATTERN,
     NUM_TURNS,
-    feedback,
     feedback_codes,
     letters_of,
     pattern_code,
@@ -22,60 +22,52 @@ from data.wordle.rules import (
 )
 from eval.wordle.advice import Advice, WordAdvisor
 from eval.wordle.drawing import draw_axis, draw_distribution, draw_guess, guess_width
-from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, TokenAgent
-from models.tokenization_wordle import LETTERS
+from eval.wordle.model_player import ModelPlayer, word_trie
 
 
 CHOICES = """\
-  watch [WORD]   the model plays, for this secret or a random one
+  watch [WORD]   the model plays, with this secret or a random one
   play [WORD]    you play, with the model's advice
-  advise         you play elsewhere, and tell every guess with its colours
+  advise         you play elsewhere, and enter every guess with its colours
   quit"""
 OTHER_ANSWERS = "more, undo, leave or quit"
 GUESS_AND_COLOURS = "a word and its colours (g green, y yellow, b grey), such as crane bbgyb"
-FEW, MANY = 5, 20  # words of advice
+FEW, MANY = 5, 20  # numbers of words of advice
 
 
 class Leave(Exception):
-    """The person goes back to where games are chosen."""
+    """The person returns to the choice of games."""
 
 
-def play_in_terminal(agent: TokenAgent, game: GameDescription, seed: int = 0) -> None:
-    """Ask what to play, and play it, until the person quits or the input ends.
-
-    `seed` draws the secrets. Raises InputError if there is no terminal to ask at, and KeyboardInterrupt on
-    Ctrl-C.
-    """
-    # What a shell closes, as in <&-, Python has no file for, and input() needs all three.
-    if None in (sys.stdin, sys.stdout, sys.stderr):
-        raise InputError("a person plays at the terminal, but one of stdin, stdout and stderr is closed")
+def play_in_terminal(player: ModelPlayer, game: GameDescription, seed: int = 0) -> None:
+    """Play games with a person until they quit or the input ends. `seed` draws the secrets."""
     try:
-        WordleTerminal(agent, game, seed).run()
+        WordleTerminal(player, game, seed).run()
     except EOFError:
         print()
     except KeyboardInterrupt:
         print()
-        raise KeyboardInterrupt("the game was left") from None
+        raise KeyboardInterrupt("the game was ended") from None
 
 
 class WordleTerminal:
-    """What a person can do with a model. `run` raises EOFError when the input ends."""
+    """Games of a person with a model. `run` raises EOFError when the input ends."""
 
-    def __init__(self, agent: TokenAgent, game: GameDescription, seed: int = 0):
-        self.agent, self.words, self.rule = agent, game.words, game.rule
-        self.advisor = WordAdvisor(agent.model, agent.trie)
+    def __init__(self, player: ModelPlayer, game: GameDescription, seed: int = 0):
+        self.player, self.words, self.rule = player, game.words, game.rule
+        self.advisor = WordAdvisor(player.model, word_trie(game.words))
         self.answers = game.words.guess_letters[game.words.answer_indices]  # (num_answers, 5)
-        value_loss = agent.model.value_loss
-        # A model of mse predicts no distribution.
+        value_loss = player.model.value_loss
+        # A model with the loss mse predicts no distribution.
         self.support = value_loss.support().numpy() if value_loss.num_outputs > 1 else None
         self.rng = np.random.default_rng(seed)
 
     def run(self) -> None:
         print(f"Wordle with {len(self.answers):,} secret words, {self.rule} rule.")
         print("Values are the returns that the model expects: -1 for every wrong guess, 0 for the right one.")
-        print("Advice is ranked by advantage, how far a word's letters are valued below the best allowed:")
-        print("the greedy choice has 0. The value of a word that was rarely guessed may be far too high.")
-        print(f"Say\n{CHOICES}")
+        print("Advice is ranked by advantage: how far a word's letters are valued below the best allowed.")
+        print("The greedy choice has 0. The value of a word that was rarely guessed may be far too high.")
+        print(f"Enter\n{CHOICES}")
         while True:
             try:
                 match _ask("\nwatch, play, advise or quit? ").split():
@@ -90,48 +82,48 @@ class WordleTerminal:
                     case ["quit" | "exit"]:
                         return
                     case _:
-                        print(f"Say\n{CHOICES}")
+                        print(f"Enter\n{CHOICES}")
             except InputError as error:
                 print(error)
             except Leave:
                 continue
 
     def watch(self, secret: str) -> None:
-        """Show a game of the model, with the value that it gave every guess."""
-        played = self.agent.play(letters_of([secret]), self.rule)
+        """Show a game of the model, with its value of every guess."""
+        secrets = np.array([self.words.answers.index(secret)])
+        games = play_games(self.player, self.words, self.rule, secrets, self.rng)
         guesses: list[str] = []
         patterns: list[str] = []
         print(f"\n   {'':{guess_width()}}{self._value_heading()}")
-        for turn in range(played.num_turns[0]):
-            letters, code = played.guesses[0, turn], played.patterns[0, turn]
+        for turn in range(games.num_turns[0]):
+            code = games.patterns[0, turn]
             if code == NO_PATTERN:
-                written = "".join("?" if letter == NO_LETTER else LETTERS[letter] for letter in letters)
-                print(f"{turn + 1}  {written} is not an allowed guess: the turn is lost")
+                print(f"{turn + 1}  not an allowed guess: the turn is lost")
                 continue
-            (word,) = words_of(letters[None])
+            (word,) = words_of(games.guesses[0, turn, None])
             (advice,) = self.advisor.score(guesses, patterns, [word])
             guesses.append(word)
             patterns.append(pattern_text(code))
             line = f"{turn + 1}  {draw_guess(word, patterns[-1])}{self._draw_value(advice)}"
             left = "" if code == ALL_GREEN else f"  {_words_left(self._is_possible(guesses, patterns))}"
             print(f"{line}{left}")
-        print(f"found in {played.num_turns[0]}" if played.is_won[0] else f"not found: the word was {secret}")
+        print(f"found in {games.num_turns[0]}" if games.won[0] else f"not found: the word was {secret}")
 
     def play(self, secret: str) -> None:
         """Let the person find a secret, with advice before every guess."""
 
-        def read(said: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
-            self.words.index(said)
-            return said, feedback(secret, said, self.rule)
+        def read(answer: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
+            self.words.index(answer)
+            return answer, pattern_text(feedback_codes(*letters_of([secret, answer]), self.rule))
 
-        print(f"Say a word, {OTHER_ANSWERS}.")
+        print(f"Enter a word, {OTHER_ANSWERS}.")
         guesses, _ = self._ask_for_guesses(read)
         if guesses[-1] != secret:
             print(f"not found: the word was {secret}")
 
     def advise(self) -> None:
-        """Advise a person whose game is elsewhere, and who tells the colours of every guess."""
-        print(f"Colours by the {self.rule} rule. Say {GUESS_AND_COLOURS}; or {OTHER_ANSWERS}.")
+        """Advise a person who plays elsewhere and enters the colours of every guess."""
+        print(f"Colours by the {self.rule} rule. Enter {GUESS_AND_COLOURS}; or {OTHER_ANSWERS}.")
         guesses, patterns = self._ask_for_guesses(self._read_feedback)
         if pattern_code(patterns[-1]) == ALL_GREEN:
             return
@@ -139,14 +131,14 @@ class WordleTerminal:
         if len(words) == 1:
             print(f"not found: the only word left is {words[0]}")
         else:
-            print(f"not found; it may be {', '.join(words[:MANY])}{', …' if words[MANY:] else ''}")
+            print(f"not found: the words left are {', '.join(words[:MANY])}{', …' if words[MANY:] else ''}")
 
     def _ask_for_guesses(
         self, read: Callable[[str, list[str], list[str]], tuple[str, str]]
     ) -> tuple[list[str], list[str]]:
-        """Ask until the word is found or the turns are used up; return the guesses and their colours.
+        """Ask until the word is found or all turns are used; return the guesses and their colours.
 
-        `read` makes a guess and its colours of what the person says after earlier ones, or raises InputError.
+        `read` returns a guess and its colours for an answer after earlier ones, or raises InputError.
         """
         guesses: list[str] = []
         patterns: list[str] = []
@@ -167,9 +159,9 @@ class WordleTerminal:
                         raise Leave
                     case "quit" | "exit":
                         raise EOFError
-                    case said:
+                    case answer:
                         try:
-                            word, pattern = read(said, guesses, patterns)
+                            word, pattern = read(answer, guesses, patterns)
                         except InputError as error:
                             print(error)
                             continue
@@ -183,24 +175,24 @@ class WordleTerminal:
                 break
         return guesses, patterns
 
-    def _read_feedback(self, said: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
-        """Read a word and its colours; raise InputError for what is neither, or contradicts the word list."""
-        match said.split():
+    def _read_feedback(self, answer: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
+        """Read a word and its colours. Raises InputError for other answers, and if no secret word fits."""
+        match answer.split():
             case [word, pattern]:
                 letters_of([word])
                 pattern_code(pattern)
             case _:
-                raise InputError(f"say {GUESS_AND_COLOURS}")
+                raise InputError(f"enter {GUESS_AND_COLOURS}")
         if not self._is_possible([word], [pattern]).any():
-            raise InputError(f"{word} {pattern} fits none of the secret words: check its colours")
+            raise InputError(f"{word} {pattern} fits no secret word: check its colours")
         if not self._is_possible([*guesses, word], [*patterns, pattern]).any():
             raise InputError(
-                f"{word} {pattern} fits none of the words left: check its colours, or undo those before"
+                f"{word} {pattern} fits none of the words left: check its colours, or undo earlier guesses"
             )
         return word, pattern
 
     def _secret(self, word: str | None = None) -> str:
-        """Return the secret that the person names, or draw one."""
+        """Return the secret word that the person names, or draw one."""
         if word is None:
             return str(self.rng.choice(self.words.answers))
         if word not in self.words.answers:
@@ -208,7 +200,7 @@ class WordleTerminal:
         return word
 
     def _is_possible(self, guesses: list[str], patterns: list[str]) -> np.ndarray:
-        """Tell which secret words agree with the colours of all guesses: (num_answers,) bool."""
+        """Return the mask of the secret words that fit the colours of all guesses: (num_answers,) bool."""
         possible = np.ones(len(self.answers), dtype=bool)
         for word, pattern in zip(guesses, patterns, strict=True):
             codes = feedback_codes(self.answers, letters_of([word]), self.rule)
@@ -218,21 +210,14 @@ class WordleTerminal:
     def _print_advice(self, guesses: list[str], patterns: list[str], count: int) -> None:
         possible = self._is_possible(guesses, patterns)
         words_left = set(words_of(self.answers[possible]))
-        choice = self._models_choice(guesses, patterns)
-        choice_mark = "" if choice is None else "> the model's choice, "
+        # The best advice is the guess of the masked, greedy player.
+        is_choice = self.player.masked and not self.player.temperature
+        choice_mark = "> the model's choice, " if is_choice else ""
         print(f"\n{_words_left(possible)}; {choice_mark}* for words that are among them")
         print(f"{'':9}  advantage{self._value_heading()}")
-        for advice in self.advisor.top_words(guesses, patterns, count):
-            marks = f"{'>' if advice.word == choice else ' '} {'*' if advice.word in words_left else ' '}"
+        for rank, advice in enumerate(self.advisor.top_words(guesses, patterns, count)):
+            marks = f"{'>' if is_choice and not rank else ' '} {'*' if advice.word in words_left else ' '}"
             print(f"{marks} {advice.word}{advice.advantage:z11.2f}{self._draw_value(advice)}")
-
-    def _models_choice(self, guesses: list[str], patterns: list[str]) -> str | None:
-        """Return the word that the agent plays next; None if it draws words, or writes no allowed one."""
-        if self.agent.temperature:
-            return None
-        codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
-        letters, allowed = self.agent.guess(letters_of(guesses)[None], codes)
-        return words_of(letters)[0] if allowed[0] else None
 
     def _value_heading(self) -> str:
         return "   value" + ("" if self.support is None else f"  {draw_axis(self.support)}")

@@ -1,16 +1,16 @@
-"""Three ways to measure an agent at Wordle.
+"""Three protocols that measure a player of Wordle.
 
 - one_turn (Farebrother et al., "Stop Regressing", arXiv 2403.03950, section 4.3): how often the next guess is
-  the secret, in every state of held-out games that has an earlier guess and is not the end. No agent can
-  expect more than the Bayes ceiling, the mean of 1 / the number of answers that fit all feedback, when
-  secrets are drawn evenly, as the players here are given them.
+  the secret, in every state of held-out games that has an earlier guess and is not the end. No player can
+  expect more than the Bayes ceiling, the mean of 1 / the number of answers that fit all feedback, where every
+  answer is the secret with the same probability, as in the games of the scripted players.
 - lmrl (LMRL-Gym, arXiv 2311.18232): mean return of games with secrets drawn from a seed. The benchmark itself
-  is the one on its own 431 words under the simplified rule.
-- official: every secret once.
+  has its own 431 words and the simplified rule.
+- official: one game with every secret.
 
-Intervals are of 95%. In lmrl they say what more games on the same list would give. In official, which plays
-the whole list, they take its words for a sample of others like them. In one_turn the states of one game
-depend on each other, and the interval allows for it.
+Intervals are of 95%. In lmrl they are for more games on the same list. In official, which plays the whole
+list, they are for more words like those of the list. In one_turn they allow for the dependence between the
+states of one game.
 """
 
 import time
@@ -21,40 +21,40 @@ from tqdm import tqdm
 
 from cli.errors import InputError
 from data.hub import local_files
+from data.wordle.game_batch import GameBatch
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
 from data.wordle.generate import generate, read_policy
 from data.wordle.optimum import best_known
-from data.wordle.rules import ALL_GREEN, NUM_TURNS, feedback_codes
+from data.wordle.players import Player, play_games
+from data.wordle.rules import ALL_GREEN, NO_PATTERN, NUM_TURNS, feedback_codes
 from eval.intervals import clustered_wilson_interval, mean_and_standard_error, wilson_interval
-from eval.wordle.agents import Agent, batch_after
 from eval.wordle.scores import lmrl_scale, score
-from eval.wordle.token_agent import NO_PATTERN, PlayedGames
 
 
 PROTOCOLS = ("one_turn", "lmrl", "official")
 FAULTS = ("invalid_rate", "inconsistent_rate", "repeated_rate")
-# What is drawn from one seed, each with random numbers of its own.
-SECRETS, HELD_OUT, FIRST_AGENT, SECOND_AGENT, RESAMPLES = range(5)
+# Purposes of one seed, each with its own random numbers.
+SECRETS, HELD_OUT, FIRST_PLAYER, SECOND_PLAYER, RESAMPLES = range(5)
 
 
 def derived_seed(seed: int, purpose: int) -> int:
-    """Return a seed for one of the purposes above. It is none that a user would give for training data."""
+    """Return a seed for one of the purposes above, which differs from the seeds of training data."""
     return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0])
 
 
 def held_out_games(
     game: GameDescription, num_games: int, seed: int, behavior: str, source: str | Path | None = None
 ) -> tuple[Games, str]:
-    """Return games to take the states of one_turn from, and who played them.
+    """Return the games of one_turn, and their policy.
 
-    They are played by the policy `behavior`, or, of a file or folder `source`, so many drawn at random if it
-    has more. Raises InputError for games of other words or of the other rule.
+    The policy `behavior` plays them, unless they are read from a file or folder `source`; of more than
+    `num_games` there, a random subset is taken. Raises InputError for games of other words or another rule.
     """
     seed = derived_seed(seed, HELD_OUT)
     if source is None:
-        players, shares = read_policy(behavior)
-        parts = list(generate(players, shares, game.words, game.rule, num_games, seed))
+        players, fractions = read_policy(behavior)
+        parts = list(generate(players, fractions, game.words, game.rule, num_games, seed))
         return Games.concatenate(parts), behavior
     games, description = read_games(local_files(source, "validation"), game.rule, game.words)
     if len(games) > num_games:
@@ -62,34 +62,37 @@ def held_out_games(
     return games, description.policy or "unknown"
 
 
-def one_turn(agent: Agent, game: GameDescription, games: Games, behavior: str) -> dict:
+def one_turn(
+    player: Player, game: GameDescription, games: Games, behavior: str, rng: np.random.Generator
+) -> dict:
     """Measure how often the next guess is right in held-out games, which `behavior` played.
 
-    `behavior_rate` is how often the games' own next guess is. `by_num_guesses` holds the same rates after 1
-    to 5 guesses. Raises InputError if the games have no state.
+    `behavior_rate` is how often the next guess of the games themselves is right. `by_num_guesses` has the
+    same rates after 1 to 5 guesses. Raises InputError if the games have no state.
     """
     num_states = games.num_turns.astype(np.int64) - 1  # per game
     if not num_states.any():
-        raise InputError("none of the games goes on after the first guess: there is nothing to measure")
+        raise InputError("no held-out game has a second guess: there is nothing to measure")
     is_state = np.arange(1, NUM_TURNS) < games.num_turns[:, None]  # (n, 5)
     is_right = np.zeros(is_state.shape, dtype=bool)
     chance = np.zeros(is_state.shape)
+    secrets = game.words.find(games.secrets)
     faults = np.zeros(len(FAULTS))
     seconds = 0.0
     with tqdm(total=int(num_states.sum()), unit=" states", desc="one_turn", disable=None) as bar:
         for turns in range(1, NUM_TURNS):
             rows = np.flatnonzero(is_state[:, turns - 1])
-            for start in range(0, len(rows), agent.games_at_once):
-                part = rows[start : start + agent.games_at_once]
+            for start in range(0, len(rows), player.games_at_once):
+                part = rows[start : start + player.games_at_once]
                 guesses, patterns = games.guesses[part, :turns], games.patterns[part, :turns]
+                batch = GameBatch.after(game.words, game.rule, guesses, patterns)
                 started = time.perf_counter()
-                words, allowed = agent.guess(guesses, patterns)
+                choices = player.choose(batch, rng)
                 seconds += time.perf_counter() - started
-                is_right[part, turns - 1] = allowed & (words == games.secrets[part]).all(1)
-                faults += _num_faults(words, allowed, guesses, patterns, game.rule)
-                chance[part, turns - 1] = (
-                    1 / batch_after(game.words, game.rule, guesses, patterns).candidates.counts
-                )
+                is_right[part, turns - 1] = choices == secrets[part]
+                letters = game.words.guess_letters[choices]
+                faults += _num_faults(letters, choices >= 0, guesses, patterns, game.rule)
+                chance[part, turns - 1] = 1 / batch.candidates.counts
                 bar.update(len(part))
     is_own_right = is_state & (games.patterns[:, 1:] == ALL_GREEN)
     arrays = (is_state, is_right, chance, is_own_right)
@@ -115,7 +118,7 @@ def one_turn(agent: Agent, game: GameDescription, games: Games, behavior: str) -
 def _one_turn_rates(
     is_state: np.ndarray, is_right: np.ndarray, chance: np.ndarray, is_own_right: np.ndarray
 ) -> dict:
-    """Sum up states, each array (games, turns)."""
+    """Summarise states; each array is (games, turns)."""
     has_states = is_state.any(axis=1)
     states, right, chances = (array[has_states].sum(axis=1) for array in (is_state, is_right, chance))
     low, high = clustered_wilson_interval(right, states)
@@ -134,26 +137,23 @@ def _one_turn_rates(
 
 
 def lmrl_secrets(game: GameDescription, num_games: int, seed: int) -> np.ndarray:
-    """Draw the secrets of lmrl, places among the answers (num_games,)."""
+    """Draw the secrets of lmrl, indices among the answers (num_games,)."""
     rng = np.random.default_rng(derived_seed(seed, SECRETS))
     return rng.integers(len(game.words.answers), size=num_games)
 
 
-def roll_out(agent: Agent, secrets: np.ndarray, title: str) -> tuple[PlayedGames, float]:
-    """Play a game for each of the secrets, with a progress bar; return them, and how many took a second."""
-    parts = []
+def roll_out(
+    player: Player, game: GameDescription, secrets: np.ndarray, rng: np.random.Generator, title: str
+) -> tuple[Games, float]:
+    """Play a game for each of the secrets, with a progress bar; return the games, and games per second."""
     started = time.perf_counter()
-    with tqdm(total=len(secrets), unit=" games", desc=title, disable=None) as bar:
-        for start in range(0, len(secrets), agent.games_at_once):
-            parts.append(agent.play(secrets[start : start + agent.games_at_once]))
-            bar.update(len(parts[-1].is_won))
-    seconds = time.perf_counter() - started
-    return PlayedGames(*map(np.concatenate, zip(*parts, strict=True))), len(secrets) / seconds
+    games = play_games(player, game.words, game.rule, secrets, rng, title)
+    return games, len(games) / (time.perf_counter() - started)
 
 
-def lmrl_results(played: PlayedGames, game: GameDescription) -> dict:
-    """Sum up games of lmrl, with their score on LMRL-Gym's scale and on one that ends at the optimum."""
-    results = {"protocol": "lmrl", **_summarise(played, game)}
+def lmrl_results(games: Games, game: GameDescription) -> dict:
+    """Summarise games of lmrl, with scores on LMRL-Gym's scale and on a scale that ends at the optimum."""
+    results = {"protocol": "lmrl", **_summarise(games, game)}
     scale = lmrl_scale(game.words, game.rule)
     optimum = best_known(game.words, game.rule)
     mean_return = results["mean_return"]
@@ -168,9 +168,9 @@ def lmrl_results(played: PlayedGames, game: GameDescription) -> dict:
     }
 
 
-def official_results(played: PlayedGames, game: GameDescription) -> dict:
-    """Sum up a game with every secret, with the distance of the mean return to the optimum."""
-    results = {"protocol": "official", **_summarise(played, game)}
+def official_results(games: Games, game: GameDescription) -> dict:
+    """Summarise one game with every secret, with the distance of the mean return to the optimum."""
+    results = {"protocol": "official", **_summarise(games, game)}
     optimum = best_known(game.words, game.rule)
     return results | {
         "optimum_return": optimum.mean_return,
@@ -181,48 +181,48 @@ def official_results(played: PlayedGames, game: GameDescription) -> dict:
     }
 
 
-def _summarise(played: PlayedGames, game: GameDescription) -> dict:
-    """Return what lmrl and official have in common.
+def _summarise(games: Games, game: GameDescription) -> dict:
+    """Return the results that lmrl and official have in common.
 
-    `mean_guesses` is of the solved games. `turns` says how many games were solved at each turn, and how many
-    failed. The rates of faults are shares of all guesses.
+    `mean_guesses` is of the solved games. `turns` counts the games solved at each turn, and those that
+    failed. The rates of faults are fractions of all guesses.
     """
-    num_games, num_won = len(played.is_won), int(played.is_won.sum())
+    num_games, num_won = len(games), int(games.won.sum())
     low, high = wilson_interval(num_won, num_games)
-    mean_return, return_error = mean_and_standard_error(played.returns())
-    solved_in = np.bincount(played.num_turns[played.is_won], minlength=NUM_TURNS + 1)
+    mean_return, return_error = mean_and_standard_error(games.returns())
+    solved_in = np.bincount(games.num_turns[games.won], minlength=NUM_TURNS + 1)
     return {
         "success_rate": num_won / num_games,
         "low": low,
         "high": high,
         "mean_return": mean_return,
         "return_standard_error": return_error,
-        "mean_guesses": float(played.num_turns[played.is_won].mean()) if num_won else None,
-        "mean_guesses_failures_as_7": float((played.num_turns + ~played.is_won).mean()),
+        "mean_guesses": float(games.num_turns[games.won].mean()) if num_won else None,
+        "mean_guesses_failures_as_7": float((games.num_turns + ~games.won).mean()),
         "num_games": num_games,
         "turns": {str(turn): int(solved_in[turn]) for turn in range(1, NUM_TURNS + 1)}
         | {"failed": num_games - num_won},
-        **_fault_rates(played, game.rule),
+        **_fault_rates(games, game.rule),
     }
 
 
-def _fault_rates(played: PlayedGames, rule: str) -> dict[str, float]:
+def _fault_rates(games: Games, rule: str) -> dict[str, float]:
     faults = np.zeros(len(FAULTS))
     for turn in range(NUM_TURNS):
-        rows = np.flatnonzero(played.num_turns > turn)
-        guesses, patterns = played.guesses[rows], played.patterns[rows]
+        rows = np.flatnonzero(games.num_turns > turn)
+        guesses, patterns = games.guesses[rows], games.patterns[rows]
         allowed = patterns[:, turn] != NO_PATTERN
         faults += _num_faults(guesses[:, turn], allowed, guesses[:, :turn], patterns[:, :turn], rule)
-    return dict(zip(FAULTS, (faults / played.num_turns.sum()).tolist(), strict=True))
+    return dict(zip(FAULTS, (faults / games.num_turns.sum()).tolist(), strict=True))
 
 
 def _num_faults(
     words: np.ndarray, allowed: np.ndarray, guesses: np.ndarray, patterns: np.ndarray, rule: str
 ) -> np.ndarray:
-    """Count the guesses that are invalid, that contradict earlier feedback, and that were made before: (3,).
+    """Count the invalid guesses, those that contradict earlier feedback, and the repeated ones: (3,).
 
-    Of the guesses `words` (n, 5) those not `allowed` (n,) are invalid and nothing else. What came before,
-    `guesses` (n, turns, 5) and `patterns` (n, turns), matters where it was allowed.
+    A guess of `words` (n, 5) that is not `allowed` (n,) is invalid, and has no other fault. Of the earlier
+    turns, `guesses` (n, turns, 5) and `patterns` (n, turns), those with an allowed guess count.
     """
     is_inconsistent, is_repeated = np.zeros((2, len(words)), dtype=bool)
     for turn in range(patterns.shape[1]):

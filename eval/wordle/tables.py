@@ -4,7 +4,7 @@ from eval.intervals import Z_95
 
 
 def format_results(results: dict) -> str:
-    """Lay out the results of a protocol."""
+    """Return the results of a protocol as text."""
     return (_format_one_turn if results["protocol"] == "one_turn" else _format_games)(results)
 
 
@@ -18,7 +18,7 @@ def _format_one_turn(results: dict) -> str:
     ]
     rows = [*results["by_num_guesses"].items(), ("all", results)]
     for name, row in rows:
-        # Of no success at all, and of successes alone, the error is 0 and says nothing.
+        # Without any success, or without any failure, the error is 0 and has no meaning.
         error = row["ceiling_ratio_standard_error"]
         plus_minus = f"± {Z_95 * error:.1%}" if error else ""
         lines.append(
@@ -31,9 +31,9 @@ def _format_one_turn(results: dict) -> str:
 
 def _format_games(results: dict) -> str:
     is_lmrl = results["protocol"] == "lmrl"
-    what = "games with secrets drawn at random" if is_lmrl else "games, one with every secret"
+    kind = "games with random secrets" if is_lmrl else "games, one with every secret"
     title = (
-        f"{results['protocol']}: {results['num_games']:,} {what} ({results['games_per_second']:,.0f} games/s)"
+        f"{results['protocol']}: {results['num_games']:,} {kind} ({results['games_per_second']:,.0f} games/s)"
     )
     lines = [
         title,
@@ -62,7 +62,7 @@ def _format_faults(results: dict) -> list[str]:
     rows = (
         ("invalid", "invalid_rate", "of all guesses: not an allowed word"),
         ("inconsistent", "inconsistent_rate", "of all guesses: allowed, but ruled out by earlier feedback"),
-        ("repeated", "repeated_rate", "of all guesses: made before in the game"),
+        ("repeated", "repeated_rate", "of all guesses: already guessed in the game"),
     )
     return [_row(title, f"{results[key]:.2%}", note) for title, key, note in rows]
 
@@ -72,13 +72,13 @@ def _format_turns(results: dict) -> list[str]:
     widest = max(turns.values())
     lines = ["solved at turn"]
     for name, count in turns.items():
-        share = count / results["num_games"]
-        lines.append(f"  {name:<8}{count:>9,}{share:>9.2%}  {'█' * round(30 * count / widest)}".rstrip())
+        fraction = count / results["num_games"]
+        lines.append(f"  {name:<8}{count:>9,}{fraction:>9.2%}  {'█' * round(30 * count / widest)}".rstrip())
     return lines
 
 
 def format_comparison(first: str, second: str, comparison: dict) -> str:
-    """Lay out the comparison of two agents on the same secrets."""
+    """Return the comparison of two players on the same secrets as text."""
     lines = [f"{first} against {second}, on the same {comparison['num_games']:,} secrets", ""]
     note = (
         f"{comparison['only_first_won']:,} games solved only by the first, {comparison['only_second_won']:,} "
@@ -103,5 +103,5 @@ def _score(score: float | None) -> str:
 
 
 def _optimum(results: dict) -> str:
-    what = "the optimum" if results["optimum_is_exact"] else "the best known"
-    return f"{what} of {results['optimum_return']:.3f} ({results['optimum_source']})"
+    kind = "the optimum" if results["optimum_is_exact"] else "the best known"
+    return f"{kind} of {results['optimum_return']:.3f} ({results['optimum_source']})"

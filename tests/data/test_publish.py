@@ -211,7 +211,7 @@ def make_bad_source(fault: str, folder: Path, sources: dict) -> list[object]:
         ("columns", "its columns, text, are of no known kind of rows (chess: fen, moves, win_probs; wordle:"),
         ("files", "b.parquet: its columns differ from those of"),
         ("move", "bad.parquet row 0: 'e2e5' is not a legal move"),
-        ("game", "data.words"),
+        ("game", "bad.parquet: its metadata does not name the game"),
         ("type", "bad.parquet: column 'win_probs' is string, must be list"),
         ("parquet", "bad.parquet: cannot be read as Parquet"),
         ("missing", "bad.parquet: no such file or folder"),

@@ -1,4 +1,4 @@
-"""The script that makes the 9M model from boards, at a size that takes a minute."""
+"""The script that makes the 9M model, with a tiny model."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_it_trains_compares_measures_and_ships(tmp_path):
         assert f"| {title} |" in card
     weights = tmp_path / "shipped/model.safetensors"
     trained = weights.read_bytes()
-    # Again, it has nothing left to do but to write the same.
+    # The second run only writes the same files again.
     runs = tmp_path / "output/hl_gauss/metrics.jsonl"
     before = runs.stat().st_mtime_ns
     again = run_script(tmp_path)
@@ -53,7 +53,7 @@ def test_it_trains_compares_measures_and_ships(tmp_path):
     assert (tmp_path / "shipped/README.md").read_text() == card
 
 
-def test_what_another_command_left_is_neither_used_nor_replaced(tmp_path):
+def test_output_of_another_command_is_neither_used_nor_replaced(tmp_path):
     (tmp_path / "output").mkdir()
     (tmp_path / "output/arguments").write_text("other.parquet\n")
     result = run_script(tmp_path)
@@ -63,14 +63,14 @@ def test_what_another_command_left_is_neither_used_nor_replaced(tmp_path):
     assert (tmp_path / "output/arguments").read_text() == "other.parquet\n"
 
 
-def test_without_the_loss_that_ships_nothing_is_begun(tmp_path):
+def test_losses_without_the_one_that_ships_are_refused(tmp_path):
     result = run_script(tmp_path, LOSSES="one_hot mse")
     assert result.returncode == 2
     assert "LOSSES lacks hl_gauss" in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "output").exists()
 
 
-def test_elsewhere_it_says_where_to_start_it(tmp_path):
+def test_another_working_folder_is_refused(tmp_path):
     result = subprocess.run(
         ["bash", str(SCRIPT), "a", "b", "c", "d"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -78,7 +78,7 @@ def test_elsewhere_it_says_where_to_start_it(tmp_path):
     assert "in the folder of the repository" in result.stderr
 
 
-def test_without_arguments_it_says_what_it_takes():
+def test_without_arguments_it_prints_its_usage():
     result = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True)
     assert result.returncode == 2
     assert "BOARDS.parquet HELD_OUT.parquet PUZZLES.csv OUTPUT" in result.stderr

@@ -1,4 +1,4 @@
-"""The script of the studies for a GPU, at sizes of seconds."""
+"""scripts/studies_gpu.sh, at sizes of seconds."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def run_script(*arguments: object, **environment: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
-def test_it_runs_what_is_named_and_goes_on(tmp_path):
+def test_it_runs_the_named_studies_and_continues(tmp_path):
     boards = easy_file(tmp_path / "boards.parquet", 60)
     puzzles = tmp_path / "puzzles.csv"
     lines = (REPOSITORY / "data/chess/sample/puzzles.csv").read_text().splitlines()
@@ -43,16 +43,14 @@ def test_it_runs_what_is_named_and_goes_on(tmp_path):
         assert result.returncode == 0, result.stderr
         results = json.loads((tmp_path / "out" / name / "results.json").read_text())
         assert [cell["cell"] for cell in results["cells"]] == cells
-        assert "puzzle_accuracy" in results["cells"][0] and results["cells"][0]["num_steps"] == 8
-        assert results["processes"] == [1]
+        assert "puzzle_accuracy" in results["cells"][0] and results["cells"][0]["steps"] == 8
+        assert results["processes"] == 1
     again = run_script(*line, STUDIES="sizes", PROCESSES="1")
     assert "1 cells, 1 of them trained already" in again.stdout
 
 
-def test_what_it_does_not_know_ends_it():
+def test_bad_arguments_are_refused():
     assert run_script("boards.parquet").returncode == 2
     result = run_script("a", "b", "c", "d", STUDIES="sizes everything")
     assert result.returncode == 2
-    assert result.stderr == (
-        "error: STUDIES: there is no everything here: give some of chess_losses sigma sizes\n"
-    )
+    assert result.stderr == "error: STUDIES: everything is unknown: choose from chess_losses sigma sizes\n"

@@ -6,13 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
 from tests.support.commands import REPOSITORY, start_command
-from training.run_log import read_metrics
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
@@ -103,18 +101,3 @@ def kill_at(process: subprocess.Popen, line: str) -> None:
     for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
         one.kill()
     process.communicate()
-
-
-def interrupt_cells(module: str, arguments: list[object], output: Path, cells: list[str]) -> None:
-    """Start a command that trains many runs, and end it by Ctrl-C while it trains the first `cells`."""
-    process = start_command(module, *arguments)
-    metrics = [output / cell / "metrics.jsonl" for cell in cells]
-    while process.poll() is None and not any(len(read_metrics(path)) > 3 for path in metrics):
-        time.sleep(0.05)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
-    assert process.returncode == 130
-    assert stderr == "interrupted: 0 of 4 cells are trained; the same command goes on\n"
-    assert len(children) >= 2 and not [child for child in children if child.is_running()]
-    assert not (output / "results.json").exists()

@@ -1,7 +1,6 @@
 """Published models, in folders and on a hub that is a server on this machine, loaded in fresh processes."""
 
 import ast
-import json
 import os
 import re
 import shutil
@@ -277,48 +276,37 @@ def test_a_resumed_run_may_be_published_elsewhere(pushed_run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "arguments"),
-    [
-        ("eval.chess.play", [f"--opponent=model:{REPO}", "--games=2", "--temperature=inf"]),
-        ("eval.chess.elo", ["--opponents=random=0", "--games=2", "--processes=1", "--output={folder}/elo"]),
-    ],
-)
-def test_chess_evaluations_take_a_hub_id(pushed_run, model_hub, tmp_path, module, arguments):
-    arguments = [argument.format(folder=tmp_path) for argument in arguments]
-    result = run_command(module, f"--model={REPO}", *arguments, **model_hub.environment)
+def test_elo_resumes_with_a_model_of_the_hub_by_its_weights(pushed_run, model_hub, tmp_path):
+    arguments = [f"--model={REPO}", "--opponents=random=0", "--games=2", "--processes=1"]
+    result = run_command("eval.chess.elo", *arguments, f"--output={tmp_path}/elo", **model_hub.environment)
     assert result.returncode == 0, result.stderr
-    if module == "eval.chess.elo":  # games are resumed with the same weights only
-        assert f"{REPO}#{model_digest(pushed_run / 'model')}\n" in result.stdout
+    assert f"{REPO}#{model_digest(pushed_run / 'model')}\n" in result.stdout
     assert "Fetching" not in result.stderr
 
 
 @pytest.mark.slow
-def test_a_wordle_agent_is_pushed_with_its_game_and_measured_from_the_hub(model_hub, tmp_path):
+def test_a_wordle_agent_is_pushed_with_its_game_and_measured_from_the_hub(own_hub, tmp_path, call):
     games = tmp_path / "games.parquet"
     arguments = ["--games=100", "--words=american_446", "--rule=simplified", f"--output={games}"]
     assert run_command("data.wordle.generate", *arguments).returncode == 0
     repo, output_dir = "user/agent", tmp_path / "agent"
     arguments = ["--config=wordle_tiny.yaml", f"data.train={games}", *EIGHT_STEPS, "evaluation.games=20"]
     arguments += [f"output_dir={output_dir}", f"push_to_hub={repo}"]
-    result = run_command("train", *arguments, **model_hub.environment)
+    result = run_command("train", *arguments, **own_hub.environment)
     assert result.returncode == 0, result.stderr
-    pushed = model_hub.files("models", repo)
+    pushed = own_hub.files("models", repo)
     assert {"wordle.json", "tokenizer.json"} <= pushed.keys()
     card = ModelCard(pushed["README.md"].decode())
     assert {"mean_return", "success_rate"} == {r.metric_type for r in card.data.eval_results}
     assert {r.metric_name.split(", ")[1] for r in card.data.eval_results} == {"20 games"}
     (lines,) = code_blocks(card.text)
-    (values,) = run_elsewhere(model_hub, tmp_path, lines)
+    (values,) = run_elsewhere(own_hub, tmp_path, lines)
     assert len(values) == 35
 
     report = tmp_path / "wordle.json"
-    arguments = ["--model", repo, "--num-games", 20, "--json", report]
-    result = run_command("eval.wordle", *arguments, **model_hub.environment)
+    arguments = ["--model", repo, "--protocol=lmrl", "--num-games=20", "--json", report]
+    result = run_command("eval.wordle", *arguments, **own_hub.environment)
     assert result.returncode == 0, result.stderr
-    assert json.loads(report.read_text())["agent"].startswith(f"{repo}#")
-    arguments = ["--run", output_dir, "--repo", repo, "--results", report]
-    result = run_command("training.publish", *arguments, **model_hub.environment)
-    assert result.returncode == 0, result.stderr
-    card = ModelCard(model_hub.files("models", repo)["README.md"].decode())
-    assert "next guess right" in card.text and "20 games of lmrl" in card.text
+    call("--run", output_dir, "--repo", repo, "--results", report)
+    card = ModelCard(own_hub.files("models", repo)["README.md"].decode())
+    assert "20 games of lmrl" in card.text

@@ -7,7 +7,7 @@ from training.tasks.chess import ChessTask
 from training.tasks.wordle import WordleTask
 
 
-TASKS = {"chess": ChessTask, "wordle": WordleTask}
+TASKS: dict[str, type[Task]] = {"chess": ChessTask, "wordle": WordleTask}
 
 
 def make_task(config: Config) -> Task:

@@ -18,8 +18,8 @@ from eval.chess.actions import evaluate_actions
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 from models.value_losses import CategoricalLoss
-from training.results import Metric, Result, data_name, results_of
-from training.task import CardFacts, OfflineTask
+from training.card_facts import CardFacts, Metric, Result, data_name, results_of
+from training.task import OfflineTask
 from training.transformer_config import transformer_config
 
 

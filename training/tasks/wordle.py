@@ -17,17 +17,18 @@ from data.hub import local_files, pin
 from data.noise import uniform_at
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, read_games
+from data.wordle.players import play_games
 from data.wordle.token_games import TokenGames
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import load_word_lists
-from eval.wordle.token_agent import TokenAgent
+from eval.wordle.model_player import ModelPlayer
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.q_learning import QLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
+from training.card_facts import CardFacts, Metric, Result, results_of
 from training.optimization import TargetNetwork, compile_blocks
-from training.results import Metric, Result, results_of
 from training.sharding import Weights
-from training.task import CardFacts, CheckpointTensors, OfflineTask
+from training.task import CheckpointTensors, OfflineTask
 from training.transformer_config import transformer_config
 
 
@@ -38,8 +39,8 @@ LEARNING = {
     "behavior_cloning": "by imitation",
 }
 GAME_METRICS = (
-    Metric("success_rate", "games solved", ".1%", "data_success_rate", "its data"),
-    Metric("mean_return", "mean return", ".3f", "data_return", "its data"),
+    Metric("success_rate", "games solved", ".1%", "data_success_rate", "training games"),
+    Metric("mean_return", "mean return", ".3f", "data_return", "training games"),
     Metric("mean_guesses", "mean guesses of solved games", ".2f"),
 )
 NEXT_GUESS_METRICS = (Metric("success_rate", "next guess right", ".1%", "bayes_ceiling", "ceiling"),)
@@ -198,19 +199,20 @@ class WordleTask(OfflineTask):
 
     def evaluate(self) -> dict:
         """Play games with secrets spread over the list, greedily among the allowed words."""
-        answers = self.game.words.answer_indices
-        some = np.linspace(0, len(answers) - 1, min(self.config.evaluation.games, len(answers)))
-        secrets = self.game.words.guess_letters[answers[some.round().astype(np.int64)]]
+        words = self.game.words
+        num_games = min(self.config.evaluation.games, len(words.answers))
+        secrets = np.linspace(0, len(words.answers) - 1, num_games).round().astype(np.int64)
         was_training = self.model.training
         self.model.eval()
         # With a cache that grows by one token at a time, torch would recompile until it gives up, also for
         # training.
         with torch.compiler.set_stance("force_eager"):
-            played = TokenAgent(self.model, self.trie).play(secrets, self.game.rule)
+            player = ModelPlayer(self.model)
+            games = play_games(player, words, self.game.rule, secrets, np.random.default_rng(0))
         self.model.train(was_training)
         return {
-            "mean_return": float(played.returns().mean()),
-            "success_rate": float(played.is_won.mean()),
+            "mean_return": float(games.returns().mean(dtype=np.float64)),
+            "success_rate": float(games.won.mean()),
             "data_return": self.data_return,
             "data_success_rate": self.data_success_rate,
         }
@@ -263,9 +265,10 @@ class WordleTask(OfflineTask):
         protocols = [found] if "protocol" in found else [v for v in found.values() if isinstance(v, dict)]
         results = []
         for protocol in protocols:
-            metrics, amount = GAME_METRICS, f"{protocol['num_games']:,} games of {protocol['protocol']}"
-            if protocol["protocol"] == "one_turn":
-                metrics = NEXT_GUESS_METRICS
+            is_one_turn = protocol["protocol"] == "one_turn"
+            metrics = NEXT_GUESS_METRICS if is_one_turn else GAME_METRICS
+            amount = f"{protocol['num_games']:,} games of {protocol['protocol']}"
+            if is_one_turn:
                 amount = f"{protocol['num_states']:,} states of games of {protocol['behavior']}"
             data = _describe_words(found["num_answers"], found["rule"])
             results += results_of(protocol, metrics, amount=amount, data=data, measured=f"{amount}, {data}")

@@ -56,9 +56,9 @@ def rows(path):
 
 
 def stop_in_the_middle(output, *args, with_signal, log="labels", fatal=None, times=1):
-    """Run the command with an engine that hangs in the middle, and send a signal once it has got that far.
+    """Run the command with an engine that hangs in the middle, and send a signal after three results.
 
-    Return the log, what the command printed on stderr, and its status.
+    Return the log, the stderr of the command, and its status.
     """
     engine = hanging_stockfish(output.parent, fatal, times)
     process = start_command(ANNOTATE, *arguments(*args), STOCKFISH=str(engine))
@@ -68,17 +68,6 @@ def stop_in_the_middle(output, *args, with_signal, log="labels", fatal=None, tim
         time.sleep(0.005)
     process.send_signal(with_signal)
     return log, process.communicate()[1], process.returncode
-
-
-@pytest.fixture
-def killed(fens, expected, tmp_path):
-    """Kill the labelling of the list in the middle; return the output it was to write and its log."""
-    output = tmp_path / "boards.parquet"
-    log, _, _ = stop_in_the_middle(
-        output, fens, output, with_signal=signal.SIGKILL, fatal=expected[10]["fen"]
-    )
-    assert not output.exists()
-    return output, log
 
 
 def test_every_board_has_a_row_with_all_its_legal_moves(fens, expected):
@@ -97,33 +86,25 @@ def test_two_processes_give_the_same_rows_as_one(fens, expected, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["boards.parquet"]
 
 
-def test_a_killed_run_continues_and_gives_the_same_rows(fens, expected, killed):
-    output, log = killed
+def test_a_killed_run_continues_with_the_same_arguments_and_gives_the_same_rows(fens, expected, tmp_path):
+    output = tmp_path / "boards.parquet"
+    log, _, _ = stop_in_the_middle(
+        output, fens, output, with_signal=signal.SIGKILL, fatal=expected[10]["fen"]
+    )
+    assert not output.exists()
     assert 3 <= log.read_bytes().count(b"\n") <= 10
+    recorded = json.loads((log.parent / "arguments.json").read_text())
+    assert recorded["engine"].startswith("Stockfish")
+    assert "processes" not in recorded
+
+    other = annotate(fens, output, "--nodes-per-move", 200)
+    assert_input_error(other, str(log.parent), "nodes_per_move was 100, now 200")
+    # A truncated last line is done again.
+    log.write_bytes(log.read_bytes()[:-10])
     result = annotate(fens, output)
     assert result.returncode == 0, result.stderr
     assert rows(output) == expected
     assert not log.parent.exists()
-
-
-def test_a_line_cut_off_by_the_kill_is_done_again(fens, expected, killed):
-    output, log = killed
-    log.write_bytes(log.read_bytes()[:-10])
-    assert annotate(fens, output).returncode == 0
-    assert rows(output) == expected
-
-
-def test_unfinished_work_is_not_continued_with_other_arguments(fens, killed):
-    output, log = killed
-    result = annotate(fens, output, "--nodes-per-move", 200)
-    assert_input_error(result, str(log.parent), "nodes_per_move was 100, now 200")
-
-
-def test_what_decides_the_rows_is_recorded(killed):
-    _, log = killed
-    recorded = json.loads((log.parent / "arguments.json").read_text())
-    assert recorded["engine"].startswith("Stockfish")
-    assert "processes" not in recorded
 
 
 def test_ctrl_c_keeps_the_finished_part_and_says_how_to_continue(fens, expected, tmp_path):
@@ -140,9 +121,9 @@ def test_ctrl_c_keeps_the_finished_part_and_says_how_to_continue(fens, expected,
 
 
 def test_selfplay_killed_while_playing_gives_the_same_rows(tmp_path):
-    whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
+    uninterrupted, killed = tmp_path / "uninterrupted.parquet", tmp_path / "killed.parquet"
     selfplay = ("--boards", 40, "--seed", 7)
-    assert annotate("selfplay", whole, *selfplay, processes=1).returncode == 0
+    assert annotate("selfplay", uninterrupted, *selfplay, processes=1).returncode == 0
     stop_in_the_middle(
         killed,
         "selfplay",
@@ -154,8 +135,8 @@ def test_selfplay_killed_while_playing_gives_the_same_rows(tmp_path):
         times=5,
     )
     assert annotate("selfplay", killed, *selfplay).returncode == 0
-    assert rows(whole) == rows(killed)
-    assert len(rows(whole)) == 40
+    assert rows(uninterrupted) == rows(killed)
+    assert len(rows(uninterrupted)) == 40
 
 
 def test_an_existing_output_is_replaced_only_on_request(fens, tmp_path):
@@ -175,16 +156,6 @@ def test_boards_of_another_file_are_left_out(fens, expected, tmp_path):
     assert "5 of 40 positions are left out" in result.stdout
     left_out = {position_key(row["fen"]) for row in rows(test_set)}
     assert rows(rest) == [row for row in expected if position_key(row["fen"]) not in left_out]
-
-
-def test_an_engine_that_crashes_is_started_anew(fens, expected, tmp_path):
-    output = tmp_path / "boards.parquet"
-    engine = crashing_stockfish(tmp_path, expected[3]["fen"], times=2)
-    result = annotate(fens, output, processes=1, STOCKFISH=str(engine))
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "crashes.txt").read_text() == "crash crash "
-    assert rows(output) == expected
-    assert "warning" not in result.stderr
 
 
 def test_a_position_that_always_crashes_the_engine_is_skipped_with_a_warning(fens, expected, tmp_path):
@@ -215,8 +186,3 @@ def test_a_bad_fen_is_an_error_that_names_its_line(fens, tmp_path):
     bad.write_text(fens.read_text() + "\n8/8/4k3/8/8/8/4P3/9 w - - 0 1\n")
     assert_input_error(annotate(bad, tmp_path / "boards.parquet"), f"{bad} line 41")
     assert not (tmp_path / "boards.parquet").exists()
-
-
-def test_missing_positions_are_an_error(tmp_path):
-    result = annotate(tmp_path / "games.pgn", tmp_path / "boards.parquet")
-    assert_input_error(result, "games.pgn", "No such file")

@@ -70,11 +70,13 @@ def test_batch_equals_a_naive_loop(rows_and_boards, pad_multiple):
         np.int64,
         np.float32,
     ]
-    for place, index in enumerate(indices):
+    for position, index in enumerate(indices):
         row, padding = rows[index], num_actions - len(rows[index].moves)
-        assert "".join(CHARACTERS[token] for token in batch["input_ids"][place]) == spell_out(row.fen)
-        assert batch["action_ids"][place].tolist() == [ACTION_IDS[m] for m in row.moves] + [-100] * padding
-        np.testing.assert_array_equal(batch["win_probs"][place], np.float32(row.win_probs + [0.0] * padding))
+        assert "".join(CHARACTERS[token] for token in batch["input_ids"][position]) == spell_out(row.fen)
+        assert batch["action_ids"][position].tolist() == [ACTION_IDS[m] for m in row.moves] + [-100] * padding
+        np.testing.assert_array_equal(
+            batch["win_probs"][position], np.float32(row.win_probs + [0.0] * padding)
+        )
 
 
 def test_oriented_batch_is_the_mirrored_board_where_black_moves(rows_and_boards):

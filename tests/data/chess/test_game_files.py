@@ -1,4 +1,4 @@
-"""Games in files: what players write is understood, and what is no move is refused, not passed over."""
+"""Games in files: usual notation is understood, and words that are not moves are errors."""
 
 import pytest
 

@@ -48,7 +48,7 @@ def test_the_mirror_image_has_the_mirrored_moves(rows_and_boards):
         assert set(flip_actions(moves).tolist()) == legal
 
 
-def test_mirrored_twice_all_is_as_it_was():
+def test_mirroring_twice_is_the_identity():
     actions = np.array([*range(1968), ACTION_PADDING])
     np.testing.assert_array_equal(flip_actions(flip_actions(actions)), actions)
     assert flip_actions(actions)[-1] == ACTION_PADDING
@@ -61,7 +61,7 @@ def test_a_right_to_castle_is_seen_on_either_side():
 
 
 @pytest.mark.parametrize("orient", [True, False])
-def test_every_board_comes_as_it_is_and_mirrored_where_nobody_can_castle(rows_and_boards, orient):
+def test_every_board_appears_unchanged_and_mirrored_if_it_has_no_castling_rights(rows_and_boards, orient):
     _, boards = rows_and_boards
     plain, mirrored = BoardExamples(boards, orient), MirroredBoardExamples(boards, orient)
     number = boards.num_boards

@@ -1,4 +1,4 @@
-"""Preparation: every kind of bad input is named by row, and what was there before stays as it was."""
+"""Preparation: every kind of bad input is named by row, and earlier output is kept."""
 
 import json
 import os
@@ -17,10 +17,10 @@ from cli.errors import InputError
 from data.chess import checked_rows
 from data.chess.boards import Boards
 from data.chess.preparation import prepare
+from tests.support.commands import REPOSITORY, assert_input_error, run_command
 from tests.support.random_boards import random_file, random_rows
 
 
-REPOSITORY = Path(__file__).parents[3]
 FEN = "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"
 BAD_ROW = 17
 NOBODY = 65534
@@ -42,7 +42,7 @@ BAD_ROWS = {
     "null values": (FEN, ["e2e4"], None, "win_probs is null"),
     "null move": (FEN, [None], [0.5], "a move or a win probability is null"),
     "null value": (FEN, ["e2e4"], [None], "a move or a win probability is null"),
-    "no moves": (FEN, [], [], "no moves; leave out boards"),
+    "no moves": (FEN, [], [], "the board has no moves"),
 }
 
 
@@ -66,7 +66,7 @@ def leftovers(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("kind", BAD_ROWS)
 def test_a_bad_row_is_named_and_earlier_output_stays(tmp_path, monkeypatch, kind):
-    # Small chunks, so that the row's number is not its place in the first chunk.
+    # Small chunks, so that the row's number is not its index in the first chunk.
     monkeypatch.setattr(checked_rows, "ROWS_PER_CHUNK", 5)
     parquet, folder = tmp_path / "boards.parquet", tmp_path / "prepared"
     random_file(parquet, 20)
@@ -145,7 +145,7 @@ def test_preparing_again_happens_only_when_the_source_changed(tmp_path):
     random_file(parquet, 30, seed=1)
     assert prepare(parquet).stat().st_ino != made
     assert Boards.load(folder).num_boards == 30
-    # Whoever still reads the replaced arrays goes on reading them.
+    # The replaced arrays can still be read.
     assert mapped.batch(np.arange(20), orient=True)["input_ids"].shape == (20, 77)
 
 
@@ -200,7 +200,7 @@ def test_two_commands_at_once_leave_one_whole_folder(tmp_path):
     assert Boards.load(tmp_path / "boards.parquet.prepared").num_boards == 2000
 
 
-def test_what_a_killed_process_left_is_no_obstacle(tmp_path):
+def test_a_folder_left_by_a_killed_process_is_replaced(tmp_path):
     parquet = tmp_path / "boards.parquet"
     random_file(parquet, 10)
     unfinished = tmp_path / f".prepared.unfinished-{os.getpid()}"
@@ -209,10 +209,10 @@ def test_what_a_killed_process_left_is_no_obstacle(tmp_path):
     assert Boards.load(prepare(parquet, tmp_path / "prepared")).num_boards == 10
 
 
-def test_a_place_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
     parquet = tmp_path / "boards.parquet"
     random_file(parquet, 10)
-    # A file in the place of a parent folder stops even root, whom permissions do not.
+    # A file as a parent folder stops even root, unlike permissions.
     with pytest.raises(InputError, match=r"cannot be written .*set data\.prepared_dir") as raised:
         prepare(parquet, parquet / "prepared")
     assert "\n" not in str(raised.value)
@@ -220,7 +220,7 @@ def test_a_place_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
 
 @pytest.fixture
 def own_folder() -> Iterator[Path]:
-    """A folder in which permissions count, even if root, whom they do not stop, runs the tests."""
+    """A folder where permissions hold even if root runs the tests."""
     with tempfile.TemporaryDirectory() as name:
         is_root = os.geteuid() == 0
         if is_root:
@@ -233,7 +233,7 @@ def own_folder() -> Iterator[Path]:
                 os.seteuid(0)
 
 
-def test_a_read_only_place_is_named_with_the_remedy_but_what_is_prepared_there_is_used(own_folder):
+def test_a_read_only_folder_is_named_with_the_remedy_but_arrays_in_it_are_used(own_folder):
     parquet = own_folder / "boards.parquet"
     random_file(parquet, 10)
     own_folder.chmod(0o500)
@@ -259,7 +259,5 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):
 def test_the_command_exits_with_status_2_and_one_line(tmp_path):
     parquet = tmp_path / "boards.parquet"
     write_columns(parquet, [(FEN, ["e2e5"], [0.5])])
-    result = subprocess.run([*COMMAND, parquet], cwd=REPOSITORY, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert f"row 0: 'e2e5' is not a legal move in {FEN}" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    result = run_command("data.chess.preparation", parquet)
+    assert_input_error(result, f"row 0: 'e2e5' is not a legal move in {FEN}")

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.chess.positions import position_key
+from data.chess.puzzles import read_puzzles
 from data.chess.rows import SCHEMA
 
 
@@ -16,17 +17,15 @@ def boards():
     return {name: pq.read_table(SAMPLE / f"{name}_boards.parquet") for name in ("train", "test")}
 
 
-def test_the_sample_is_small_and_complete(boards):
-    assert boards["train"].num_rows == 5000
-    assert boards["test"].num_rows == 500
-    assert all(path.stat().st_size < 1_000_000 for path in SAMPLE.iterdir())
+def positions(table) -> set[str]:
+    return {position_key(fen) for fen in table["fen"].to_pylist()}
 
 
-def test_no_position_of_the_test_set_is_in_the_training_set(boards):
-    train, test = ({position_key(fen.as_py()) for fen in boards[name]["fen"]} for name in ("train", "test"))
-    assert len(train) == 5000
-    assert len(test) == 500
-    assert not train & test
+def test_no_position_is_in_two_files(boards):
+    train, test = positions(boards["train"]), positions(boards["test"])
+    puzzles = {position_key(puzzle.board().fen()) for puzzle in read_puzzles(SAMPLE / "puzzles.csv")}
+    assert (len(train), len(test), len(puzzles)) == (5000, 500, 200)
+    assert not train & test and not puzzles & (train | test)
 
 
 @pytest.mark.parametrize("name", ["train", "test"])
@@ -54,3 +53,15 @@ def test_mates_in_1_are_certain_wins(boards):
             elif not any(after.legal_moves):
                 assert win_prob == 0.5
     assert num_mates > 10
+
+
+def test_puzzles_have_ratings_and_end_in_mate_where_their_themes_say_so():
+    puzzles = read_puzzles(SAMPLE / "puzzles.csv")
+    assert all(puzzle.rating for puzzle in puzzles)
+    mates = [puzzle for puzzle in puzzles if "mate" in puzzle.themes]
+    assert len(mates) > 20
+    for puzzle in mates:
+        board = chess.Board(puzzle.fen)
+        for move in puzzle.moves:
+            board.push(move)
+        assert board.is_checkmate()

@@ -1,9 +1,4 @@
-import functools
 import math
-import os
-import threading
-import time
-from pathlib import Path
 
 import chess
 import numpy as np
@@ -11,7 +6,6 @@ import pytest
 
 from cli.errors import InputError
 from data.chess import stockfish
-from data.chess.engine_work import results_in_order
 from data.chess.stockfish import (
     EngineCrash,
     SearchLine,
@@ -19,7 +13,6 @@ from data.chess.stockfish import (
     centipawns_from_win_prob,
     find_stockfish,
     label_moves,
-    last_ranking,
     win_prob_from_centipawns,
 )
 from tests.support.fragile_stockfish import crashing_stockfish
@@ -98,15 +91,6 @@ def test_a_move_is_labelled_by_its_last_exact_score(engine, monkeypatch):
     assert labels["e3f2"] == win_prob_from_centipawns(5)
 
 
-def test_ranking_is_that_of_the_last_whole_iteration():
-    first = [SearchLine(1, ["e2e4"], 20, None), SearchLine(2, ["d2d4"], 10, None)]
-    last = [SearchLine(1, ["d2d4"], 30, None), SearchLine(2, ["e2e4"], 15, None)]
-    cut_off = [SearchLine(1, ["d2d4"], 90, None)]
-    assert last_ranking(first + last + cut_off) == last
-    with pytest.raises(EngineCrash):
-        last_ranking([])
-
-
 def test_a_search_by_an_engine_that_dies_is_an_engine_crash(tmp_path):
     program = crashing_stockfish(tmp_path, "go nodes", times=1)
     with Stockfish(str(program)) as engine, pytest.raises(EngineCrash):
@@ -159,66 +143,3 @@ def test_centipawns_are_the_inverse_of_the_win_probability():
 def test_centipawns_of_certainty_are_the_most_there_are(win_prob):
     assert centipawns_from_win_prob(win_prob) == stockfish.MAX_CENTIPAWNS
     assert centipawns_from_win_prob(1.0 - win_prob) == -stockfish.MAX_CENTIPAWNS
-
-
-class Helper:
-    """Counts in a folder how often it is started and closed, a line with its process for each."""
-
-    def __init__(self, folder: Path, fails: bool = False):
-        self.folder = folder
-        if fails:
-            raise InputError("no helper today")
-        self.note("started")
-
-    def note(self, what: str) -> None:
-        with (self.folder / what).open("a") as file:
-            file.write(f"{os.getpid()}\n")
-
-    def close(self) -> None:
-        self.note("closed")
-
-
-def double(helper: Helper, number: int) -> int:
-    if number < 0 and not (helper.folder / "crashed").exists():
-        helper.note("crashed")
-        raise EngineCrash("negative")
-    return 2 * number
-
-
-def hang(helper: Helper, number: int) -> int:
-    if number:
-        helper.note("hanging")
-        threading.Event().wait()
-    return number
-
-
-def noted(folder: Path, what: str) -> list[str]:
-    return (folder / what).read_text().split()
-
-
-def test_work_is_done_with_whatever_start_makes_and_closes_it(tmp_path):
-    start = functools.partial(Helper, tmp_path)
-    assert list(results_in_order(double, range(20), 2, start)) == list(range(0, 40, 2))
-    assert sorted(noted(tmp_path, "closed")) == sorted(noted(tmp_path, "started"))
-    assert str(os.getpid()) not in noted(tmp_path, "started")
-
-
-def test_what_crashed_is_closed_and_started_anew(tmp_path):
-    start = functools.partial(Helper, tmp_path)
-    assert list(results_in_order(double, [1, -2, 3], 1, start)) == [2, -4, 6]
-    assert len(noted(tmp_path, "started")) == len(noted(tmp_path, "closed")) == 2
-
-
-def test_a_worker_in_the_middle_of_its_work_still_closes_its_engine(tmp_path):
-    results = results_in_order(hang, [0, 1], 1, functools.partial(Helper, tmp_path))
-    assert next(results) == 0
-    while not (tmp_path / "hanging").exists():
-        time.sleep(0.005)
-    results.close()
-    assert noted(tmp_path, "closed") == noted(tmp_path, "started")
-
-
-def test_a_start_that_is_refused_is_an_input_error_here(tmp_path):
-    start = functools.partial(Helper, tmp_path, fails=True)
-    with pytest.raises(InputError, match="no helper today"):
-        list(results_in_order(double, range(3), 1, start))

@@ -6,39 +6,30 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.errors import InputError
-from data.wordle.game_rows import SCHEMA, Games
-from data.wordle.games import ROWS_PER_GROUP, GameBatch, GameDescription, read_games, write_games
+from data.wordle.game_batch import GameBatch
+from data.wordle.game_rows import SCHEMA
+from data.wordle.games import ROWS_PER_GROUP, GameDescription, read_games, write_games
 from data.wordle.players import make_player, play_games
-from data.wordle.rules import feedback, words_of
+from data.wordle.rules import NO_PATTERN, feedback_codes, words_of
 from data.wordle.words import WordLists, load_word_lists
+from tests.support.wordle_feedback import feedback
 
 
 FAULTS = [
-    ({"secret": None}, "secret is null"),
-    ({"secret": "cranes"}, "secret 'cranes' does not have 5 letters"),
-    ({"secret": "Crane"}, "secret 'Crane' is not of lower-case letters a to z"),
-    ({"secret": "zzzzz"}, "secret 'zzzzz' is not among the 446 secret words"),
+    ({"secret": None}, "secret 'None' is not one of 446 secret words"),
+    ({"secret": "Slate"}, "secret 'Slate' is not one of 446 secret words"),
+    ({"guesses": None}, "0 guesses; a game has 1 to 6"),
     ({"guesses": []}, "0 guesses; a game has 1 to 6"),
     ({"guesses": ["acute"] * 7}, "7 guesses; a game has 1 to 6"),
-    ({"guesses": ["acute", None]}, "a guess is null"),
-    ({"guesses": ["acute", "cat"]}, "guess 'cat' does not have 5 letters"),
-    ({"guesses": ["acute", "ca-ts"]}, "guess 'ca-ts' is not of lower-case letters a to z"),
-    ({"guesses": ["acute", "café"]}, "guess 'café' is not of lower-case letters a to z"),
-    ({"guesses": ["acute", "zzzzz"]}, "guess 'zzzzz' is not among the 446 allowed guesses"),
-    ({"feedback": ["bbbbb"]}, "2 guesses, but 1 feedback"),
-    ({"feedback": ["bbbbb", "ggg"]}, "feedback 'ggg' does not have 5 letters"),
-    ({"feedback": ["bbbbx", "ggggg"]}, "feedback 'bbbbx' has a letter that is not g, y or b"),
-    (
-        {"feedback": ["ggggy", "ggggg"]},
-        "feedback 'ggggy' to the guess 'acute' contradicts the secret 'slate': "
-        "the official rule gives 'ybbgg'",
-    ),
-    ({"feedback": ["ybbgg", None]}, "a feedback is null"),
-    ({"rewards": [-1.0]}, "2 guesses, but 1 rewards"),
-    ({"rewards": [-1.0, -1.0]}, "reward -1 of guess 2 must be 0"),
-    ({"rewards": [0.0, 0.0]}, "reward 0 of guess 1 must be -1"),
-    ({"rewards": [-1.0, None]}, "reward nan of guess 2 must be 0"),
-    ({"done": False}, "done is false"),
+    ({"guesses": ["acute", None]}, "guess 'None' is not one of 446 allowed guesses"),
+    ({"guesses": ["acute", "zzzzz"]}, "guess 'zzzzz' is not one of 446 allowed guesses"),
+    ({"feedback": ["ggggg"]}, "feedback ['ggggg'] must be ['ybbgg', 'ggggg'] by the official rule"),
+    ({"feedback": ["ggggy", "ggggg"]}, "feedback ['ggggy', 'ggggg'] must be ['ybbgg', 'ggggg'] by the"),
+    ({"feedback": ["ybbgg", None]}, "feedback ['ybbgg', None] must be ['ybbgg', 'ggggg']"),
+    ({"rewards": [-1.0]}, "rewards [-1.0] must be [-1.0, 0.0]"),
+    ({"rewards": [0.0, 0.0]}, "rewards [0.0, 0.0] must be [-1.0, 0.0]"),
+    ({"rewards": None}, "rewards None must be [-1.0, 0.0]"),
+    ({"done": False}, "done False must be True"),
     ({"policy": None}, "policy is null"),
     (
         {"guesses": ["acute"], "feedback": ["ybbgg"], "rewards": [-1.0]},
@@ -46,7 +37,7 @@ FAULTS = [
     ),
     (
         {"guesses": ["slate", "acute"], "feedback": ["ggggg", "ybbgg"], "rewards": [0.0, -1.0]},
-        "the guesses go on after the right one",
+        "there are guesses after the right one",
     ),
 ]
 
@@ -75,11 +66,11 @@ def assert_same(games, others):
 
 
 def write_rows(path, rows, schema=SCHEMA, words=None):
-    """Write rows as somebody else would, by default without saying which game they are of."""
+    """Write rows as another program would, by default without a description of the game."""
     if words is not None:
         game = {"rule": "official", "answers": words.answers, "guesses": words.guesses}
         schema = schema.with_metadata({"wordle": json.dumps(game)})
-    # Nulls are what a test is acute.
+    # Nullable, so that tests can write nulls.
     schema = pa.schema([pa.field(field.name, field.type) for field in schema], metadata=schema.metadata)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
@@ -136,7 +127,7 @@ def test_games_of_two_rules_are_not_mixed(words, tmp_path):
     for rule in ("official", "simplified"):
         games = play_games(make_player("uniform"), words, rule, np.arange(5), np.random.default_rng(0))
         write_games(tmp_path / f"{rule}.parquet", [games], GameDescription(words, rule))
-    with pytest.raises(InputError, match=r"simplified\.parquet: its rule or words are not those of "):
+    with pytest.raises(InputError, match=r"simplified\.parquet: its rule or words differ from those of "):
         read_games(tmp_path)
 
 
@@ -145,10 +136,9 @@ def test_a_file_that_does_not_say_its_game_needs_to_be_told(words, tmp_path):
     games, description = read_games(tmp_path / "games.parquet", rule="official", words=words)
     assert games.won.tolist() == [True]
     assert description.words == words
-    with pytest.raises(InputError, match=r"games\.parquet: does not say which game .*: give the word lists"):
-        read_games(tmp_path / "games.parquet", rule="official")
-    with pytest.raises(InputError, match="give the rule and the word lists"):
-        read_games(tmp_path / "games.parquet")
+    for arguments in ({}, {"rule": "official"}):
+        with pytest.raises(InputError, match=r"games\.parquet: .* does not name the game: give the rule and"):
+            read_games(tmp_path / "games.parquet", **arguments)
 
 
 def test_files_that_are_being_written_are_left_out(words, tmp_path):
@@ -159,28 +149,19 @@ def test_files_that_are_being_written_are_left_out(words, tmp_path):
 
 
 def test_a_file_of_another_game_than_asked_for_is_an_error(file):
-    with pytest.raises(InputError, match="played by the official rule, not the simplified one"):
+    with pytest.raises(InputError, match="have the official rule, not the simplified one"):
         read_games(file, rule="simplified")
     with pytest.raises(InputError, match=r"446 secret and 446 allowed words.*1 secret and 1 allowed"):
         read_games(file, words=WordLists(("slate",), ("slate",)))
 
 
-@pytest.mark.parametrize(("changes", "message"), FAULTS, ids=[message[:40] for _, message in FAULTS])
+@pytest.mark.parametrize(("changes", "message"), FAULTS, ids=[message[:30] for _, message in FAULTS])
 def test_a_faulty_row_is_an_error_that_names_it(words, tmp_path, changes, message):
     write_rows(tmp_path / "games.parquet", [good_row()] * 7 + [good_row(**changes), good_row()], words=words)
     with pytest.raises(InputError) as error:
         read_games(tmp_path / "games.parquet")
     assert f"games.parquet row 7: {message}" in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_of_several_faulty_rows_the_first_is_named(words, tmp_path):
-    changes = [changes for changes, _ in FAULTS]
-    for i in range(len(changes)):
-        rows = [good_row(), good_row(**changes[i]), *(good_row(**other) for other in changes)]
-        write_rows(tmp_path / "games.parquet", rows, words=words)
-        with pytest.raises(InputError, match=r"games\.parquet row 1: "):
-            read_games(tmp_path / "games.parquet")
 
 
 def test_rows_are_counted_over_all_that_is_read_at_a_time(file, words, tmp_path):
@@ -226,7 +207,7 @@ def test_what_holds_no_games_is_an_error(words, tmp_path):
     with pytest.raises(InputError, match=r"games\.parquet: cannot be read as Parquet"):
         read_games(tmp_path / "games.parquet")
     write_rows(tmp_path / "games.parquet", [], words=words)
-    with pytest.raises(InputError, match="holds no games"):
+    with pytest.raises(InputError, match="has no games"):
         read_games(tmp_path / "games.parquet")
 
 
@@ -243,7 +224,7 @@ def test_what_holds_no_games_is_an_error(words, tmp_path):
 )
 def test_metadata_that_describe_no_game_are_an_error(tmp_path, metadata):
     write_rows(tmp_path / "games.parquet", [good_row()], SCHEMA.with_metadata({"wordle": metadata}))
-    with pytest.raises(InputError, match=r"games\.parquet: its metadata 'wordle' is wrong"):
+    with pytest.raises(InputError, match=r"games\.parquet: its metadata 'wordle' is faulty"):
         read_games(tmp_path / "games.parquet")
 
 
@@ -251,30 +232,36 @@ def test_metadata_that_describe_no_game_are_an_error(tmp_path, metadata):
 def test_candidates_are_the_answers_that_all_feedback_allows(words, rule):
     words = WordLists(words.answers[::4], words.guesses)
     rng = np.random.default_rng(1)
-    batch = GameBatch.start(words, rule, rng.integers(len(words.answers), size=20))
+    secrets = rng.integers(len(words.answers), size=20)
+    batch = GameBatch.start(words, rule, 20)
     patterns = [{} for _ in range(20)]
     for turn in range(3):
         choices = rng.integers(len(words.guesses), size=len(batch))
-        batch.play(choices)
-        for game, secret in enumerate(batch.secrets):
-            guess = words.guesses[choices[game]]
-            patterns[game][guess] = feedback(words.answers[secret], guess, rule)
+        codes = batch.table[choices, secrets]
+        # A guess that was not an allowed word rules nothing out.
+        choices[turn], codes[turn] = -1, NO_PATTERN
+        batch.add_turn(choices, codes)
+        for game, secret in enumerate(secrets):
+            if game != turn:
+                guess = words.guesses[choices[game]]
+                patterns[game][guess] = feedback(words.answers[secret], guess, rule)
         if turn == 1:
             is_kept = rng.random(20) < 0.5
-            batch = batch.select(is_kept)
+            batch, secrets = batch.select(is_kept), secrets[is_kept]
+            assert batch.rows.tolist() == np.flatnonzero(is_kept).tolist()
             patterns = [seen for seen, kept in zip(patterns, is_kept, strict=True) if kept]
         expected = [
             [a for a in words.answers if all(feedback(a, g, rule) == p for g, p in seen.items())]
             for seen in patterns
         ]
         assert batch.candidates.counts.tolist() == [len(answers) for answers in expected]
-        found = [words.answers[place] for place in batch.candidates.answers]
+        found = [words.answers[index] for index in batch.candidates.answers]
         assert found == [answer for answers in expected for answer in answers]
 
 
 def test_every_candidate_is_drawn_equally_often(words):
-    batch = GameBatch.start(words, "official", np.full(20_000, 5))
-    batch.play(np.full(20_000, 100))
+    batch = GameBatch.start(words, "official", 20_000)
+    batch.add_turn(np.full(20_000, 100), np.full(20_000, batch.table[100, 5]))
     counts = np.bincount(batch.candidates.choose(np.random.default_rng(0)), minlength=446)
     candidates = batch.candidates.answers[: batch.candidates.counts[0]]
     assert set(np.flatnonzero(counts)) == set(candidates)
@@ -282,5 +269,17 @@ def test_every_candidate_is_drawn_equally_often(words):
     assert (np.abs(counts[candidates] - expected) < 5 * expected**0.5).all()
 
 
-def test_parts_of_games_make_the_whole(games):
-    assert_same(Games.concatenate([games[:100], games[100:]]), games)
+@pytest.mark.parametrize("rule", ["official", "simplified"])
+def test_a_batch_after_a_history_has_its_candidates(games, words, rule):
+    secrets, guesses = games.secrets[:50], games.guesses[:50, :2]
+    patterns = feedback_codes(secrets[:, None], guesses, rule)
+    batch = GameBatch.after(words, rule, guesses, patterns)
+    assert (words.guess_letters[batch.guesses[:, :2]] == guesses).all() and batch.turn == 2
+    candidates = np.split(batch.candidates.answers, batch.candidates.starts[1:])
+    for secret, words_so_far, indices in zip(words_of(secrets), guesses, candidates, strict=True):
+        expected = [
+            answer
+            for answer in words.answers
+            if all(feedback(answer, g, rule) == feedback(secret, g, rule) for g in words_of(words_so_far))
+        ]
+        assert [words.answers[index] for index in indices] == expected

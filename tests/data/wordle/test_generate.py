@@ -124,12 +124,12 @@ def test_ctrl_c_leaves_nothing_behind_and_an_earlier_file_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("more", "parts"),
     [
-        (["--policy", "clever"], ["there is no player 'clever'", "uniform, consistent, mixture:P"]),
+        (["--policy", "clever"], ["unknown player 'clever'", "uniform, consistent, mixture:P"]),
         (["--policy", "mixture:3"], ["'mixture:3' needs a probability"]),
-        (["--policy", "greedy=0.5,uniform"], ["give every player a positive share"]),
-        (["--policy", "greedy=0.5,uniform=-1"], ["give every player a positive share"]),
-        (["--policy", "greedy=0.5,clever=0.5"], ["there is no player 'clever'"]),
-        (["--words", "missing.txt"], ["missing.txt: no such file"]),
+        (["--policy", "greedy=0.5,uniform"], ["give every player a positive fraction"]),
+        (["--policy", "greedy=0.5,uniform=-1"], ["give every player a positive fraction"]),
+        (["--policy", "greedy=0.5,clever=0.5"], ["unknown player 'clever'"]),
+        (["--words", "missing.txt"], ["missing.txt cannot be read", "No such file"]),
         (["--guesses", "{folder}/few.txt"], ["few.txt", "secret words are not allowed guesses"]),
     ],
 )
@@ -143,4 +143,4 @@ def test_bad_input_is_an_error_and_nothing_is_written(tmp_path, more, parts):
 def test_fewer_than_one_game_is_an_error(tmp_path):
     result = generate(tmp_path / "games.parquet", games=0)
     assert result.returncode == 2
-    assert "--games must be at least 1, not 0" in result.stderr
+    assert "--games: '0' is not a whole number above zero" in result.stderr

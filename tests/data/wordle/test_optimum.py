@@ -4,11 +4,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from data.wordle.feedback_table import cache_folder
-from data.wordle.optimum import Search, best_known, exact_values, find_strategy
+from data.wordle.optimum import Search, best_known, find_strategy
 from data.wordle.players import make_player, play_games
-from data.wordle.rules import NUM_TURNS, RULES, feedback
+from data.wordle.rules import NUM_TURNS, RULES
 from data.wordle.words import WordLists, load_word_lists
+from tests.support.wordle_feedback import feedback
 
 
 # Words that only their first letter tells apart: the worst there is.
@@ -20,22 +20,8 @@ def shipped():
     return load_word_lists("american_446")
 
 
-@pytest.fixture(scope="module")
-def many_words(shipped):
-    """As few words as make a strategy worth keeping."""
-    return WordLists(shipped.answers[:317], shipped.answers[:317])
-
-
-@pytest.fixture
-def kept_strategy(many_words, tmp_path, monkeypatch):
-    """Return where the strategy will be kept, with nothing there yet nor in memory."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    find_strategy.cache_clear()
-    return cache_folder() / f"{many_words.digest}-official-strategy.json"
-
-
 def plain_values(words, rule, candidates, turns_left):
-    """Return the sum over the candidates of the optimal return after each guess, by trying everything."""
+    """Return the sum over the candidates of the best return after each guess, by trying all guesses."""
     pattern = cache(feedback)
 
     @cache
@@ -61,15 +47,15 @@ def draw_lists(shipped, rng, num_answers, num_others):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_values_of_a_small_list_are_those_of_trying_everything(shipped, seed):
+def test_an_exact_search_costs_what_trying_all_guesses_does(shipped, seed):
     rng = random.Random(seed)
     rule = RULES[seed % 2]
     words = draw_lists(shipped, rng, num_answers=rng.randint(1, 9), num_others=rng.randint(0, 4))
     turns_left = rng.choice([1, 2, 3, NUM_TURNS])
     candidates = sorted(rng.sample(range(len(words.answers)), rng.randint(1, len(words.answers))))
-    expected = plain_values(words, rule, tuple(words.answers[i] for i in candidates), turns_left)
-    values = exact_values(words, rule, np.array(candidates), turns_left)
-    np.testing.assert_allclose(values * len(candidates), expected, atol=1e-9)
+    values = plain_values(words, rule, tuple(words.answers[i] for i in candidates), turns_left)
+    cost, guess = Search(words, rule, widths=None).solve(np.array(candidates), turns_left)
+    assert -cost == max(values) == values[guess]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -80,7 +66,6 @@ def test_the_strategy_of_a_small_list_is_optimal(shipped, rule):
         optimum = best_known(words, rule)
         assert optimum.exact and optimum.source == "exhaustive search"
         assert optimum.mean_return == pytest.approx(best, abs=1e-12)
-        assert exact_values(words, rule).max() == pytest.approx(best, abs=1e-12)
 
 
 def test_words_that_cannot_all_be_found_in_time_cost_six_turns():
@@ -94,9 +79,9 @@ def test_words_that_cannot_all_be_found_in_time_cost_six_turns():
 def test_a_guess_that_is_no_answer_can_be_the_best():
     helper = "fecal"  # tells five of the letters from one another, and two more by their absence
     words = WordLists(ALIKE, (*ALIKE, helper))
-    assert find_strategy(words, "official").mean_return > -(0 + 1 + 2 + 3 + 4 + 5 + 6 * 6) / 12
-    values = exact_values(words, "official")
-    assert values.argmax() == words.guesses.index(helper)
+    strategy = find_strategy(words, "official")
+    assert strategy.mean_return > -(0 + 1 + 2 + 3 + 4 + 5 + 6 * 6) / 12
+    assert strategy.best_guess(np.arange(12), NUM_TURNS) == words.guesses.index(helper)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -133,32 +118,3 @@ def test_a_list_of_words_too_much_alike_is_searched_among_the_promising_guesses(
     words = WordLists(shipped.answers[:200], shipped.answers[:200])
     optimum = best_known(words, "official")
     assert not optimum.exact and optimum.source == "best strategy found by search"
-
-
-def test_a_strategy_is_kept_on_disk_and_read_again(many_words, kept_strategy):
-    found = find_strategy(many_words, "official")
-    kept = kept_strategy.read_bytes()
-    find_strategy.cache_clear()
-    again = find_strategy(many_words, "official")
-    assert kept_strategy.read_bytes() == kept
-    assert again.to_json() == found.to_json()
-    assert (again.exact, again.mean_return) == (True, found.mean_return)
-    # Also where the strategy's own play does not lead.
-    some = np.arange(0, len(many_words.answers), 9)
-    assert again.best_guess(some, 4) == found.best_guess(some, 4)
-
-
-DAMAGES = [b"", b"[1]", b'{"exact": true}', b'{"exact": true, "decisions": [[6]]}']
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_strategy_is_searched_for_again(many_words, kept_strategy, damage):
-    kept_strategy.parent.mkdir(parents=True)
-    kept_strategy.write_bytes(damage)
-    assert find_strategy(many_words, "official").exact
-    assert kept_strategy.read_bytes() != damage
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(many_words, kept_strategy):
-    kept_strategy.parents[1].write_text("a file where the folder should be")
-    assert find_strategy(many_words, "official").exact

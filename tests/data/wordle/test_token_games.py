@@ -102,5 +102,5 @@ def test_a_trie_accepts_its_words_and_no_others():
     accepted = trie.legal[trie.nodes(others)[:, 5], END_OF_ACTION]
     assert accepted.tolist() == [bytes(word) in known for word in others] and accepted.any()
     assert trie.legal[trie.nodes(words)[:, 5], END_OF_ACTION].all()
-    prefixes = {bytes(word[:place]) for word in words for place in range(6)}
+    prefixes = {bytes(word[:length]) for word in words for length in range(6)}
     assert len(trie.legal) == len(prefixes) + 1

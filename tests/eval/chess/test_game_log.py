@@ -12,7 +12,7 @@ import pytest
 from cli.errors import InputError
 from eval.chess.game_log import GameLog
 from eval.chess.games import PlayedGame, Resignation
-from tests.eval.chess.test_games import START, Script, play, play_game
+from tests.eval.chess.test_games import START, play
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +119,6 @@ def test_overwriting_begins_with_the_first_game(path, games):
     assert path.read_text() == texts(games[2:])
 
 
-def test_names_are_read_as_they_were_written(path):
-    names = ('Fish "3" [skill]; {1} \\', "Zürich ½")
-    white, black = Script(names[0], [Resignation()]), Script(names[1], [])
-    written(path, [play_game(white, black, START)])
-    (headers,) = GameLog(path).headers
-    assert (headers["White"], headers["Black"]) == names
-
-
 @pytest.mark.parametrize(
     "content", [b"precious notes\n\n", b'{"elo": 1500}', b"\xff\xfe\x00binary", b"\n\n1. e4 *"]
 )
@@ -148,32 +140,10 @@ def test_games_after_a_damaged_one_are_not_thrown_away(path, games):
     assert path.read_text() == content
 
 
-def test_missing_folders_are_made(tmp_path, games):
-    path = tmp_path / "a" / "b" / "games.pgn"
-    written(path, games)
-    assert path.read_text() == texts(games)
-
-
-def test_a_place_that_is_no_file_is_refused(tmp_path):
-    (tmp_path / "file").write_text("precious")
-    for path, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "games.pgn", "is a file, not a")):
-        with pytest.raises(InputError, match=message):
-            GameLog(path)
-    assert (tmp_path / "file").read_text() == "precious"
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="a folder in which nobody can write, also root")
 def test_a_folder_without_permission_is_refused():
     with pytest.raises(InputError, match=r"/proc/games\.pgn cannot be written: .*; choose another file"):
         GameLog("/proc/games.pgn")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
-def test_a_device_that_takes_nothing_is_an_input_error(path, games):
-    path.symlink_to("/dev/full")
-    log = GameLog(path, overwrite=True)
-    with pytest.raises(InputError, match=r"cannot be written: .*; the 0 games before are in it"):
-        log.append(games)
 
 
 def test_a_disk_that_is_full_takes_all_games_of_an_append_or_none(path, games):

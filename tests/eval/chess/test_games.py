@@ -1,20 +1,22 @@
-"""Games end by every rule, are written down whole, and survive what engines do."""
+"""Games end by every rule, are written completely, and handle crashes of engines."""
 
 import io
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 
 import chess
 import chess.pgn
 import pytest
+from chess.engine import Limit
 
-from cli.errors import InputError
 from data.chess.stockfish import EngineCrash, centipawns_from_win_prob
 from eval.chess import uci_engines
 from eval.chess.engines import ChosenMove, Engine, MoveChoice
-from eval.chess.games import PlayedGame, Resignation, Table, TakeBack, play_game
+from eval.chess.games import PlayedGame, Resignation, play_game
+from eval.chess.match import Match, ScheduledGame
 from eval.chess.openings import Opening
-from eval.chess.players import ModelPlayer, RandomPlayer, SearchLimit, StockfishPlayer, UciPlayer
+from eval.chess.players import ModelPlayer, RandomPlayer, StockfishPlayer, UciPlayer
 from tests.eval.chess.test_uci_engines import answering, assert_end, descendants, fake_engine
 from tests.support.fragile_stockfish import crashing_stockfish
 
@@ -78,12 +80,6 @@ def test_a_game_ends_as_soon_as_a_rule_ends_it(opening, moves, result, ending):
     assert (headers["Result"], headers["Termination"]) == (result, "normal")
 
 
-@pytest.mark.parametrize(("result", "white", "black"), [("1-0", 1, 0), ("0-1", 0, 1), ("1/2-1/2", 0.5, 0.5)])
-def test_points_of_both_sides(result, white, black):
-    game = PlayedGame("a", "b", result, "", None, "", chess.Board())
-    assert (game.points(True), game.points(False)) == (white, black)
-
-
 def test_pgn_holds_the_players_the_opening_and_the_headers_given():
     opening = Opening("Barnes Opening", chess.STARTING_FEN, ("f2f3",))
     headers = reread(play(opening, "e7e5", "g2g4", "d8h4", Event="A match", Round="3.2")).headers
@@ -97,21 +93,6 @@ def test_pgn_holds_the_players_the_opening_and_the_headers_given():
     }
     assert {key: headers[key] for key in expected} == expected
     assert "FEN" not in headers
-
-
-def test_pgn_of_a_game_from_a_position_starts_there():
-    fen = "k7/8/1K6/8/8/8/2Q5/8 w - - 0 1"
-    read = reread(play(position(fen), "c2c7"))
-    assert read.board().fen() == fen and read.end().board().is_stalemate()
-
-
-def test_names_with_signs_of_the_format_are_written_and_read():
-    names = ('Fish "3" [skill]; {1} \\ %', "Zürich ½#1a2b")
-    white, black = (
-        Script(name, moves) for name, moves in zip(names, (SHUFFLE[::2] * 2, SHUFFLE[1::2] * 2), strict=True)
-    )
-    headers = reread(play_game(white, black, START)).headers
-    assert (headers["White"], headers["Black"]) == names
 
 
 @pytest.mark.parametrize("fen", [chess.STARTING_FEN, chess.Board().mirror().fen()])
@@ -130,17 +111,10 @@ def test_evals_in_the_pgn_are_the_movers_win_probability_from_whites_side(fen):
         mover = not node.turn()
         centipawns = node.eval().pov(mover).score()
         assert centipawns == centipawns_from_win_prob(win_prob)
-        # As it stands in the file it is White's.
+        # In the file it is from White's side.
         assert node.eval().white().score() == (centipawns if mover else -centipawns)
         assert node.comment.startswith(f"{win_prob:.1%}")
     assert nodes[-1].comment.endswith("second resigned")
-
-
-def test_eval_in_the_text_is_positive_where_white_stands_well():
-    pgn = play_game(
-        Script("white", ["e2e4", Resignation()], [0.75]), Script("black", ["e7e5"], [0.75]), START
-    ).pgn
-    assert "1. e4 { 75.0% [%eval 2.98] } 1... e5 { 75.0% [%eval -2.98] white resigned } 0-1" in pgn
 
 
 def test_moves_without_a_win_probability_have_no_eval():
@@ -148,7 +122,7 @@ def test_moves_without_a_win_probability_have_no_eval():
 
 
 @pytest.mark.parametrize("moves", [("e2e4", "e7e5"), ("e2e4",), ()])
-def test_whoever_crashes_or_resigns_or_cheats_loses(moves):
+def test_a_crash_a_resignation_and_an_illegal_move_lose(moves):
     result = "0-1" if len(moves) % 2 == 0 else "1-0"
     loser = "second" if len(moves) % 2 else "first"
     crashed = play(START, *moves, EngineCrash("the engine died"))
@@ -164,79 +138,58 @@ def test_whoever_crashes_or_resigns_or_cheats_loses(moves):
     assert reread(resigned).headers["Termination"] == "normal"
 
 
-def test_a_move_taken_back_takes_the_answer_back_too():
-    white = Script("white", ["e2e4", "g1f3", TakeBack(), TakeBack(), "d2d4", Resignation()], [0.1, 0.2, 0.3])
-    black = Script("black", ["e7e5", "b8c6", "d7d5"], [0.6, 0.7, 0.8])
-    game = play_game(white, black, START)
-    nodes = list(reread(game).mainline())
-    assert [node.move.uci() for node in nodes] == ["d2d4", "d7d5"]
-    assert [node.comment.split()[0] for node in nodes] == ["30.0%", "80.0%"]
-    assert game.final_board.fen() == nodes[-1].board().fen()
-
-
-@pytest.mark.parametrize("opening", [START, Opening("moved", chess.STARTING_FEN, ("d2d4", "d7d5"))])
-def test_nothing_is_taken_back_before_ones_first_move(opening):
-    white = Script("white", [TakeBack(), "b1c3", Resignation()])
-    black = Script("black", [TakeBack(), "b8c6"])
-    game = play_game(white, black, opening)
-    assert [move.uci() for move in game.final_board.move_stack] == [*opening.moves, "b1c3", "b8c6"]
-
-
 @pytest.fixture
 def hot_model(model_folder):
     return ModelPlayer(str(model_folder), "cpu", choice=MoveChoice(math.inf))
 
 
 @pytest.fixture
-def table(request):
-    """Return what seats a player and opponents at a table, which is closed at the end."""
-    tables = []
-
-    def seat(player, *opponents) -> Table:
-        tables.append(Table(player, opponents))
-        return tables[-1]
-
-    yield seat
-    for seated in tables:
-        seated.close()
+def match():
+    """Return a function that makes matches, which are closed at the end."""
+    with ExitStack() as stack:
+        yield lambda *players: stack.enter_context(closing(Match(players[0], players[1:])))
 
 
-def test_the_seed_decides_a_game_whatever_was_played_before(table, hot_model):
+def play_in(match: Match, opponent: int, opening: Opening, player_is_white: bool, seed: int) -> PlayedGame:
+    return match.play(opponent, ScheduledGame(opening, player_is_white, seed, {}))
+
+
+def test_the_seed_decides_a_game_independent_of_earlier_ones(match, hot_model):
     opening = position("8/8/3k4/8/8/3KR3/8/8 w - - 88 90")
-    fresh, used = table(hot_model, RandomPlayer()), table(hot_model, RandomPlayer())
-    used.play(0, opening, True, seed=1)
-    game = fresh.play(0, opening, False, seed=7)
-    assert used.play(0, opening, False, seed=7) == game
-    assert used.play(0, opening, False, seed=8).pgn != game.pgn
+    fresh, used = match(hot_model, RandomPlayer()), match(hot_model, RandomPlayer())
+    play_in(used, 0, opening, True, seed=1)
+    game = play_in(fresh, 0, opening, False, seed=7)
+    assert play_in(used, 0, opening, False, seed=7) == game
+    assert play_in(used, 0, opening, False, seed=8).pgn != game.pgn
 
 
-def test_a_table_seats_the_players_on_the_sides_asked_for(table):
+def test_a_match_gives_the_players_the_colours_of_the_schedule(match):
     opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
-    game = table(RandomPlayer(), StockfishPlayer(skill=0)).play(0, opening, False, seed=0)
+    game = play_in(match(RandomPlayer(), StockfishPlayer(skill=0)), 0, opening, False, seed=0)
     assert (game.white.startswith("Stockfish"), game.black) == (True, "random")
-    game = table(RandomPlayer(), RandomPlayer(), StockfishPlayer(skill=0)).play(1, opening, True, seed=0)
+    game = play_in(match(RandomPlayer(), RandomPlayer(), StockfishPlayer(skill=0)), 1, opening, True, seed=0)
     assert (game.white, game.black.startswith("Stockfish")) == ("random", True)
 
 
-def test_engines_start_when_they_are_needed_and_stay(table):
+def test_engines_start_when_they_are_needed_and_stay(match):
     before = descendants()
     opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
-    seated = table(RandomPlayer(), StockfishPlayer(skill=0), StockfishPlayer(skill=1))
+    seated = match(RandomPlayer(), StockfishPlayer(skill=0), StockfishPlayer(skill=1))
     assert descendants() - before == set()
-    seated.play(1, opening, True, seed=0)
+    play_in(seated, 1, opening, True, seed=0)
     started = descendants() - before
     assert len(started) == 1
-    seated.play(1, opening, False, seed=1)
+    play_in(seated, 1, opening, False, seed=1)
     assert descendants() - before == started
     seated.close()
     assert_end(started)
 
 
-def test_an_engine_that_crashed_lost_one_game_and_is_fresh_for_the_next(tmp_path, monkeypatch, table):
+def test_an_engine_that_crashed_is_started_again_for_the_next_game(tmp_path, monkeypatch, match):
     monkeypatch.setenv("STOCKFISH", str(crashing_stockfish(tmp_path, "go depth", times=1)))
     opening = position("7k/8/8/3q4/8/8/1R6/K7 w - - 99 90")
-    seated = table(RandomPlayer(), StockfishPlayer(skill=0))
-    first, second = (seated.play(0, opening, False, seed=seed) for seed in range(2))
+    seated = match(RandomPlayer(), StockfishPlayer(skill=0))
+    first, second = (play_in(seated, 0, opening, False, seed=seed) for seed in range(2))
     assert first.result == "0-1" and first.crash.endswith("died")
     assert second.crash is None and len(second.final_board.move_stack) == 1
 
@@ -244,34 +197,29 @@ def test_an_engine_that_crashed_lost_one_game_and_is_fresh_for_the_next(tmp_path
 @pytest.mark.parametrize("player_is_white", [True, False])
 @pytest.mark.parametrize("ours_crashes", [True, False])
 def test_after_a_crash_only_the_engine_that_crashed_is_started_again(
-    tmp_path, table, player_is_white, ours_crashes
+    tmp_path, match, player_is_white, ours_crashes
 ):
-    crashing = UciPlayer(str(fake_engine(tmp_path, "sys.exit()", file="crashing")), SearchLimit(depth=1))
+    crashing = UciPlayer(str(fake_engine(tmp_path, "sys.exit()", file="crashing")), Limit(depth=1))
     sound = StockfishPlayer(skill=0)
-    seated = table(*((crashing, sound) if ours_crashes else (sound, crashing)))
+    seated = match(*((crashing, sound) if ours_crashes else (sound, crashing)))
     before = descendants()
-    assert seated.play(0, START, player_is_white, seed=0).crash.endswith("died")
+    assert play_in(seated, 0, START, player_is_white, seed=0).crash.endswith("died")
     (survivor,) = (process for process in descendants() - before if process.is_running())
     assert "stockfish" in survivor.name()
-    assert seated.play(0, START, player_is_white, seed=1).crash.endswith("died")
+    assert play_in(seated, 0, START, player_is_white, seed=1).crash.endswith("died")
     assert survivor in descendants()
 
 
-def test_a_program_that_plays_illegal_moves_or_hangs_loses(tmp_path, monkeypatch, table):
-    limit = SearchLimit(depth=1)
+def test_a_program_that_plays_illegal_moves_or_hangs_loses(tmp_path, monkeypatch, match):
+    limit = Limit(depth=1)
     cheat = UciPlayer(str(fake_engine(tmp_path, answering("bestmove e2e5"), file="cheat")), limit)
     hanging = UciPlayer(str(fake_engine(tmp_path, "pass", file="hanging")), limit)
     monkeypatch.setattr(uci_engines, "PATIENCE_SECONDS", 0.3)
     before = descendants()
-    seated = table(RandomPlayer(), cheat, hanging)
+    seated = match(RandomPlayer(), cheat, hanging)
     for opponent, reason in ((0, "broke the protocol"), (1, "did not answer")):
-        white = seated.play(opponent, START, False, seed=0)
-        black = seated.play(opponent, START, True, seed=0)
+        white = play_in(seated, opponent, START, False, seed=0)
+        black = play_in(seated, opponent, START, True, seed=0)
         assert (white.result, black.result) == ("0-1", "1-0")
         assert reason in white.crash and reason in black.crash
     assert_end(descendants() - before)
-
-
-def test_an_engine_that_cannot_be_started_is_an_input_error(table):
-    with pytest.raises(InputError, match="no such program"):
-        table(RandomPlayer(), UciPlayer("/nowhere")).play(0, START, True, seed=0)

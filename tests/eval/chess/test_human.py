@@ -6,16 +6,16 @@ import sys
 import chess
 import pytest
 
-from cli.errors import InputError
 from eval.chess.engines import ValueEngine
-from eval.chess.games import Resignation, TakeBack, play_game
+from eval.chess.games import Resignation, play_game
 from eval.chess.human import HELP, HumanEngine, draw_board
 from eval.chess.openings import Opening
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
-from tests.eval.chess.test_games import START, Script
+from tests.eval.chess.test_games import Script
 
 
+ADVISER = ValueEngine(tiny_model(), ChessTokenizer())
 CASTLING = "r3k2r/8/8/8/8/8/6P1/R3K2R w KQkq - 0 1"
 
 
@@ -45,44 +45,36 @@ def says(monkeypatch):
 )
 def test_moves_are_understood_in_san_and_uci(says, said, fen, move):
     says(said)
-    chosen = HumanEngine().choose(chess.Board(fen))
+    chosen = HumanEngine(ADVISER).choose(chess.Board(fen))
     assert (chosen.move.uci(), chosen.win_prob) == (move, None)
 
 
 @pytest.mark.parametrize("said", ["e5", "e2e5", "Ke2", "0000", "--", "Z0", "@@@@", "hello", "♘f3"])
 def test_what_is_no_legal_move_is_asked_again(says, capsys, said):
     says(said, "", "e4")
-    assert HumanEngine().play(chess.Board()).uci() == "e2e4"
+    assert HumanEngine(ADVISER).play(chess.Board()).uci() == "e2e4"
     assert f"{said}: not a legal move here; type help" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("said", "answer"),
-    [("resign", Resignation), ("undo", TakeBack), ("UNDO", TakeBack), ("quit", KeyboardInterrupt)],
+    [("resign", Resignation), ("RESIGN", Resignation), ("quit", KeyboardInterrupt)],
 )
 def test_words_that_end_the_move(says, said, answer):
     says(said)
     with pytest.raises(answer):
-        HumanEngine().choose(chess.Board())
+        HumanEngine(ADVISER).choose(chess.Board())
 
 
 def test_a_closed_terminal_leaves_the_game(says):
     says()
     with pytest.raises(KeyboardInterrupt, match="the game was left"):
-        HumanEngine().choose(chess.Board())
-
-
-@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
-def test_a_person_without_a_terminal_is_refused(monkeypatch, stream):
-    # What Python makes of <&- in a shell.
-    monkeypatch.setattr(sys, stream, None)
-    with pytest.raises(InputError, match=r"a person plays at the terminal, but .* is closed"):
-        HumanEngine()
+        HumanEngine(ADVISER).choose(chess.Board())
 
 
 def test_help_and_the_legal_moves_are_shown_on_request(says, capsys):
     says("help", "moves", "e4")
-    HumanEngine().choose(chess.Board())
+    HumanEngine(ADVISER).choose(chess.Board())
     shown = capsys.readouterr().out
     assert HELP in shown
     board = chess.Board()
@@ -91,52 +83,37 @@ def test_help_and_the_legal_moves_are_shown_on_request(says, capsys):
 
 def test_hints_are_the_advisers_best_three_moves_in_order(says, capsys):
     board = chess.Board()
-    adviser = ValueEngine(tiny_model(), ChessTokenizer())
-    analysis = adviser.analyse(board)
+    analysis = ADVISER.analyse(board)
     says("hint", "e4")
-    HumanEngine(adviser).choose(board)
+    HumanEngine(ADVISER).choose(board)
     order = sorted(range(20), key=lambda index: -analysis.values[index])[:3]
     hints = [f"{board.san(analysis.moves[index])} {analysis.values[index]:.1%}" for index in order]
     shown = capsys.readouterr().out.partition("1. ")[2].splitlines()[:3]
     assert [" ".join(line.split()) for line in shown] == hints
 
 
-def test_without_an_adviser_there_is_no_hint(says, capsys):
-    says("hint", "e4")
-    HumanEngine().choose(chess.Board())
-    assert "nobody gives hints" in capsys.readouterr().out
-
-
 def test_the_opponents_move_and_whose_turn_it_is_are_shown(says, capsys):
     board = chess.Board()
     board.push_san("Nf3")
     says("d5")
-    HumanEngine().choose(board)
+    HumanEngine(ADVISER).choose(board)
     shown = capsys.readouterr().out
     assert "\n1. Nf3\n" in shown and shown.endswith("1… ")
     board.push_san("d5")
     says("c4")
-    HumanEngine().choose(board)
+    HumanEngine(ADVISER).choose(board)
     shown = capsys.readouterr().out
     assert "\n1… d5\n" in shown and shown.endswith("2. ")
 
 
-def test_the_board_is_drawn_from_the_movers_side_and_stays_flipped(says, capsys):
-    human = HumanEngine()
+def test_the_board_is_drawn_from_the_movers_side(says, capsys):
+    human = HumanEngine(ADVISER)
     board = chess.Board()
     from_white, from_black = (draw_board(board, colour) for colour in chess.COLORS)
     says("e4")
     human.choose(board)
     shown = capsys.readouterr().out
     assert from_white in shown and from_black not in shown
-    says("flip", "e4")
-    human.choose(board)
-    shown = capsys.readouterr().out
-    assert shown.index(from_white) < shown.index(from_black)
-    says("e4")
-    human.choose(board)
-    shown = capsys.readouterr().out
-    assert from_black in shown and from_white not in shown
 
 
 class Terminal(io.StringIO):
@@ -168,18 +145,8 @@ def test_a_drawing_has_the_last_move_in_brackets_and_signs_the_terminal_can_show
     "\n".join(white).encode(encoding)
 
 
-def test_a_game_with_a_move_taken_back(says):
-    says("e4", "Qh5", "undo", "Bc4", "Qf3", "Qxf7")
-    opponent = Script("script", ["e7e5", "b8c6", "b8c6", "a7a6"])
-    game = play_game(HumanEngine(), opponent, START)
-    assert (game.white, game.result, game.ending) == ("human", "1-0", "checkmate")
-    assert [move.uci() for move in game.final_board.move_stack] == [
-        *("e2e4", "e7e5", "f1c4", "b8c6", "d1f3", "a7a6", "f3f7")
-    ]
-
-
 def test_a_person_can_resign_as_black_in_an_opening(says):
     says("resign")
     opening = Opening("moved", chess.STARTING_FEN, ("e2e4",))
-    game = play_game(Script("script", []), HumanEngine(), opening)
+    game = play_game(Script("script", []), HumanEngine(ADVISER), opening)
     assert (game.result, game.ending) == ("1-0", "human resigned")

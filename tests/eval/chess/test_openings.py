@@ -10,6 +10,7 @@ from eval.chess.openings import DEFAULT_BOOK, Opening, identify_openings, read_o
 
 
 ENDGAME = "8/8/4k3/8/8/4K3/4P3/8 w - - 0 1"
+SHUFFLE = "2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8"
 GAMES = """[Event "?"]
 [Result "*"]
 [ECO "C50"]
@@ -107,10 +108,9 @@ def test_a_pgn_may_start_elsewhere(tmp_path):
     assert read(tmp_path, "book.pgn", headers + "*\n") == [Opening("Pawn", ENDGAME, ())]
 
 
-def test_the_board_of_an_opening_remembers_its_moves(tmp_path):
-    text = "1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 *\n"
-    board = read(tmp_path, "book.pgn", text)[0].board()
-    assert len(board.move_stack) == 8
+def test_the_board_of_an_opening_remembers_its_moves():
+    moves = ("g1f3", "g8f6", "f3g1", "f6g8") * 2
+    board = Opening("", chess.STARTING_FEN, moves).board()
     assert board.is_repetition(3)
 
 
@@ -162,13 +162,18 @@ def test_of_openings_that_end_alike_the_first_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("book.bin", "", r"book\.bin: cannot tell what it holds; name it \.pgn, \.epd, \.fen, \.txt"),
+        (
+            "book.bin",
+            "",
+            r"book\.bin: unknown kind of opening book; give a file that ends in \.pgn, \.epd, \.fen, \.txt",
+        ),
         ("book.pgn", "", r"book\.pgn holds no openings; give a file with at least one"),
         ("book.epd", "\n\n", r"book\.epd holds no openings"),
         ("book.pgn", "1. e4 e5 *\n\n1. e4 e6 2. e6 *\n", r"book\.pgn game 2: illegal san: 'e6'.*; correct"),
         ("book.pgn", "1. e4 e5 *\n\n*\n", r"book\.pgn game 2: no moves and no FEN; give it either"),
         ("book.pgn", "1. f3 e5 2. g4 Qh4# *\n", r"game 1: the game is over \(checkmate\) at .*; shorten"),
         ("book.fen", f"{ENDGAME}\n7k/5K2/6Q1/8/8/8/8/8 b - - 0 1\n", r"line 2: the game is over \(stalemate"),
+        ("book.pgn", f"1. Nf3 Nf6 {SHUFFLE} *\n", r"game 1: the game is over \(threefold repetition\)"),
         ("book.epd", "7k/5K2/8/8/8/8/8/8 b - -\n", r"line 1: the game is over \(insufficient material\)"),
         ("book.fen", "8/8/8/8\n", r"book\.fen line 1: .*; correct or remove"),
         ("book.epd", "8/8/4k3/8/8/8/4P3/8 w - -\n", r"book\.epd line 1: .* cannot occur in chess"),

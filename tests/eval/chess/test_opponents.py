@@ -1,10 +1,11 @@
 """Opponents of known rating: lists, ranges and ratings on the command line."""
 
 import pytest
+from chess.engine import Limit
 
 from cli.errors import InputError
 from eval.chess.opponents import RATED_KINDS, SKILL_RATINGS, Opponent, known_rating, parse_opponents
-from eval.chess.players import ModelPlayer, RandomPlayer, SearchLimit, StockfishPlayer, UciPlayer
+from eval.chess.players import ModelPlayer, RandomPlayer, StockfishPlayer, UciPlayer
 from tests.eval.chess.test_uci_engines import fake_engine
 
 
@@ -31,14 +32,14 @@ def skills(*levels: int) -> list[tuple[StockfishPlayer, float]]:
     ],
 )
 def test_opponents_and_their_ratings(names, expected, model):
-    opponents = parse_opponents(names, SearchLimit(), model)
+    opponents = parse_opponents(names, Limit(), model)
     assert [(opponent.player, opponent.rating) for opponent in opponents] == expected
     assert len({opponent.name for opponent in opponents}) == len(opponents)
 
 
 def test_limits_are_for_programs_other_than_stockfish(tmp_path, model):
     program = fake_engine(tmp_path)
-    limit = SearchLimit(nodes=7)
+    limit = Limit(nodes=7)
     skill, other = parse_opponents(["stockfish:2", f"uci:{program} --fast=yes=2200"], limit, model)
     assert skill == Opponent(StockfishPlayer(skill=2), skill.name, 1608)
     assert skill.name.endswith("skill 2 depth 3")
@@ -47,7 +48,7 @@ def test_limits_are_for_programs_other_than_stockfish(tmp_path, model):
 
 def test_lists_of_uci_elo_are_ratings(tmp_path, monkeypatch, model):
     monkeypatch.setenv("STOCKFISH", str(fake_engine(tmp_path, name="Stockfish 16.1")))
-    opponents = parse_opponents(["stockfish:1400,1600"], SearchLimit(), model)
+    opponents = parse_opponents(["stockfish:1400,1600"], Limit(), model)
     assert [(opponent.player.uci_elo, opponent.rating) for opponent in opponents] == [
         (1400, 1400),
         (1600, 1600),
@@ -67,17 +68,18 @@ def test_lists_of_uci_elo_are_ratings(tmp_path, monkeypatch, model):
         (["human"], f"unknown opponent 'human': give one of {RATED_KINDS}$"),
         (["stockfish"], "the rating of stockfish is not known"),
         (["stockfish:13"], r"stockfish:13 is not known: .* \(only stockfish:0 to stockfish:12, and"),
-        *(
-            ([f"{name}{rating}"], f"{name}: Skill Levels end at 20, those above 12 have no published rating")
-            for name in ("stockfish:21", "stockfish:0-99", "stockfish:3,21")
-            for rating in ("", "=3000")
+        (
+            ["stockfish:21=3000"],
+            "stockfish:21: give a Skill Level from 0 to 20, or a UCI_Elo from 1320",
         ),
-        (["stockfish:1300"], "and UCI_Elo starts at 1320"),
+        (["stockfish:1300"], "a UCI_Elo from 1320"),
         (["stockfish:0-3", "stockfish:2"], "opponent stockfish:2 is named twice"),
         (["stockfish:1,1"], "opponent stockfish:1 is named twice"),
         (["random=1", "random=2"], "opponent random is named twice"),
-        (["stockfish:1400-1600"], "list every UCI_Elo, as in stockfish:1400,1600"),
-        (["stockfish:3-1"], "no Skill Level from 3 to 1; give the lower one first"),
+        *(
+            ([name], f"{name}: a range goes from a lower to a higher Skill Level, at most 20")
+            for name in ("stockfish:1400-1600", "stockfish:3-1", "stockfish:0-99")
+        ),
         (["stockfish:1-"], "unknown opponent 'stockfish:1-'"),
         (["uci:/nowhere=1500"], "/nowhere: no such program"),
         (["MODEL=1500"], "is the model that is rated"),
@@ -86,7 +88,7 @@ def test_lists_of_uci_elo_are_ratings(tmp_path, monkeypatch, model):
 def test_opponents_that_cannot_be_met_are_refused(names, message, model):
     names = [name.replace("MODEL", f"model:{model.model}") for name in names]
     with pytest.raises(InputError, match=message) as refusal:
-        parse_opponents(names, SearchLimit(), model)
+        parse_opponents(names, Limit(), model)
     assert "\n" not in str(refusal.value)
 
 
@@ -101,7 +103,7 @@ def test_ratings_are_known_of_measured_skill_levels_and_of_uci_elo():
     "player",
     [
         StockfishPlayer(),
-        StockfishPlayer(skill=3, limit=SearchLimit(nodes=100)),
+        StockfishPlayer(skill=3, limit=Limit(nodes=100)),
         UciPlayer("gnuchess"),
         RandomPlayer(),
         ModelPlayer("ours"),

@@ -1,7 +1,6 @@
 """The command eval.chess.play: matches whose numbers agree with their games, and games of a person."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 from cli.errors import command
 from eval.chess import play
 from eval.chess.openings import DEFAULT_BOOK, read_openings
-from eval.chess.ratings import difference, likelihood_of_superiority
+from eval.chess.ratings import difference
 from tests.eval.chess.test_uci_engines import answering, assert_end, descendants, fake_engine
 from tests.support.commands import assert_input_error, run_command, start_command
 from tests.support.fragile_stockfish import crashing_stockfish
@@ -80,8 +79,6 @@ def assert_agree(results: dict, games: list[chess.pgn.Game]) -> None:
         key: None if abs(value) == float("inf") else pytest.approx(value)
         for key, value in expected._asdict().items()
     }
-    superiority = likelihood_of_superiority(results["pentanomial"])
-    assert results["likelihood_of_superiority"] == pytest.approx(superiority)
     for first, second in zip(games[::2], games[1::2], strict=False):
         assert first.headers["Opening"] == second.headers["Opening"]
         assert (first.headers["White"], second.headers["White"]) == (results["player"], results["opponent"])
@@ -162,10 +159,10 @@ def test_a_model_against_itself_scores_half(run, model_folder, endings, tmp_path
 
 @pytest.mark.parametrize(
     "opponent",
-    [("MODEL",), ("stockfish", "--nodes", 50), ("stockfish", "--depth", 2)],
-    ids=["model", "nodes", "depth"],
+    [("MODEL",), ("stockfish", "--nodes", 50)],
+    ids=["model", "nodes"],
 )
-def test_no_game_is_played_twice_where_neither_side_draws_lots(
+def test_no_game_is_played_twice_where_both_sides_are_deterministic(
     run, model_folder, endings, tmp_path, opponent
 ):
     pgn = tmp_path / "games.pgn"
@@ -175,26 +172,11 @@ def test_no_game_is_played_twice_where_neither_side_draws_lots(
     games = games_in(pgn)
     assert len(games) == 4
     assert len({game.board().fen() for game in games}) == 2
-    result = run(*options, "--games", 5)
+    result = run(*options, "--games", 6)
     assert_input_error(
-        result, "--games 5: neither side draws its moves", "only 4 different games", "--temper"
+        result, "--games 6: neither side samples its moves", "only 4 different games", "--temper"
     )
-    assert run(*options, "--games", 5, "--temperature", "inf").returncode == 0
-
-
-def test_an_opponent_that_draws_lots_may_play_an_opening_again(run, endings, tmp_path):
-    pgn = tmp_path / "games.pgn"
-    options = ("--opponent", "stockfish", "--skill", 0, "--openings", endings)
-    assert run(*options, "--games", 6, "--pgn", pgn).returncode == 0
-    assert len(games_in(pgn)) == 6
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
-def test_the_score_is_printed_even_if_the_json_cannot_be_written(run, endings):
-    options = ("--opponent", "random", "--games", 2, "--openings", endings)
-    result = run(*options, "--json", "/dev/full")
-    assert_input_error(result, "/dev/full cannot be written")
-    assert "Elo difference" in result.stdout
+    assert run(*options, "--games", 6, "--temperature", "inf").returncode == 0
 
 
 def test_a_cheating_opponent_loses_every_game_and_is_reported(run, endings, tmp_path):
@@ -204,10 +186,10 @@ def test_a_cheating_opponent_loses_every_game_and_is_reported(run, endings, tmp_
     results = json.loads(numbers.read_text())
     assert (results["wins"], len(results["crashes"])) == (2, 2)
     assert all("Fake 1 0.1 s broke the protocol" in crash for crash in results["crashes"])
-    assert "game 1: Fake 1 0.1 s broke the protocol" in result.stdout + result.stderr
+    assert "round 1: Fake 1 0.1 s broke the protocol" in result.stdout + result.stderr
 
 
-def test_a_match_goes_on_after_a_crash_of_stockfish(run, endings, tmp_path, monkeypatch):
+def test_a_match_continues_after_a_crash_of_stockfish(run, endings, tmp_path, monkeypatch):
     monkeypatch.setenv("STOCKFISH", str(crashing_stockfish(tmp_path, "go depth", times=1)))
     numbers, pgn = tmp_path / "match.json", tmp_path / "games.pgn"
     opponent = ("--opponent", "stockfish", "--skill", 3, "--games", 4, "--openings", endings)
@@ -220,33 +202,16 @@ def test_a_match_goes_on_after_a_crash_of_stockfish(run, endings, tmp_path, monk
     assert_end(descendants() - before)
 
 
-def test_seed_decides_openings_and_drawn_moves(run, endings, tmp_path):
+def test_seed_decides_openings_and_sampled_moves(run, endings, tmp_path):
     def games(seed: int, name: str) -> str:
         pgn = tmp_path / name
-        options = ("--opponent", "random", "--games", 3, "--temperature", "inf", "--openings", endings)
+        options = ("--opponent", "random", "--games", 4, "--temperature", "inf", "--openings", endings)
         assert run(*options, "--seed", seed, "--pgn", pgn).returncode == 0
         return pgn.read_text()
 
     first = games(1, "first.pgn")
     assert games(1, "again.pgn") == first
     assert games(2, "other.pgn") != first
-
-
-def test_an_odd_number_of_games_and_no_whole_pair_are_fine(run, endings, tmp_path):
-    numbers = tmp_path / "match.json"
-    for num_games, num_pairs in ((1, 0), (3, 1)):
-        run("--opponent", "random", "--games", num_games, "--openings", endings, "--json", numbers)
-        results = json.loads(numbers.read_text())
-        assert (results["num_games"], sum(results["pentanomial"])) == (num_games, num_pairs)
-        assert ("elo_difference" in results) == bool(num_pairs)
-
-
-def test_overwrite_replaces_the_games_before(run, endings, tmp_path):
-    pgn = tmp_path / "games.pgn"
-    pgn.write_text(GAME * 50)
-    options = ("--opponent", "random", "--games", 2, "--openings", endings, "--pgn", pgn)
-    assert run(*options, "--overwrite").returncode == 0
-    assert [game.headers["Round"] for game in games_in(pgn)] == ["1.1", "1.2"]
 
 
 @pytest.fixture
@@ -264,7 +229,7 @@ def says(monkeypatch, tmp_path_factory):
 
 def test_a_person_plays_at_the_terminal(run, says, tmp_path):
     pgn, numbers = tmp_path / "games.pgn", tmp_path / "match.json"
-    says("e4", "hint", "nonsense", "Nf3", "undo", "Nc3", "resign")
+    says("e4", "hint", "nonsense", "Nc3", "resign")
     result = run("--opponent", "human", "--color", "white", "--pgn", pgn, "--json", numbers)
     assert (result.returncode, result.stderr) == (0, "")
     (game,) = games_in(pgn)
@@ -292,23 +257,13 @@ def test_a_persons_colours(run, says, tmp_path, colour, whites):
     assert all(points(game, "human") == 0 for game in games)
 
 
-def test_leaving_a_game_keeps_the_finished_ones(run, says, tmp_path):
+def test_quitting_keeps_the_finished_games(run, says, tmp_path):
     pgn = tmp_path / "games.pgn"
     says("resign", "", "quit")
     result = run("--opponent", "human", "--games", 3, "--color", "white", "--pgn", pgn)
     assert result.returncode == 130
     assert result.stderr == f"interrupted: the game was left; 1 finished games are in {pgn}\n"
     assert len(games_in(pgn)) == 1
-
-
-def test_leaving_the_first_game_says_so(run, says, tmp_path):
-    for options, kept in (
-        ((), "no --pgn was given"),
-        (("--pgn", tmp_path / "games.pgn"), "0 finished games"),
-    ):
-        says("quit")
-        result = run("--opponent", "human", *options)
-        assert result.returncode == 130 and kept in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_ctrl_c_keeps_the_finished_games(model_folder, tmp_path):

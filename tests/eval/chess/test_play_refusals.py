@@ -1,12 +1,11 @@
-"""What eval.chess.play refuses, in one line, and without harm to the files of earlier matches."""
+"""Bad input of eval.chess.play: an error in one line, and earlier files stay unchanged."""
 
 import pytest
 
-from eval.chess import play, uci_engines
+from eval.chess import play
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.eval.chess.test_play import GAME, run_here
-from tests.eval.chess.test_uci_engines import assert_end, descendants
 from tests.support.commands import assert_input_error
 
 
@@ -23,35 +22,24 @@ def run(model_folder, monkeypatch, capfd):
     [
         (("--opponent", "nobody"), ("unknown opponent 'nobody': give one of human, stockfish, stockfish:",)),
         (("--opponent", "uci:/nowhere"), ("/nowhere: no such program",)),
-        (("--opponent", "uci:true"), ("true ended before it answered", "is it a UCI engine?")),
-        (("--opponent", "uci:ls --nonsense"), ("ls ended before it answered",)),
-        (("--opponent", "uci:'engine"), ("no closing quotation",)),
-        (("--opponent", "stockfish", "--skill", 21), ("no Skill Level 21", "0 to 20")),
-        (("--opponent", "stockfish", "--skill", -1), ("no Skill Level -1", "0 to 20")),
-        (("--opponent", "stockfish", "--skill", 1400), ("no Skill Level 1400",)),
-        (("--opponent", "stockfish:21"), ("stockfish:21: Skill Levels end at 20",)),
-        (("--opponent", "stockfish:1300"), ("UCI_Elo starts at 1320",)),
-        (("--opponent", "random", "--skill", 3), ("--skill weakens Stockfish alone",)),
+        (("--opponent", "random", "--games", 3), ("--games 3", "give an even number")),
         (("--opponent", "random", "--nodes", 3), ("random does not search", "--nodes")),
         (("--opponent", "human", "--time", 3), ("human does not search",)),
         (("--opponent", "random", "--openings", "EMPTY"), ("holds no openings",)),
-        (("--opponent", "random", "--openings", "/nowhere.pgn"), ("no such file",)),
-        (("--opponent", "random", "--pgn", "EMPTY/games.pgn"), ("is a file, not a folder",)),
-        (("--opponent", "random", "--pgn", "FOLDER"), ("is a folder: name a file in it",)),
+        (("--opponent", "random", "--pgn", "FOLDER"), ("is a folder",)),
         (("--opponent", "random", "--pgn", "EARLIER"), ("games.pgn exists", "--overwrite")),
-        (("--opponent", "random", "--pgn", "/proc/games.pgn"), ("/proc/games.pgn cannot be written",)),
         (("--opponent", "random", "--json", "FOLDER"), ("is a folder",)),
     ],
 )
-def test_what_cannot_be_played_is_refused_and_an_earlier_file_stays(run, tmp_path, options, parts):
+def test_bad_input_is_an_error_and_leaves_earlier_files_unchanged(run, tmp_path, options, parts):
     earlier, empty = tmp_path / "games.pgn", tmp_path / "empty.pgn"
     earlier.write_text(GAME)
     empty.touch()
-    places = {"EMPTY": empty, "EMPTY/games.pgn": empty / "games.pgn", "FOLDER": tmp_path, "EARLIER": earlier}
-    options = [places.get(option, option) for option in options]
+    paths = {"EMPTY": empty, "FOLDER": tmp_path, "EARLIER": earlier}
+    options = [paths.get(option, option) for option in options]
     if "--pgn" not in options:
         options += ["--pgn", earlier, "--overwrite"]
-    assert_input_error(run(*options, "--games", 2), *parts)
+    assert_input_error(run("--games", 2, *options), *parts)
     assert earlier.read_text() == GAME
     assert sorted(tmp_path.iterdir()) == [empty, earlier]
 
@@ -63,29 +51,18 @@ def test_what_cannot_be_played_is_refused_and_an_earlier_file_stays(run, tmp_pat
         *(("--temperature", value) for value in ("-0.1", "nan", "warm")),
         *(("--margin", value) for value in ("-1", "nan")),
         *(("--time", value) for value in ("0", "inf", "nan", "-1")),
+        *(("--skill", value) for value in ("-1", "21", "3")),
         *(("--nodes", value) for value in ("0", "1e3")),
         *(("--exact-ends", "some"), ("--color", "green"), ("--dtype", "int8")),
     ],
 )
-def test_values_out_of_range_are_refused_by_the_name_of_their_option(run, option, value):
+def test_values_out_of_range_are_errors_that_name_the_option(run, option, value):
     result = run("--opponent", "random", option, value)
     assert result.returncode == 2
     assert f"error: argument {option}" in result.stderr.splitlines()[-1] and value in result.stderr
 
 
-def test_an_engine_that_does_not_answer_is_refused(run, monkeypatch):
-    monkeypatch.setattr(uci_engines, "HANDSHAKE_SECONDS", 0.5)
-    before = descendants()
-    assert_input_error(run("--opponent", "uci:cat"), "cat did not answer `uci`", "is it a UCI engine?")
-    assert_end(descendants() - before)
-
-
-def test_a_stockfish_that_is_missing_is_refused(run, monkeypatch):
-    monkeypatch.setenv("STOCKFISH", "/nowhere")
-    assert_input_error(run("--opponent", "stockfish"), "STOCKFISH is set to '/nowhere'", "install")
-
-
-def test_a_broken_model_is_refused_and_an_earlier_file_stays(run, model_folder, tmp_path):
+def test_a_broken_model_is_an_error_and_leaves_earlier_files_unchanged(run, model_folder, tmp_path):
     earlier = tmp_path / "games.pgn"
     earlier.write_text(GAME)
     (tmp_path / "empty").mkdir()
@@ -103,10 +80,3 @@ def test_a_broken_model_is_refused_and_an_earlier_file_stays(run, model_folder, 
         result = run("--opponent", opponent, "--pgn", earlier, "--overwrite", model=model)
         assert_input_error(result, str(tmp_path), part)
         assert earlier.read_text() == GAME
-
-
-def test_a_disk_without_room_for_the_games_is_one_line(run, tmp_path):
-    pgn = tmp_path / "games.pgn"
-    pgn.symlink_to("/dev/full")
-    result = run("--opponent", "random", "--pgn", pgn, "--overwrite")
-    assert_input_error(result, f"{pgn} cannot be written", "the 0 games before are in it")

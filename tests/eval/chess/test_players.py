@@ -1,4 +1,4 @@
-"""Who can play: names on the command line, and the names that tell players apart."""
+"""Players: names on the command line, and the names that identify them."""
 
 import math
 import pickle
@@ -7,13 +7,13 @@ import shutil
 import chess
 import pytest
 import torch
+from chess.engine import Limit
 
 from cli.errors import InputError
-from eval.chess.engines import MoveChoice, RandomEngine, ValueEngine
+from eval.chess.engines import MoveChoice, ValueEngine
 from eval.chess.players import (
     ModelPlayer,
     RandomPlayer,
-    SearchLimit,
     StockfishPlayer,
     UciPlayer,
     parse_player,
@@ -23,19 +23,19 @@ from tests.eval.chess.test_uci_engines import answering, fake_engine
 
 
 MODEL = ModelPlayer("ours", "cpu", "bfloat16", MoveChoice(0.1), "draws", True)
-NODES = SearchLimit(nodes=100)
+NODES = Limit(nodes=100)
 
 
 @pytest.mark.parametrize(
     ("text", "limit", "player"),
     [
-        ("stockfish", SearchLimit(), StockfishPlayer()),
+        ("stockfish", Limit(), StockfishPlayer()),
         ("stockfish", NODES, StockfishPlayer(limit=NODES)),
-        ("stockfish:0", SearchLimit(), StockfishPlayer(skill=0)),
-        ("stockfish:20", SearchLimit(), StockfishPlayer(skill=20)),
+        ("stockfish:0", Limit(), StockfishPlayer(skill=0)),
+        ("stockfish:20", Limit(), StockfishPlayer(skill=20)),
         ("stockfish:1320", NODES, StockfishPlayer(uci_elo=1320, limit=NODES)),
-        ("random", SearchLimit(), RandomPlayer()),
-        ("uci:gnuchess -u", SearchLimit(), UciPlayer("gnuchess -u", SearchLimit(time=0.1))),
+        ("random", Limit(), RandomPlayer()),
+        ("uci:gnuchess -u", Limit(), UciPlayer("gnuchess -u", Limit(time=0.1))),
         ("uci:gnuchess", NODES, UciPlayer("gnuchess", NODES)),
         ("uci:C:thing", NODES, UciPlayer("C:thing", NODES)),
     ],
@@ -45,7 +45,7 @@ def test_names_of_players(text, limit, player):
 
 
 def test_a_model_as_opponent_is_set_up_like_ours_and_plays_its_best_moves():
-    opponent = parse_player("model:other/model", SearchLimit(), MODEL)
+    opponent = parse_player("model:other/model", Limit(), MODEL)
     assert opponent == ModelPlayer("other/model", "cpu", "bfloat16", MoveChoice(), "draws", False)
 
 
@@ -56,17 +56,17 @@ def test_a_model_as_opponent_is_set_up_like_ours_and_plays_its_best_moves():
         *("model", "model:", "uci", "uci:", "uci: ", "human", "uci:'engine"),
     ],
 )
-def test_what_is_no_player_is_refused_in_one_line(text):
+def test_unknown_players_are_errors_in_one_line(text):
     with pytest.raises(InputError) as refusal:
-        parse_player(text, SearchLimit(), MODEL)
+        parse_player(text, Limit(), MODEL)
     assert text in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("number", [21, 1300, 1319])
-def test_between_skill_levels_and_uci_elo_there_is_nothing(number):
-    message = f"stockfish:{number}: Skill Levels end at 20 and UCI_Elo starts at 1320"
+@pytest.mark.parametrize("number", [21, 1319, 3191])
+def test_other_numbers_are_no_strength_of_stockfish(number):
+    message = f"stockfish:{number}: give a Skill Level from 0 to 20, or a UCI_Elo from 1320 to 3190"
     with pytest.raises(InputError, match=message):
-        parse_player(f"stockfish:{number}", SearchLimit(), MODEL)
+        parse_player(f"stockfish:{number}", Limit(), MODEL)
 
 
 @pytest.mark.parametrize("kind", ["model", "stockfish", "uci", "random"])
@@ -74,7 +74,7 @@ def test_a_player_has_the_name_of_its_engine_also_in_another_process(model_folde
     player = {
         "model": ModelPlayer(str(model_folder), choice=MoveChoice(0.5, 0.2)),
         "stockfish": StockfishPlayer(skill=2),
-        "uci": UciPlayer(str(fake_engine(tmp_path, name="Fake 7")), SearchLimit(depth=3)),
+        "uci": UciPlayer(str(fake_engine(tmp_path, name="Fake 7")), Limit(depth=3)),
         "random": RandomPlayer(),
     }[kind]
     sent = pickle.loads(pickle.dumps(player))
@@ -83,7 +83,7 @@ def test_a_player_has_the_name_of_its_engine_also_in_another_process(model_folde
     assert {"uci": "Fake 7 depth 3", "random": "random"}.get(kind, engine.name) == engine.name
 
 
-def test_a_models_name_says_whatever_changes_its_moves(model_folder):
+def test_a_models_name_has_every_setting_that_changes_its_moves(model_folder):
     def name(**options) -> str:
         return ModelPlayer(str(model_folder), **options).identify()
 
@@ -117,12 +117,8 @@ def test_a_model_player_plays_as_it_is_set_up(model_folder):
 def test_a_uci_players_command_is_split_as_in_a_shell(tmp_path):
     (tmp_path / "my engines").mkdir()
     program = fake_engine(tmp_path / "my engines", answering("bestmove e2e4"))
-    with parse_player(f"uci:'{program}' --fast", SearchLimit(), MODEL).start() as engine:
+    with parse_player(f"uci:'{program}' --fast", Limit(), MODEL).start() as engine:
         assert engine.play(chess.Board()).uci() == "e2e4"
-
-
-def test_a_random_player_starts_a_random_engine():
-    assert isinstance(RandomPlayer().start(), RandomEngine)
 
 
 def test_a_model_has_one_name_however_its_path_is_spelled(model_folder, tmp_path, monkeypatch):
@@ -133,18 +129,18 @@ def test_a_model_has_one_name_however_its_path_is_spelled(model_folder, tmp_path
     assert len(names) == 1 and names.pop().startswith(f"{model_folder}#")
 
 
-def test_players_that_answer_alike_in_every_game():
-    nodes, timed = SearchLimit(nodes=100), SearchLimit(depth=3, time=1.0)
+def test_which_players_are_deterministic():
+    nodes, timed = Limit(nodes=100), Limit(depth=3, time=1.0)
     deterministic = [
         ModelPlayer("ours"),
         StockfishPlayer(limit=nodes),
         StockfishPlayer(skill=20, limit=nodes),
     ]
-    drawing = [
+    random = [
         ModelPlayer("ours", choice=MoveChoice(0.01)),
         *(StockfishPlayer(), StockfishPlayer(limit=timed), StockfishPlayer(skill=20)),
         *(StockfishPlayer(skill=3, limit=nodes), StockfishPlayer(uci_elo=1500, limit=nodes)),
         *(UciPlayer("gnuchess", nodes), RandomPlayer()),
     ]
     assert all(player.is_deterministic for player in deterministic)
-    assert not any(player.is_deterministic for player in drawing)
+    assert not any(player.is_deterministic for player in random)

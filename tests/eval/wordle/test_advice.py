@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from cli.errors import InputError
-from data.wordle.rules import feedback, letters_of, pattern_code, words_of
+from data.wordle.game_batch import GameBatch
+from data.wordle.rules import letters_of, pattern_code
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
-from data.wordle.words import load_word_lists
+from data.wordle.words import WordLists, load_word_lists
 from eval.wordle.advice import WordAdvisor
-from eval.wordle.token_agent import TokenAgent
+from eval.wordle.model_player import ModelPlayer
 from models.tokenization_wordle import END_OF_ACTION, LETTERS
+from tests.support.wordle_feedback import feedback
 from tests.support.wordle_models import tiny_token_model
 
 
@@ -24,7 +26,7 @@ HISTORY = (["abler", "clang"], ["bbgyb", "bgbby"])
 
 @torch.no_grad()
 def full_passes(model, guesses: list[str], patterns: list[str], letters: np.ndarray):
-    """The values (n, vocab) and logits (n, vocab, outputs) after a history and letters, from the start."""
+    """Return the values (n, vocab) and logits (n, vocab, outputs) after a history and letters."""
     codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
     history = game_tokens(letters_of(guesses)[None], codes)
     output = model(torch.from_numpy(np.concatenate([history.repeat(len(letters), 0), letters], axis=1)))
@@ -32,22 +34,22 @@ def full_passes(model, guesses: list[str], patterns: list[str], letters: np.ndar
 
 
 def advantages_of(model, guesses: list[str], patterns: list[str], words: tuple[str, ...]) -> np.ndarray:
-    """The sums of Q(s, a) less the highest Q(s, ·) of the letters that some word has there: (n,)."""
+    """Return the sums of Q(s, a) − max Q(s, ·) over the letters that continue to a word: (n,)."""
     letters = letters_of(words)
     sums = np.zeros(len(words))
-    for place in range(5):
-        values, _ = full_passes(model, guesses, patterns, letters[:, :place])
-        following = {word[:place]: set() for word in words}
+    for index in range(5):
+        values, _ = full_passes(model, guesses, patterns, letters[:, :index])
+        following = {word[:index]: set() for word in words}
         for word in words:
-            following[word[:place]].add(LETTERS.index(word[place]))
+            following[word[:index]].add(LETTERS.index(word[index]))
         for row, word in enumerate(words):
-            best = max(values[row, letter] for letter in following[word[:place]])
-            sums[row] += values[row, letters[row, place]] - best
+            best = max(values[row, letter] for letter in following[word[:index]])
+            sums[row] += values[row, letters[row, index]] - best
     return sums
 
 
 def games(num_turns: int, count: int) -> list[tuple[list[str], list[str]]]:
-    """Random guesses and their colours."""
+    """Return random guesses and their colours."""
     rng = np.random.default_rng(num_turns)
     drawn = []
     for _ in range(count):
@@ -93,31 +95,31 @@ def test_every_word_is_ranked_however_many_prefixes_are_read_at_a_time(batch_siz
 
 @pytest.mark.parametrize("value_loss", ["hl_gauss", "mse"])
 @pytest.mark.parametrize("num_turns", range(6))
-def test_the_first_word_is_what_the_masked_greedy_agent_guesses(value_loss, num_turns):
+def test_the_first_word_is_what_the_masked_greedy_player_guesses(value_loss, num_turns):
     model = tiny_token_model(seed=1, value_loss=value_loss, initializer_range=0.2)
-    advisor, agent = WordAdvisor(model, TRIE), TokenAgent(model, TRIE)
+    advisor, player = WordAdvisor(model, TRIE), ModelPlayer(model)
     for guesses, patterns in games(num_turns, 8):
         codes = np.array([[pattern_code(pattern) for pattern in patterns]], dtype=np.uint8)
-        letters, allowed = agent.guess(letters_of(guesses)[None], codes)
+        batch = GameBatch.after(WORDS, "official", letters_of(guesses)[None], codes)
         (first,) = advisor.top_words(guesses, patterns, 1)
-        assert allowed[0] and [first.word] == words_of(letters) and first.advantage == 0
+        assert first.word == WORDS.guesses[player.choose(batch)[0]] and first.advantage == 0
 
 
-def test_equal_words_come_in_the_order_of_the_agents_argmax():
+def test_equal_words_are_in_the_order_of_the_players_argmax():
     model = tiny_token_model(value_loss="mse")
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias.zero_()
-    trie = WordTrie(letters_of(("zesty", "crane", "abler", "crank", "abbey")))
-    top = WordAdvisor(model, trie).top_words(*HISTORY, 4)
+    words = WordLists(*[("zesty", "crane", "abler", "crank", "abbey")] * 2)
+    top = WordAdvisor(model, WordTrie(words.guess_letters)).top_words(*HISTORY, 4)
     assert [(advice.word, advice.advantage) for advice in top] == [
         (word, 0) for word in ("abbey", "abler", "crane", "crank")
     ]
-    letters, _ = TokenAgent(model, trie).guess(np.zeros((1, 0, 5), np.uint8), np.zeros((1, 0), np.uint8))
-    assert words_of(letters) == ["abbey"]
+    (choice,) = ModelPlayer(model).choose(GameBatch.start(words, "official", 1))
+    assert words.guesses[choice] == "abbey"
 
 
-def test_letters_that_no_word_has_there_do_not_count_as_the_best():
+def test_letters_that_continue_to_no_word_do_not_count_as_the_best():
     model = tiny_token_model(value_loss="mse")
     with torch.no_grad():
         model.head.bias[LETTERS.index("q")] += 100
@@ -140,7 +142,7 @@ def test_few_of_the_prefixes_are_read_for_the_top_words():
     assert 10 < num_read < len(TRIE.children) / 5
 
 
-def test_values_that_are_not_finite_are_refused():
+def test_values_that_are_not_finite_are_an_error():
     model = tiny_token_model()
     with torch.no_grad():
         model.head.bias[0] = torch.nan
@@ -148,7 +150,7 @@ def test_values_that_are_not_finite_are_refused():
         WordAdvisor(model, TRIE).top_words(*HISTORY, 5)
 
 
-def test_given_words_are_valued_in_their_order_whether_in_the_list_or_not():
+def test_words_are_valued_in_their_order_whether_allowed_or_not():
     model = tiny_token_model()
     words = ["zesty", "qqqqq", "abler"]
     values, _ = full_passes(model, *HISTORY, letters_of(words))

@@ -1,4 +1,4 @@
-"""`python -m eval.wordle` as a user runs it: results, comparisons, whose game is played, what is refused."""
+"""`python -m eval.wordle` as a user runs it: results, comparisons, the choice of the game, bad input."""
 
 import json
 import shutil
@@ -121,7 +121,7 @@ def test_comparison_gives_both_the_same_secrets(folder, run):
         results, shown = run(*model, *options, "--compare", "policy:greedy")
         assert results.items() >= without_rates(alone).items()
         other, comparison = results["compared_with"], results["comparison"]
-        assert other["agent"] == "greedy" and other["success_rate"] == 1
+        assert other["player"] == "greedy" and other["success_rate"] == 1
         assert comparison["return_difference"] == pytest.approx(results["mean_return"] - other["mean_return"])
         assert comparison["success_difference"] == pytest.approx(results["success_rate"] - 1)
         assert comparison["only_first_won"] == 0 and comparison["mcnemar_p_value"] < 1e-6
@@ -129,7 +129,7 @@ def test_comparison_gives_both_the_same_secrets(folder, run):
     same, _ = run(*model, "--protocol", "official", "--compare", folder / "model")
     assert same["comparison"]["mcnemar_p_value"] == 1 and same["comparison"]["return_difference"] == 0
     results, _ = run(*model, "--protocol", "official", "--compare", folder / "other")
-    assert results["compared_with"]["agent"] == str(folder / "other")
+    assert results["compared_with"]["player"] == str(folder / "other")
 
 
 def test_options_say_what_is_played_before_the_model_does(folder, run):
@@ -159,13 +159,16 @@ def test_one_turn_takes_the_games_of_a_file(folder, run):
 
 
 BAD = {
-    "unknown player": ("--policy nobody", "there is no player 'nobody': choose among uniform, consistent"),
-    "unknown rival": ("--policy uniform --protocol lmrl --compare policy:nobody", "no player 'nobody'"),
-    "unknown behavior": ("--policy uniform --words american_446 --behavior nobody", "no player 'nobody'"),
+    "unknown player": ("--policy nobody", "unknown player 'nobody': choose one of uniform, consistent"),
+    "unknown rival": ("--policy uniform --protocol lmrl --compare policy:nobody", "unknown player 'nobody'"),
+    "unknown behavior": (
+        "--policy uniform --words american_446 --behavior nobody",
+        "unknown player 'nobody'",
+    ),
     "no such model": ("--model {}/nowhere", "nowhere: no such folder"),
     "no game": ("--model {}/gameless", "no wordle.json"),
     "no rule": ("--model {}/gameless --words american_446", "give --words and --rule"),
-    "damaged game": ("--model {}/damaged", "its wordle.json does not say which game it plays"),
+    "damaged game": ("--model {}/damaged", "its wordle.json does not describe a game"),
     "other vocabulary": (
         "--model {}/letters",
         "74 tokens of a vocabulary of 26; a game of Wordle takes 74 of 35",
@@ -203,15 +206,24 @@ def test_bad_input_is_named_in_one_line(fault, folder, run):
         ("--protocol official", "one of the arguments --model --policy is required"),
         ("--policy uniform --seed -1", "'-1' is not a whole number from 0 to"),
         ("--policy uniform --num-games 0", "above zero"),
-        ("--policy uniform --compare policy:greedy", "--compare needs --protocol lmrl or official"),
-        ("--policy uniform --no-mask", "for models"),
-        ("--policy uniform --temperature 1", "for models"),
-        ("--policy uniform --protocol official --num-games 7", "--num-games is not for official"),
-        ("--model x --play --num-games 7", "--play takes a model and its settings alone"),
-        ("--model x --play --protocol lmrl", "--play takes a model and its settings alone"),
-        ("--model x --temperature 1 --protocol official", "--temperature is not for official"),
-        ("--policy uniform --behavior greedy --protocol lmrl", "are for one_turn"),
-        ("--policy uniform --behavior greedy --games x", "exclude each other"),
+        (
+            "--policy uniform --compare policy:greedy",
+            "--compare needs --protocol lmrl or --protocol official",
+        ),
+        ("--policy uniform --no-mask", "need a model"),
+        ("--policy uniform --temperature 1", "need a model"),
+        (
+            "--policy uniform --protocol official --num-games 7",
+            "--num-games has no effect with --protocol official",
+        ),
+        ("--model x --play --num-games 7", "--play takes only a model and its options"),
+        ("--model x --play --protocol lmrl", "--play takes only a model and its options"),
+        (
+            "--model x --temperature 1 --protocol official",
+            "--temperature has no effect with --protocol official",
+        ),
+        ("--policy uniform --behavior greedy --protocol lmrl", "need --protocol one_turn"),
+        ("--policy uniform --behavior greedy --games x", "are incompatible"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(arguments, message, monkeypatch, capsys):

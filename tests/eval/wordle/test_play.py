@@ -1,4 +1,4 @@
-"""Wordle at the terminal: what can be said, what is shown, and how it ends."""
+"""Wordle in the terminal: commands, output, and the end of games."""
 
 import io
 import re
@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from cli.errors import InputError
+from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
-from data.wordle.rules import feedback, letters_of, words_of
-from data.wordle.word_trie import WordTrie
+from data.wordle.players import play_games
+from data.wordle.rules import NO_PATTERN, words_of
 from data.wordle.words import WordLists
 from eval.wordle.advice import WordAdvisor
 from eval.wordle.drawing import COLUMNS, draw_axis, draw_distribution, draw_guess, guess_width
+from eval.wordle.model_player import ModelPlayer
 from eval.wordle.play import play_in_terminal
-from eval.wordle.token_agent import NO_PATTERN, TokenAgent
 from models.tokenization_wordle import END_OF_ACTION
 from tests.eval.wordle.test_advice import TRIE, WORDS
+from tests.support.wordle_feedback import feedback
 from tests.support.wordle_models import tiny_token_model
 
 
@@ -30,8 +31,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def agent(value_loss: str = "hl_gauss", masked: bool = True) -> TokenAgent:
-    return TokenAgent(tiny_token_model(value_loss=value_loss), TRIE, masked)
+def make_player(value_loss: str = "hl_gauss", **settings) -> ModelPlayer:
+    return ModelPlayer(tiny_token_model(value_loss=value_loss), **settings)
+
+
+def played(player: ModelPlayer, secrets: tuple[str, ...], words: WordLists = WORDS, rule="official") -> Games:
+    indices = np.array([words.answers.index(secret) for secret in secrets])
+    return play_games(player, words, rule, indices, np.random.default_rng(0))
 
 
 def advisor() -> WordAdvisor:
@@ -39,30 +45,30 @@ def advisor() -> WordAdvisor:
 
 
 def listed(shown: str) -> list[str]:
-    """The lines of advice in what was shown: two marks, a word, its advantage, value and distribution."""
+    """Return the lines of advice: two marks, a word, its advantage, value and distribution."""
     return [line for line in shown.splitlines() if re.match(r"[> ] [* ] [a-z]{5} +(-|0\.)[\d.]+ +[-+]", line)]
 
 
 @pytest.fixture
 def play(monkeypatch, capsys) -> Callable[..., str]:
-    """Say lines at the terminal, after which it is closed; return what was shown."""
+    """Enter lines in the terminal, after which it is closed; return the output."""
 
     def run(
         *lines: str,
-        agent: TokenAgent | None = None,
+        player: ModelPlayer | None = None,
         words: WordLists = WORDS,
         rule: str = "official",
         seed: int = 0,
     ) -> str:
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-        play_in_terminal(agent or globals()["agent"](), GameDescription(words, rule), seed)
+        play_in_terminal(player or make_player(), GameDescription(words, rule), seed)
         return capsys.readouterr().out
 
     return run
 
 
 def rows(shown: str) -> list[tuple[str, str]]:
-    """The guesses and colours in what was shown."""
+    """Return the guesses and colours in the output."""
     found = []
     for line in shown.splitlines():
         match line.split():
@@ -73,13 +79,13 @@ def rows(shown: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("rule", ["official", "simplified"])
 @pytest.mark.parametrize("is_won", [True, False], ids=["won", "lost"])
-def test_a_watched_game_is_the_one_that_the_agent_plays(play, rule, is_won):
-    every_game = agent().play(WORDS.guess_letters, rule)
-    secret = WORDS.guesses[np.flatnonzero(every_game.is_won == is_won)[0]]
+def test_a_watched_game_is_the_one_that_the_model_plays(play, rule, is_won):
+    every_game = played(make_player(), WORDS.answers, rule=rule)
+    secret = WORDS.answers[np.flatnonzero(every_game.won == is_won)[0]]
     shown = play(f"watch {secret}", rule=rule)
-    played = agent().play(letters_of([secret]), rule)
-    assert played.is_won[0] == is_won
-    words = words_of(played.guesses[0, : played.num_turns[0]])
+    games = played(make_player(), (secret,), rule=rule)
+    assert games.won[0] == is_won
+    words = words_of(games.guesses[0, : games.num_turns[0]])
     assert rows(shown) == [(word, feedback(secret, word, rule)) for word in words]
     assert (f"\nfound in {len(words)}\n" in shown) == is_won
     assert (f"\nnot found: the word was {secret}\n" in shown) == (not is_won)
@@ -99,32 +105,31 @@ def test_the_seed_draws_the_secrets(play):
     assert secrets[0] == secrets[1] != secrets[2]
 
 
-def test_a_guess_that_is_no_word_is_shown_as_a_lost_turn(play):
-    shown = play("watch abler", agent=agent(masked=False))
-    assert shown.count("is not an allowed guess: the turn is lost") == 6
+def test_an_invalid_guess_is_shown_as_a_lost_turn(play):
+    shown = play("watch abler", player=make_player(masked=False))
+    assert shown.count("not an allowed guess: the turn is lost") == 6
     assert "not found: the word was abler" in shown
 
 
 def test_refused_turns_count_among_those_that_a_word_took(play):
     model = tiny_token_model(value_loss="mse")
     with torch.no_grad():
-        # Of two tokens, the letter is likelier: about a third of what is drawn is the only word.
+        # Of two tokens, the letter is likelier: about a third of the draws are the only word.
         model.head.weight.zero_()
         model.head.bias.fill_(-100)
         model.head.bias[0], model.head.bias[END_OF_ACTION] = 0, -0.5
     words = WordLists(("aaaaa",), ("aaaaa",))
 
-    def drawing(seed: int) -> TokenAgent:
-        trie = WordTrie(words.guess_letters)
-        return TokenAgent(model, trie, masked=False, temperature=0.5, seed=seed)
+    def drawing(seed: int) -> ModelPlayer:
+        return ModelPlayer(model, masked=False, temperature=0.5, seed=seed)
 
     for seed in range(100):
-        played = drawing(seed).play(words.guess_letters, "official")
-        num_turns = played.num_turns[0]
-        if played.is_won[0] and num_turns > 2:
+        games = played(drawing(seed), ("aaaaa",), words)
+        num_turns = games.num_turns[0]
+        if games.won[0] and num_turns > 2:
             break
-    assert (played.patterns[0, : num_turns - 1] == NO_PATTERN).all()
-    shown = play("watch aaaaa", agent=drawing(seed), words=words)
+    assert (games.patterns[0, : num_turns - 1] == NO_PATTERN).all()
+    shown = play("watch aaaaa", player=drawing(seed), words=words)
     assert shown.count("the turn is lost") == num_turns - 1
     assert f"\n{num_turns}  aaaaa ggggg" in shown and f"\nfound in {num_turns}\n" in shown
 
@@ -138,7 +143,7 @@ def test_a_person_who_plays_sees_colours_and_advice_before_every_guess(play):
     assert "found in 2" in shown and "not found" not in shown
 
 
-def test_advice_is_the_words_of_the_highest_advantage_and_says_which_may_be_the_secret(play):
+def test_advice_is_the_words_of_the_highest_advantage_and_marks_those_that_may_be_the_secret(play):
     shown = play("play abler", "clang", "more")
     top = advisor().top_words(["clang"], ["byybb"], 20)
     support = tiny_token_model().value_loss.support().numpy()
@@ -154,10 +159,10 @@ def test_advice_is_the_words_of_the_highest_advantage_and_says_which_may_be_the_
 
 
 @pytest.mark.parametrize("value_loss", ["hl_gauss", "mse"])
-def test_the_models_choice_is_the_word_that_the_agent_plays_next(play, value_loss):
-    played = agent(value_loss).play(letters_of(["abler"]), "official")
-    guesses = words_of(played.guesses[0, :3])
-    shown = play("play abler", *guesses[:2], agent=agent(value_loss))
+def test_the_models_choice_is_the_word_that_the_model_plays_next(play, value_loss):
+    games = played(make_player(value_loss), ("abler",))
+    guesses = words_of(games.guesses[0, :3])
+    shown = play("play abler", *guesses[:2], player=make_player(value_loss))
     lines = listed(shown)
     assert [line[4:9] for line in lines[::5]] == guesses
     assert [line[0] for line in lines] == [">", " ", " ", " ", " "] * 3
@@ -165,15 +170,14 @@ def test_the_models_choice_is_the_word_that_the_agent_plays_next(play, value_los
 
 
 @pytest.mark.parametrize("settings", [{"masked": False}, {"temperature": 1.0}], ids=["no mask", "drawn"])
-def test_an_agent_that_plays_no_word_of_the_list_or_draws_has_no_choice_among_the_words(play, settings):
-    other = TokenAgent(tiny_token_model(), TRIE, **settings)
-    shown = play("play abler", agent=other)
+def test_a_model_without_a_mask_or_with_a_temperature_has_no_choice_among_the_words(play, settings):
+    shown = play("play abler", player=make_player(**settings))
     assert listed(shown) == [line.replace(">", " ") for line in listed(play("play abler"))]
     assert "446 words left; * for words" in shown and ">" not in "".join(listed(shown))
 
 
 def test_a_model_of_mse_has_values_and_no_distributions(play):
-    shown = play("play abler", "clang", "leave", "watch abler", agent=agent("mse"))
+    shown = play("play abler", "clang", "leave", "watch abler", player=make_player("mse"))
     assert len(listed(shown)) == 10 and all(len(line) == 28 for line in listed(shown))
     assert not set("▁▂▃▄▅▆▇█") & set(shown)
 
@@ -204,15 +208,18 @@ def test_a_guess_from_elsewhere_need_not_be_in_the_list(play):
 @pytest.mark.parametrize(
     ("said", "answer"),
     [
-        ("clang", "say a word and its colours (g green, y yellow, b grey), such as crane bbgyb"),
-        ("clang byybb more", "say a word and its colours"),
+        ("clang", "enter a word and its colours (g green, y yellow, b grey), such as crane bbgyb"),
+        ("clang byybb more", "enter a word and its colours"),
         ("clan byybb", "'clan' is not a word of 5 letters from a to z"),
-        ("clang bygbx", "'bygbx' is not feedback: it takes 5 of the letters g, y and b"),
-        ("clang ggggy", "clang ggggy fits none of the secret words: check its colours"),
-        ("abler ggggg", "abler ggggg fits none of the words left: check its colours, or undo those before"),
+        ("clang bygbx", "'bygbx' is not feedback: give 5 of the letters g, y and b"),
+        ("clang ggggy", "clang ggggy fits no secret word: check its colours"),
+        (
+            "abler ggggg",
+            "abler ggggg fits none of the words left: check its colours, or undo earlier guesses",
+        ),
     ],
 )
-def test_feedback_that_cannot_be_is_asked_again_with_one_line(play, said, answer):
+def test_impossible_feedback_is_asked_again_with_one_line(play, said, answer):
     shown = play("advise", "clang bbbbb", said, "leave", "quit")
     assert f"2> {answer}" in shown and "Traceback" not in shown
     assert shown.count("2> ") == 2 and len(rows(shown)) == 1
@@ -222,7 +229,7 @@ def test_after_six_guesses_elsewhere_the_words_left_are_named(play):
     told = [f"clang {feedback('abler', 'clang')}"] * 6
     shown = play("advise", *told)
     left = [word for word in WORDS.answers if feedback(word, "clang") == feedback("abler", "clang")]
-    assert f"not found; it may be {', '.join(left)}\n" in shown and 1 < len(left) < 20
+    assert f"not found: the words left are {', '.join(left)}\n" in shown and 1 < len(left) < 20
     assert "7>" not in shown
 
 
@@ -243,17 +250,17 @@ def test_a_word_that_is_found_with_the_sixth_guess_is_not_called_lost(play):
     ("said", "answer"),
     [
         ("watch zzzzz", "'zzzzz' is not one of the 446 secret words"),
-        ("dance", "Say\n  watch [WORD]"),
+        ("dance", "Enter\n  watch [WORD]"),
         ("", ""),
     ],
 )
-def test_what_is_not_understood_is_asked_again(play, said, answer):
+def test_unknown_commands_are_asked_again(play, said, answer):
     shown = play(said, "quit")
     assert answer in shown and shown.count("advise or quit?") == 2
 
 
 @pytest.mark.parametrize("lines", [[], ["play"], ["advise", "clang bbbbb"], ["play", "quit"], ["quit"]])
-def test_the_end_of_the_input_and_quit_end_it_without_complaint(play, lines):
+def test_the_end_of_the_input_and_quit_end_it_without_an_error(play, lines):
     assert "Error" not in play(*lines)
 
 
@@ -262,16 +269,8 @@ def test_ctrl_c_ends_it_with_a_line(play, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("builtins.input", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="the game was left"):
+    with pytest.raises(KeyboardInterrupt, match="the game was ended"):
         play()
-
-
-@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
-def test_a_person_without_a_terminal_is_refused(monkeypatch, stream):
-    # What Python makes of <&- in a shell.
-    monkeypatch.setattr(sys, stream, None)
-    with pytest.raises(InputError, match=r"a person plays at the terminal, but .* is closed"):
-        play_in_terminal(agent(), GameDescription(WORDS, "official"))
 
 
 def test_tiles_are_coloured_on_a_terminal_that_shows_colours(monkeypatch):

@@ -1,4 +1,4 @@
-"""The Wordle protocols against plain Python on small lists, and what is known of players and models."""
+"""The Wordle protocols against plain Python on small lists, and known results of players and models."""
 
 import json
 
@@ -6,16 +6,26 @@ import numpy as np
 import pytest
 
 from cli.errors import InputError
+from data.wordle.game_batch import GameBatch
+from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, write_games
 from data.wordle.generate import generate
 from data.wordle.optimum import best_known
-from data.wordle.players import make_player
-from data.wordle.rules import ALL_GREEN, NUM_TURNS, RULES, feedback, feedback_codes, letters_of, words_of
-from data.wordle.word_trie import WordTrie
+from data.wordle.players import Player, make_player, play_games
+from data.wordle.rules import (
+    ALL_GREEN,
+    EMPTY_LETTER,
+    NO_PATTERN,
+    NUM_TURNS,
+    RULES,
+    feedback_codes,
+    letters_of,
+    words_of,
+)
 from data.wordle.words import WordLists, load_word_lists
-from eval.wordle.agents import ModelAgent, ScriptedAgent, batch_after, places_of
+from eval.wordle.model_player import ModelPlayer
 from eval.wordle.protocols import (
-    FIRST_AGENT,
+    FIRST_PLAYER,
     HELD_OUT,
     SECRETS,
     derived_seed,
@@ -27,8 +37,8 @@ from eval.wordle.protocols import (
     roll_out,
 )
 from eval.wordle.scores import lmrl_scale, score
-from eval.wordle.token_agent import NO_LETTER, NO_PATTERN, PlayedGames, TokenAgent
 from models.modeling_value_transformer import ValueTransformerForTokenValue
+from tests.support.wordle_feedback import feedback
 from tests.support.wordle_models import tiny_token_model
 
 
@@ -47,17 +57,21 @@ def model() -> ValueTransformerForTokenValue:
     return tiny_token_model(hidden_size=32, num_attention_heads=4)
 
 
-def scripted(spec: str, game: GameDescription, seed: int = 0) -> ScriptedAgent:
-    return ScriptedAgent(make_player(spec), game, seed)
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
-def official(agent, game: GameDescription) -> dict:
-    played, _ = roll_out(agent, np.arange(len(game.words.answers)), "official")
-    return official_results(played, game)
+def with_every_secret(player: Player, game: GameDescription) -> Games:
+    return roll_out(player, game, np.arange(len(game.words.answers)), rng(), "official")[0]
+
+
+def official(player: Player | str, game: GameDescription) -> dict:
+    player = make_player(player) if isinstance(player, str) else player
+    return official_results(with_every_secret(player, game), game)
 
 
 def transcripts(games) -> list[tuple[str, list[str]]]:
-    """The secret and the guesses of each game as words."""
+    """Return the secret and the guesses of each game as words."""
     return [
         (secret, words_of(guesses[:turns]))
         for secret, guesses, turns in zip(
@@ -70,26 +84,26 @@ def fits(answer: str, secret: str, guesses: list[str], rule: str) -> bool:
     return all(feedback(answer, guess, rule) == feedback(secret, guess, rule) for guess in guesses)
 
 
-class Alphabetical:
-    """Guesses the first allowed word after the last one guessed, which may contradict all feedback."""
+class Alphabetical(Player):
+    """Guesses the first allowed word after its last guess, which may contradict all feedback."""
 
     games_at_once = 7
 
     def __init__(self, words: WordLists):
-        self.guesses = sorted(words.guesses)
+        self.words, self.guesses = words, sorted(words.guesses)
 
     def next(self, word: str) -> str:
         return self.guesses[(self.guesses.index(word) + 1) % len(self.guesses)]
 
-    def guess(self, guesses: np.ndarray, patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        words = [self.next(word) for word in words_of(guesses[:, -1])]
-        return letters_of(words), np.ones(len(words), dtype=bool)
+    def choose(self, batch: GameBatch, rng: np.random.Generator) -> np.ndarray:
+        last = batch.guesses[:, batch.turn - 1]
+        return np.array([self.words.index(self.next(self.words.guesses[guess])) for guess in last])
 
 
 def test_one_turn_is_what_plain_python_counts(game):
     games, behavior = held_out_games(game, 150, seed=5, behavior=BEHAVIOR)
-    agent = Alphabetical(game.words)
-    results = one_turn(agent, game, games, behavior)
+    player = Alphabetical(game.words)
+    results = one_turn(player, game, games, behavior, rng())
     states = [
         (secret, guesses[:turns], guesses[turns])
         for secret, guesses in transcripts(games)
@@ -98,7 +112,7 @@ def test_one_turn_is_what_plain_python_counts(game):
     for num_guesses in (*range(1, NUM_TURNS), None):
         row = results if num_guesses is None else results["by_num_guesses"][str(num_guesses)]
         some = [state for state in states if num_guesses in (None, len(state[1]))]
-        chosen = [agent.next(guesses[-1]) for _, guesses, _ in some]
+        chosen = [player.next(guesses[-1]) for _, guesses, _ in some]
         right = [word == state[0] for word, state in zip(chosen, some, strict=True)]
         ceilings = [
             1 / sum(fits(answer, secret, guesses, game.rule) for answer in game.words.answers)
@@ -111,11 +125,11 @@ def test_one_turn_is_what_plain_python_counts(game):
         assert row["behavior_rate"] == pytest.approx(np.mean([own == secret for secret, _, own in some]))
         assert row["low"] <= row["success_rate"] <= row["high"]
     contradicting = [
-        not fits(agent.next(guesses[-1]), secret, guesses, game.rule) for secret, guesses, _ in states
+        not fits(player.next(guesses[-1]), secret, guesses, game.rule) for secret, guesses, _ in states
     ]
     assert results["inconsistent_rate"] == pytest.approx(np.mean(contradicting))
     assert results["repeated_rate"] == pytest.approx(
-        np.mean([agent.next(guesses[-1]) in guesses for _, guesses, _ in states])
+        np.mean([player.next(guesses[-1]) in guesses for _, guesses, _ in states])
     )
     assert results["invalid_rate"] == 0
     assert results["num_games"] == 150 and results["success_rate"] > 0
@@ -124,17 +138,17 @@ def test_one_turn_is_what_plain_python_counts(game):
 def test_consistent_players_reach_the_bayes_ceiling_and_the_behavior_its_own_rate(game):
     games, behavior = held_out_games(game, 4000, seed=0, behavior=BEHAVIOR)
     for spec in ("consistent", "greedy"):
-        results = one_turn(scripted(spec, game), game, games, behavior)
+        results = one_turn(make_player(spec), game, games, behavior, rng())
         error = results["ceiling_ratio_standard_error"]
         assert abs(results["ceiling_ratio"] - 1) < 4 * error < 0.05
         assert results["inconsistent_rate"] == 0
-    results = one_turn(scripted(BEHAVIOR, game), game, games, behavior)
+    results = one_turn(make_player(BEHAVIOR), game, games, behavior, rng())
     assert results["success_rate"] == pytest.approx(results["behavior_rate"], abs=0.02)
 
 
 def test_states_are_those_between_the_first_guess_and_the_end(game):
     games, behavior = held_out_games(game, 300, seed=0, behavior="consistent")
-    results = one_turn(scripted("uniform", game), game, games, behavior)
+    results = one_turn(make_player("uniform"), game, games, behavior, rng())
     assert results["num_states"] == (games.num_turns - 1).sum()
     for turns, row in results["by_num_guesses"].items():
         assert row["num_states"] == (games.num_turns > int(turns)).sum()
@@ -143,8 +157,8 @@ def test_states_are_those_between_the_first_guess_and_the_end(game):
 def test_games_that_are_over_at_once_have_no_states():
     game = GameDescription(WordLists(("crane",), ("crane",)), "official")
     games, behavior = held_out_games(game, 10, seed=0, behavior="consistent")
-    with pytest.raises(InputError, match="none of the games goes on"):
-        one_turn(scripted("uniform", game), game, games, behavior)
+    with pytest.raises(InputError, match="no held-out game has a second guess"):
+        one_turn(make_player("uniform"), game, games, behavior, rng())
 
 
 def test_held_out_games_follow_the_seed_and_are_not_those_that_train(game):
@@ -154,7 +168,7 @@ def test_held_out_games_follow_the_seed_and_are_not_those_that_train(game):
     training = next(generate([make_player(BEHAVIOR)], np.ones(1), game.words, game.rule, 200, seed=1))
     assert (first.secrets != training.secrets).any()
     seeds = {
-        derived_seed(seed, purpose) for seed in range(20) for purpose in (SECRETS, HELD_OUT, FIRST_AGENT)
+        derived_seed(seed, purpose) for seed in range(20) for purpose in (SECRETS, HELD_OUT, FIRST_PLAYER)
     }
     assert len(seeds) == 60
 
@@ -173,13 +187,12 @@ def test_held_out_games_of_a_file_are_some_of_it(game, tmp_path):
 
 @pytest.mark.parametrize("spec", ["uniform", "repeat", BEHAVIOR])
 def test_official_is_what_plain_python_counts(game, spec):
-    secrets = np.arange(len(game.words.answers))
-    played, _ = roll_out(scripted(spec, game), secrets, "official")
-    results = official_results(played, game)
+    games = with_every_secret(make_player(spec), game)
+    results = official_results(games, game)
     counts, faults, returns = [], np.zeros(2), []
-    for secret, guesses, turns in zip(game.words.answers, played.guesses, played.num_turns, strict=True):
+    for secret, guesses, turns in zip(game.words.answers, games.guesses, games.num_turns, strict=True):
         words = words_of(guesses[:turns])
-        assert (guesses[turns:] == NO_LETTER).all() and secret not in words[:-1]
+        assert secret not in words[:-1]
         assert set(words) <= set(game.words.guesses)
         counts.append(turns if words[-1] == secret else None)
         returns.append(-sum(word != secret for word in words))
@@ -195,7 +208,7 @@ def test_official_is_what_plain_python_counts(game, spec):
     assert results["turns"] == {str(turn): counts.count(turn) for turn in range(1, 7)} | {
         "failed": counts.count(None)
     }
-    num_guesses = played.num_turns.sum()
+    num_guesses = games.num_turns.sum()
     assert results["inconsistent_rate"] == pytest.approx(faults[0] / num_guesses)
     assert results["repeated_rate"] == pytest.approx(faults[1] / num_guesses)
     assert results["distance_to_optimum"] == pytest.approx(
@@ -206,15 +219,14 @@ def test_official_is_what_plain_python_counts(game, spec):
 def test_faults_of_guesses_that_were_not_allowed_are_counted_once():
     words = WordLists(("crane", "slate", "moody"), ("crane", "slate", "moody"))
     game = GameDescription(words, "official")
-    # Slate, what is no word twice, slate again, moody, which slate ruled out, and then the secret.
-    guesses = np.full((1, NUM_TURNS, 5), NO_LETTER, dtype=np.uint8)
+    # Slate, two guesses that are not words, slate again, moody, which slate ruled out, and the secret.
+    guesses = np.full((1, NUM_TURNS, 5), EMPTY_LETTER, dtype=np.uint8)
     patterns = np.full((1, NUM_TURNS), NO_PATTERN, dtype=np.uint8)
     for turn, word in ((0, "slate"), (3, "slate"), (4, "moody"), (5, "crane")):
         guesses[0, turn] = letters_of([word])[0]
         patterns[0, turn] = feedback_codes(letters_of(["crane"]), guesses[:, turn], "official")[0]
-    guesses[0, 1:3] = letters_of(["zzzzz"])[0]
-    played = PlayedGames(guesses, patterns, np.array([6]), np.array([True]))
-    results = official_results(played, game)
+    games = Games(letters_of(["crane"]), guesses, patterns, np.array([6]), np.array(["model"]))
+    results = official_results(games, game)
     assert patterns[0, 5] == ALL_GREEN
     assert results["invalid_rate"] == pytest.approx(2 / 6)
     assert results["repeated_rate"] == pytest.approx(1 / 6)
@@ -222,44 +234,25 @@ def test_faults_of_guesses_that_were_not_allowed_are_counted_once():
     assert results["mean_return"] == -5 and results["mean_guesses"] == 6
 
 
-def test_what_is_known_of_players_comes_out(game):
-    greedy, optimal, wrong = (official(scripted(spec, game), game) for spec in ("greedy", "optimal", "wrong"))
+def test_known_results_of_players_are_reproduced(game):
+    greedy, optimal, wrong = (official(spec, game) for spec in ("greedy", "optimal", "wrong"))
     assert greedy["success_rate"] == optimal["success_rate"] == greedy["high"] == 1
     assert greedy["inconsistent_rate"] == greedy["repeated_rate"] == 0
     assert optimal["distance_to_optimum"] == pytest.approx(0, abs=1e-9)
     assert optimal["mean_guesses"] == pytest.approx(best_known(game.words, game.rule).mean_guesses)
     assert 0 <= greedy["distance_to_optimum"] < 0.3
     assert wrong["success_rate"] < 0.1
-    assert official(scripted("repeat", game), game)["repeated_rate"] > 0.8
+    assert official("repeat", game)["repeated_rate"] > 0.8
 
 
-def test_a_player_asked_from_a_history_guesses_as_it_played(game):
-    agent = scripted("optimal", game)
-    played = agent.play(np.arange(len(game.words.answers)))
-    for turn in range(1, played.num_turns.max()):
-        rows = np.flatnonzero(played.num_turns > turn)
-        guesses, allowed = agent.guess(played.guesses[rows, :turn], played.patterns[rows, :turn])
-        assert (guesses == played.guesses[rows, turn]).all() and allowed.all()
-
-
-def test_a_player_sees_the_history_and_no_secret(game):
-    games, _ = held_out_games(game, 100, seed=0, behavior=BEHAVIOR)
-    rows = np.flatnonzero(games.num_turns > 2)
-    batch = batch_after(game.words, game.rule, games.guesses[rows, :2], games.patterns[rows, :2])
-    assert (batch.secrets == -1).all() and batch.turn == 2
-    assert (game.words.guess_letters[batch.guesses[:, :2]] == games.guesses[rows, :2]).all()
-    candidates = np.split(batch.candidates.answers, batch.candidates.starts[1:])
-    for row, places in zip(rows, candidates, strict=True):
-        secret, guesses = transcripts(games[row : row + 1])[0]
-        expected = [word for word in game.words.answers if fits(word, secret, guesses[:2], game.rule)]
-        assert [game.words.answers[place] for place in places] == expected
-
-
-def test_places_of_words_are_those_in_the_list():
-    places = np.random.default_rng(0).integers(len(ALL_WORDS.guesses), size=(50, 3))
-    unsorted = WordLists(ALL_WORDS.answers[::-1], ALL_WORDS.answers[100:] + ALL_WORDS.answers[:100])
-    for words in (ALL_WORDS, unsorted):
-        np.testing.assert_array_equal(places_of(words.guess_letters[places], words), places)
+def test_a_player_guesses_after_a_history_as_in_play(game):
+    player = make_player("optimal")
+    games = with_every_secret(player, game)
+    for turn in range(1, games.num_turns.max()):
+        rows = np.flatnonzero(games.num_turns > turn)
+        history = games.guesses[rows, :turn], games.patterns[rows, :turn]
+        choices = player.choose(GameBatch.after(game.words, game.rule, *history), rng())
+        assert (game.words.guess_letters[choices] == games.guesses[rows, turn]).all()
 
 
 def test_lmrl_draws_secrets_from_the_seed_alone(game):
@@ -270,15 +263,15 @@ def test_lmrl_draws_secrets_from_the_seed_alone(game):
 
 def test_lmrl_means_are_of_the_games_played(game):
     secrets = lmrl_secrets(game, 300, seed=0)
-    played, _ = roll_out(scripted(BEHAVIOR, game), secrets, "lmrl")
-    results = lmrl_results(played, game)
+    games, _ = roll_out(make_player(BEHAVIOR), game, secrets, rng(), "lmrl")
+    results = lmrl_results(games, game)
     returns = [
         -sum(word != game.words.answers[secret] for word in words_of(guesses[:turns]))
-        for secret, guesses, turns in zip(secrets, played.guesses, played.num_turns, strict=True)
+        for secret, guesses, turns in zip(secrets, games.guesses, games.num_turns, strict=True)
     ]
     assert results["mean_return"] == pytest.approx(np.mean(returns))
     assert results["return_standard_error"] == pytest.approx(np.std(returns, ddof=1) / np.sqrt(300))
-    assert results["success_rate"] == played.is_won.mean()
+    assert results["success_rate"] == games.won.mean()
     assert results["num_games"] == 300 and results["low"] < results["success_rate"] < results["high"]
 
 
@@ -287,14 +280,14 @@ def test_scores_are_0_50_and_100_for_those_who_make_the_scale(game):
     assert scale.source == "mixture:0.33 and greedy on this list, 20,025 games each"
     by_spec = {}
     for spec in (BEHAVIOR, "greedy", "optimal"):
-        played, _ = roll_out(scripted(spec, game, seed=9), lmrl_secrets(game, 4000, 0), "lmrl")
-        by_spec[spec] = lmrl_results(played, game)
+        games, _ = roll_out(make_player(spec), game, lmrl_secrets(game, 4000, 0), rng(9), "lmrl")
+        by_spec[spec] = lmrl_results(games, game)
     assert by_spec[BEHAVIOR]["score"] == pytest.approx(50, abs=2)
     assert by_spec["greedy"]["score"] == pytest.approx(100, abs=2)
     assert by_spec["optimal"]["optimum_score"] == pytest.approx(100, abs=2)
     assert by_spec["greedy"]["optimum_score"] <= by_spec["greedy"]["score"]
-    lost = PlayedGames(*(array[:1] for array in played))._replace(is_won=np.array([False]))
-    lost.num_turns[:] = 6
+    lost = games[games.num_turns > 1][:1]
+    lost.num_turns[:], lost.patterns[:] = 6, 0
     assert lmrl_results(lost, game)["score"] == 0
 
 
@@ -305,36 +298,33 @@ def test_the_score_is_linear_on_both_sides_of_the_data_and_goes_on_beyond_100():
 
 
 def test_a_model_is_measured_by_the_games_that_it_plays(model, game):
-    results = official(ModelAgent(model, game, batch_size=32), game)
-    words = game.words
-    played = TokenAgent(model, WordTrie(words.guess_letters)).play(
-        words.guess_letters[words.answer_indices], game.rule
-    )
-    assert results["mean_return"] == played.returns().mean()
-    assert results["success_rate"] == played.is_won.mean()
+    results = official(ModelPlayer(model, games_at_once=32), game)
+    games = play_games(ModelPlayer(model), game.words, game.rule, np.arange(len(game.words.answers)), rng())
+    assert results["mean_return"] == games.returns().mean(dtype=np.float64)
+    assert results["success_rate"] == games.won.mean()
     assert results["invalid_rate"] == 0
 
 
 def test_a_model_without_a_mask_loses_turns_to_what_is_no_word(model, game):
-    agent = ModelAgent(model, game, masked=False)
-    assert official(agent, game)["invalid_rate"] == 1
+    player = ModelPlayer(model, masked=False)
+    assert official(player, game)["invalid_rate"] == 1
     games, behavior = held_out_games(game, 40, seed=0, behavior=BEHAVIOR)
-    results = one_turn(agent, game, games, behavior)
+    results = one_turn(player, game, games, behavior, rng())
     assert results["invalid_rate"] == 1 and results["success_rate"] == results["inconsistent_rate"] == 0
 
 
 def test_a_sampling_model_draws_from_its_seed(model, game):
     secrets = np.zeros(60, dtype=np.int64)
     first, again, other = (
-        ModelAgent(model, game, temperature=1.0, seed=derived_seed(seed, FIRST_AGENT)).play(secrets)
+        play_games(ModelPlayer(model, temperature=1.0, seed=seed), game.words, game.rule, secrets, rng())
         for seed in (0, 0, 1)
     )
     assert (first.guesses == again.guesses).all() and (first.guesses != other.guesses).any()
 
 
 def test_results_are_numbers_that_json_holds(model, game):
+    player = ModelPlayer(model)
     games, behavior = held_out_games(game, 40, seed=0, behavior=BEHAVIOR)
-    agent = ModelAgent(model, game)
-    assert json.dumps(one_turn(agent, game, games, behavior), allow_nan=False)
-    played, _ = roll_out(agent, lmrl_secrets(game, 40, 0), "lmrl")
-    assert json.dumps([lmrl_results(played, game), official_results(played, game)], allow_nan=False)
+    assert json.dumps(one_turn(player, game, games, behavior, rng()), allow_nan=False)
+    games, _ = roll_out(player, game, lmrl_secrets(game, 40, 0), rng(), "lmrl")
+    assert json.dumps([lmrl_results(games, game), official_results(games, game)], allow_nan=False)

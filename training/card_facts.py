@@ -1,11 +1,30 @@
-"""Measured results as the card of a model shows them."""
+"""The facts that a task gives to the card of its models: descriptions, and measured results."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from data.hub import read_name
 from eval.intervals import Z_95
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Facts about a model for the template training/model_card.md; texts are Markdown."""
+
+    task: str  # as the hub shows it next to results: Wordle
+    description: str  # what the model predicts, in whole sentences
+    training: str  # completes "It was trained": on games of other players by Q-learning
+    papers: tuple[str, ...]  # links to sources besides Stop Regressing
+    network: str  # completes "9M parameters, ": `prefix` attention
+    example: str  # Python that loads the model and prints values
+    example_notes: str  # the meaning of these values, and more examples
+    commands: tuple[str, ...]  # commands of this repository that take the model
+    results_notes: str  # how to read the table of results
+    batch_unit: str  # what a batch counts: boards, games
+    data: str  # a sentence about the training data, or nothing
+    limits: tuple[str, ...]  # whole sentences
 
 
 class Metric(NamedTuple):

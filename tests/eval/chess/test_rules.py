@@ -8,7 +8,7 @@ import pytest
 
 from cli.options import EXACT_ENDS
 from eval.chess.engines import ValueEngine, ordered_legal_moves
-from eval.chess.game_ends import values_by_rule
+from eval.chess.rules import values_by_rule
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import FENS, tiny_model
 
@@ -26,7 +26,7 @@ BACK_RANK_MATE = "6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 80"
 
 
 def shuffled_boards() -> list[chess.Board]:
-    """Play games in which pieces often go back to where they came from; they go on after draws."""
+    """Play games in which pieces often go back to where they came from; they continue after draws."""
     rng = random.Random(0)
     boards = []
     for start in STARTS * 10:
@@ -79,7 +79,7 @@ def boards():
     return shuffled_boards()
 
 
-def test_the_games_here_meet_every_kind_of_ending_many_times(boards):
+def test_the_test_games_contain_every_kind_of_ending(boards):
     assert len(boards) > 800
     names = [name for board in boards for name in endings(board, "all")]
     for name in ("checkmate", "stalemate", "insufficient material", "repetition", "fifty moves"):
@@ -104,7 +104,7 @@ def test_mate_with_the_hundredth_half_move_wins():
     assert mate not in values_by_rule(board, moves, "draws")
 
 
-def test_repetitions_are_seen_as_far_as_the_moves_are_known():
+def test_repetitions_are_found_as_far_as_the_move_stack_goes():
     board = chess.Board()
     for move in ("g1f3", "g8f6", "f3g1", "f6g8", "g1f3", "g8f6", "f3g1"):
         board.push_uci(move)
@@ -115,14 +115,14 @@ def test_repetitions_are_seen_as_far_as_the_moves_are_known():
 
 
 @pytest.mark.parametrize("exact_ends", EXACT_ENDS)
-def test_the_board_is_left_as_it_was(boards, exact_ends):
+def test_the_board_is_unchanged(boards, exact_ends):
     for board in boards[::5]:
         before = board.copy()
         values_by_rule(board, ordered_legal_moves(board), exact_ends)
         assert board == before and board.fen() == before.fen() and board.move_stack == before.move_stack
 
 
-def test_positions_without_history_keep_the_models_values_where_mates_are_left_to_it():
+def test_positions_without_history_have_no_draws_by_rule():
     boards = [chess.Board(fen) for fen in (*FENS, BACK_RANK_MATE)]
     model = tiny_model()
     by_model, by_draws, by_default = (
@@ -134,7 +134,7 @@ def test_positions_without_history_keep_the_models_values_where_mates_are_left_t
     assert by_default[-1].max() == 1.0 > by_model[-1].max()
 
 
-def test_an_engine_takes_the_rules_values_and_the_models_for_all_other_moves(boards):
+def test_an_engine_takes_values_by_rule_where_there_are_any(boards):
     model = tiny_model()
     by_model, by_rules = (
         ValueEngine(model, ChessTokenizer(), exact_ends=exact_ends).analyse_many(boards[::7], True)

@@ -1,0 +1,90 @@
+"""What is measured, on which device and how much of it: the options that all benchmarks share."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cli.errors import InputError
+from cli.options import add_device_options, positive_int, seed_number
+from configs.schema import ChessConfig, Config, load_config
+from eval.loading import choose_device
+
+
+SAMPLE = Path(__file__).parents[1] / "data" / "chess" / "sample"
+# Without --config: enough boards per step to keep the device busy.
+CPU_STEPS = ["training.batch_size=32", "training.gradient_accumulation_steps=1", "training.compile=false"]
+GPU_STEPS = ["training.batch_size=1024", "training.gradient_accumulation_steps=4"]
+QUICK_STEPS = ["training.batch_size=1", "training.gradient_accumulation_steps=1"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    config: Config  # of the run that is measured
+    config_name: str
+    overrides: list[str]
+    model: str | None  # a trained model to play with; None for random weights
+    device: torch.device
+    dtype: str  # of the weights in play
+    repeats: int
+    seed: int
+    quick: bool
+
+    def load_config(self, *overrides: str) -> Config:
+        """Return the configuration with more overrides."""
+        return load_config(self.config_name, [*self.overrides, *overrides])
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def require_chess(self) -> None:
+        """Raise InputError unless the configuration is of chess."""
+        if not isinstance(self.config, ChessConfig):
+            raise InputError(
+                f"this benchmark measures chess, and the configuration is of {self.config.task}: give a "
+                "configuration of chess, or name other benchmarks"
+            )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `read_settings` reads."""
+    add = parser.add_argument
+    add(
+        "--config",
+        help="a training configuration, in configs/ or the path of a YAML file, measured as it is "
+        "(chess_9m.yaml with few boards per step, on the boards of this repository)",
+    )
+    add("--model", metavar="DIR", help="a trained model for play or wordle (random weights)")
+    add_device_options(parser)
+    add("--threads", type=positive_int, metavar="N", help="CPU threads of torch (torch's default)")
+    add("--repeats", type=positive_int, metavar="N", help="rounds, in which all alternatives take turns (3)")
+    add("--seed", type=seed_number, default=0, help="seed of weights, boards and games (0)")
+    add("--quick", action="store_true", help="do little work, to test the command: the figures mean nothing")
+
+
+def read_settings(arguments: argparse.Namespace, overrides: list[str]) -> Settings:
+    """Check the options. Raises InputError for a device or a configuration that cannot be used."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = choose_device(arguments.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # the one that timers synchronise with
+    config_name, defaults = arguments.config, []
+    if not config_name:
+        config_name = "chess_tiny.yaml" if arguments.quick else "chess_9m.yaml"
+        steps = QUICK_STEPS if arguments.quick else GPU_STEPS if device.type == "cuda" else CPU_STEPS
+        defaults = [f"data.train={SAMPLE / 'train_boards.parquet'}", *steps]
+    overrides = [*defaults, f"seed={arguments.seed}", *overrides]
+    return Settings(
+        config=load_config(config_name, overrides),
+        config_name=config_name,
+        overrides=overrides,
+        model=arguments.model,
+        device=device,
+        dtype=arguments.dtype,
+        repeats=arguments.repeats or (1 if arguments.quick else 3),
+        seed=arguments.seed,
+        quick=arguments.quick,
+    )
