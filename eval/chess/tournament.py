@@ -6,7 +6,7 @@ Rounds are played by one or several processes. A log of the games is enough to r
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import NamedTuple
 
 import torch
@@ -127,8 +127,8 @@ class Tournament:
 
 
 def start_match(player: Player, opponents: Sequence[Player], num_threads: int) -> Match:
-    """Return the match of a worker process, which uses `num_threads` cores."""
-    torch.set_num_threads(num_threads)
+    """Return the match of a process, which uses at most `num_threads` cores."""
+    torch.set_num_threads(min(num_threads, torch.get_num_threads()))
     return Match(player, opponents)
 
 
@@ -148,19 +148,14 @@ def play_tournament(tournament: Tournament, player: Player, log: GameLog | None,
             pairings.append(pairing)
             yield pairing
 
-    with ExitStack() as stack:
-        if processes == 1:
-            match = stack.enter_context(closing(Match(player, players)))
-            rounds = (play_round(match, pairing) for pairing in next_pairings())
-        else:
-            processes = min(processes, tournament.num_rounds - tournament.num_played)
-            num_threads = max(1, (os.cpu_count() or 1) // processes)
-            start = functools.partial(start_match, player, players, num_threads)
-            rounds = stack.enter_context(
-                closing(results_in_order(play_round, next_pairings(), processes, start))
-            )
-        total, initial = 2 * tournament.num_rounds, 2 * tournament.num_played
-        bar = stack.enter_context(tqdm(total=total, initial=initial, unit="game", disable=None))
+    processes = min(processes, tournament.num_rounds - tournament.num_played)
+    num_threads = max(1, (os.cpu_count() or 1) // processes)
+    start = functools.partial(start_match, player, players, num_threads)
+    total, initial = 2 * tournament.num_rounds, 2 * tournament.num_played
+    with (
+        closing(results_in_order(play_round, next_pairings(), processes, start)) as rounds,
+        tqdm(total=total, initial=initial, unit="game", disable=None) as bar,
+    ):
         for pairing_index, games in enumerate(rounds):
             if isinstance(games, Skipped):
                 raise InputError(f"a game cannot be played: {games.reason}; run again to continue")

@@ -157,7 +157,7 @@ BAD_FILES = {
     "impossible position": (HEADER + MATE_IN_1.replace("RNB1K2R", "RNB4R"), "cannot occur in a game"),
     "too few moves": (HEADER + MATE_IN_1.replace(" d8d1", ""), "line 2 (id 01y4n): 1 moves"),
     "cut line": (HEADER + MATE_IN_1[:40], "line 2 (id 01y4n): the line is cut short"),
-    "bad rating": (HEADER + MATE_IN_1.replace(",471,", ",many,"), "the rating 'many' is not a whole number"),
+    "bad rating": (HEADER + MATE_IN_1.replace(",471,", ",many,"), "the rating 'many' is not an integer"),
     "missing columns": ("PuzzleId,FEN,Rating\n", "no column Moves, Themes"),
     "no puzzles": (HEADER, "holds no puzzles"),
     "binary": (b"\xff\xfe\x00\x01", "cannot be read as CSV"),
