@@ -146,7 +146,7 @@ def read_results(paths: Iterable[str | Path], task: str, folder: Path, name: str
         try:
             measured = TASKS[task].results_of_evaluation(found)
             # A name, the digest of the weights, and for Elo how moves were chosen.
-            identity = str(found.get("model") or found.get("agent") or found.get("player"))
+            identity = str(found.get("model") or found.get("player"))
         except (KeyError, TypeError, AttributeError):
             measured = []
         if not measured:

@@ -96,7 +96,7 @@ def test_results_of_evaluations_are_shown_with_their_intervals(copied_run, tmp_p
 
 
 def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path, model_folder):
-    settings = {"agent": f"gone#{model_digest(model_folder)}", "num_answers": 446, "rule": "official"}
+    settings = {"player": f"gone#{model_digest(model_folder)}", "num_answers": 446, "rule": "official"}
     official = {"protocol": "official", "success_rate": 0.9, "low": 0.87, "high": 0.92, "num_games": 446}
     official |= {"mean_return": -2.5, "return_standard_error": 0.1, "mean_guesses": 3.2}
     one_turn = {"protocol": "one_turn", "success_rate": 0.2, "low": 0.1, "high": 0.3, "bayes_ceiling": 0.5}
