@@ -18,7 +18,7 @@ from training.distributed import configure_deepspeed
 
 
 BACKENDS = {"ddp": "DDP", "zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3", "fsdp2": "FSDP2"}
-NUM_STEPS = 20
+NUM_STEPS = 12
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def arguments(settings) -> list[str]:
         f"training.steps={NUM_STEPS}",
         "training.gradient_accumulation_steps=2",
         "evaluation.boards=40",
-        "checkpoint.every=5",
+        "checkpoint.every=3",
     ]
 
 
@@ -74,11 +74,11 @@ def assert_same_run(run: Path, expected: Path) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_processes_learn_what_one_does_also_killed_and_resumed(arguments, one_process, tmp_path, backend):
     arguments = [*arguments, f"output_dir={tmp_path}/run", "resume=true"]
-    kill_at(start_launch(arguments, backend), rf"step +12/{NUM_STEPS}")
+    kill_at(start_launch(arguments, backend), rf"step +7/{NUM_STEPS}")
     assert not (tmp_path / "run/model").exists()
     printed = finish(start_launch(arguments, backend))
     assert f"device  2 × cpu, {BACKENDS[backend]}\n" in printed
-    assert "continued after step 10\n" in printed
+    assert "continued after step 6\n" in printed
     assert_same_run(tmp_path / "run", one_process)
 
 
@@ -87,19 +87,19 @@ def test_any_backend_on_any_number_of_processes_continues_what_another_began(
     arguments, one_process, tmp_path
 ):
     arguments = [*arguments, f"output_dir={tmp_path}/run", "resume=true"]
-    legs = [("zero1", 2, 0), ("fsdp2", 1, 5), ("zero3", 2, 10)]
+    legs = [("zero1", 2, 0), ("fsdp2", 1, 3), ("zero3", 2, 6)]
     for backend, num_processes, continued in legs:
-        last = continued + 6
+        last = continued + 4
         kill_at(start_launch(arguments, backend, num_processes), rf"step +{last}/{NUM_STEPS}")
     result = run_command("train", *arguments)
     assert result.returncode == 0, result.stderr
-    assert "continued after step 15\n" in result.stdout
+    assert "continued after step 9\n" in result.stdout
     assert_same_run(tmp_path / "run", one_process)
 
 
 @pytest.mark.slow
 def test_muon_learns_on_two_processes_what_it_does_on_one(arguments, tmp_path):
-    arguments = [*arguments, "optimizer.name=muon", "training.steps=10"]
+    arguments = [*arguments, "optimizer.name=muon", "training.steps=6"]
     alone = read_losses(run_alone(arguments, tmp_path / "alone"))
     for backend in ("ddp", "fsdp2"):
         finish(start_launch([*arguments, f"output_dir={tmp_path / backend}"], backend))

@@ -100,7 +100,7 @@ def test_a_run_leaves_model_checkpoints_configuration_metrics_and_curves(finishe
     model, tokenizer = load_model(finished_run / "model", "cpu")
     assert model.config.hidden_size == 16 and tokenizer.orient
     printed = (finished_run.parent / "stdout").read_text()
-    pattern = r"step  7/40  loss \d+\.\d{4}  kl \d+\.\d{4}  lr \S+  \S+ action-values/s  eta .+"
+    pattern = r"step  7/40  loss \d+\.\d{4}  kl \d+\.\d{4}  lr \S+ +\S+ action-values/s  eta .+"
     assert re.search(pattern, printed)
 
 
@@ -210,7 +210,7 @@ def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
 
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses(settings, adamw_losses, tmp_path):
-    changes = ["optimizer.name=adamw", "training.steps=12", "training.compile=true"]
+    changes = ["optimizer.name=adamw", "training.steps=12", "training.compile=true", "data.validation=null"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-4)
@@ -292,11 +292,11 @@ def test_bad_settings_give_one_line_and_leave_nothing(settings, tmp_path, change
 
 @pytest.mark.slow
 def test_chess_tiny_learns_to_choose_and_rank_moves():
-    """The main job of the README, half as long, which shows already what it promises."""
+    """The main job of the README, a third as long."""
     output_dir = REPOSITORY / "runs/test_chess_tiny"
     remove(output_dir)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", "--config", "chess_tiny.yaml"]
-    command = [*launch, f"output_dir={output_dir}", "training.steps=400"]
+    command = [*launch, f"output_dir={output_dir}", "training.steps=270"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
