@@ -10,7 +10,7 @@ tasks of training/tasks/; all settings are in configs/schema.py.
 
 The order of the data and the learning rate are pure functions of the step, so a run resumed from a checkpoint
 continues with the same losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed's ZeRO or
-FSDP2) do not change what is learnt, and any of them continues a run of another.
+FSDP2) do not change the result, and any of them continues a run of another.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from training.distributed import (
     check_weights,
     describe_processes,
     ended_at_once,
+    finish_trackers,
     make_accelerator,
     start_trackers,
     zero_stage_of,
@@ -103,7 +104,7 @@ def train(config: Config) -> None:
         for name, tensors in extra_tensors.items():
             tensors.load(CheckpointReader(checkpoint, name))
     seconds_to_read = time.perf_counter() - started
-    start_trackers(accelerator, config, first_step)
+    start_trackers(accelerator, first_step)
     if is_main:
         output_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, output_dir / "config.yaml")
@@ -184,11 +185,13 @@ def train(config: Config) -> None:
                 print(f"wrote   {describe_folder(saved)} in {seconds:.1f} s", flush=True)
                 log.restart_clock()
         if stop:
+            finish_trackers(accelerator)
             if is_main:
                 print(f"interrupted after step {step} and saved; resume=true continues", flush=True)
             sys.exit(128 + stop)  # the exit status that shells expect after a signal
 
     interruption.restore()
+    finish_trackers(accelerator)
     with average.applied():
         final_weights = weights.gather_state(is_main)
     accelerator.wait_for_everyone()  # a process that ends may still be sending gathered weights

@@ -8,7 +8,6 @@ dataclass and add it to DOMAINS.
 """
 
 import dataclasses
-import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
 from cli.errors import InputError
@@ -37,6 +36,7 @@ class Bound(NamedTuple):
 
 
 AT_LEAST_ONE = Bound("at least 1", lambda value: value >= 1)
+AT_LEAST_TWO = Bound("at least 2", lambda value: value >= 2)
 POSITIVE = Bound("positive", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Bound("at least 0", lambda value: 0 <= value < math.inf)
 BELOW_ONE = Bound("in [0, 1)", lambda value: 0 <= value < 1)
@@ -45,7 +45,7 @@ SEED = Bound("from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
 
 
 def setting(default: Any = MISSING, bound: Bound | None = None, may_differ: bool = False) -> Any:
-    """Declare a setting. One that `may_differ` on resume does not change what the run learns."""
+    """Declare a setting. One that `may_differ` on resume does not change the result."""
     return field(default=default, metadata={"bound": bound, "may_differ": may_differ})
 
 
@@ -61,15 +61,21 @@ class ValueLossConfig:
     name: Literal["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"] = "hl_gauss"
     value_min: float = 0.0  # the range of the values; for chess, win probabilities
     value_max: float = 1.0
-    num_bins: int = 128
-    sigma_ratio: float = 0.75  # σ of hl_gauss in bin widths
-    sigma: float | None = None  # σ in units of the value, instead of sigma_ratio
-    padding: float = 0.0  # widen the support by this many σ on each side
+    num_bins: int = setting(128, AT_LEAST_TWO)
+    sigma_ratio: float = setting(0.75, POSITIVE)  # σ of hl_gauss in bin widths
+    sigma: float | None = setting(None, POSITIVE)  # σ in units of the value, instead of sigma_ratio
+    padding: float = setting(0.0, NOT_NEGATIVE)  # widen the support by this many σ on each side
     match_mean: bool = False  # move the Gaussian so that the mean of the target is the value
 
 
 @dataclass
-class TransformerSizes:
+class ModelConfig:
+    # Recompute activations in the backward pass: less memory, more time.
+    activation_checkpointing: bool = setting(False, may_differ=True)
+
+
+@dataclass
+class TransformerSizes(ModelConfig):
     """The sizes of a transformer."""
 
     hidden_size: int = setting(256, AT_LEAST_ONE)
@@ -79,8 +85,6 @@ class TransformerSizes:
     intermediate_size: int | None = setting(None, AT_LEAST_ONE)
     # By default 0.02 × √hidden_size for chess and 0.02 for Wordle; ChessBench has 0.02.
     position_initializer_range: float | None = setting(None, POSITIVE)
-    # Recompute activations in the backward pass: less memory, more time.
-    activation_checkpointing: bool = setting(False, may_differ=True)
 
 
 @dataclass
@@ -148,7 +152,7 @@ class EvaluationConfig:
 
 @dataclass
 class Config:
-    """A whole run: the sections that all domains share."""
+    """A run: the sections that all domains share."""
 
     task: str = MISSING
     seed: int = setting(0, SEED)  # of the initial weights and of the order of the data
@@ -160,6 +164,7 @@ class Config:
     # Publish the trained model on the hub under this id, such as user/name.
     push_to_hub: str | None = setting(None, may_differ=True)
     push_checkpoints: bool = setting(False, may_differ=True)  # also kept checkpoints, as branches step_N
+    model: ModelConfig = section(ModelConfig)
     value_loss: ValueLossConfig = section(ValueLossConfig)
     data: DataConfig = section(DataConfig)
     optimizer: OptimizerConfig = section(OptimizerConfig)
@@ -172,8 +177,6 @@ class Config:
         for tracker in self.trackers:
             if tracker not in TRACKERS:
                 raise ValueError(f"trackers: {tracker!r} is unknown: choose from {', '.join(TRACKERS)}")
-            if importlib.util.find_spec(tracker) is None:
-                raise ValueError(f"trackers: {tracker} is not installed: pip install {tracker}")
         if self.training.warmup_steps > self.training.steps:
             raise ValueError("training.warmup_steps exceeds training.steps")
         if self.push_to_hub is not None and not is_hub_id(self.push_to_hub):
@@ -313,8 +316,10 @@ def one_line_errors(source: str, or_else: str = "") -> Iterator[None]:
         tasks = _tasks_with(error.full_key or "") if isinstance(error, ConfigKeyError) else []
         key = f"{error.full_key}: " if error.full_key else ""
         reason = str(error).splitlines()[0]
+        if isinstance(error, ValidationError) and "is not a ListConfig" in reason:
+            reason = "expected a list, such as [tensorboard]"
         if tasks:
-            reason = f"this is a setting of task {', '.join(tasks)}, not of the task of this run"
+            reason = f"this is a setting of task {', '.join(tasks)}, not of this run's task: leave it out"
         raise InputError(f"{source}: {key}{reason}") from None
 
 
@@ -336,8 +341,8 @@ def load_config(name: str, overrides: list[str]) -> Config:
     given = read_yaml(path)
     with one_line_errors("command line"):
         given_later = OmegaConf.from_dotlist(overrides)
-    task = given_later.get("task", given.get("task", "chess"))
-    if task not in DOMAINS:
+        task = given_later.get("task", given.get("task", "chess"))
+    if not isinstance(task, str) or task not in DOMAINS:
         raise InputError(f"{path}: task {task!r} is unknown: choose one of {', '.join(DOMAINS)}")
     with one_line_errors(str(path)):
         merged = OmegaConf.merge(OmegaConf.structured(DOMAINS[task]), given)
@@ -371,7 +376,10 @@ def differences(config: Config, path: Path) -> list[str]:
 
     Raises InputError if `path` is not a file that `save_config` wrote.
     """
-    saved = _flatten(OmegaConf.to_container(read_yaml(path)))
+    if not path.is_file() or not (saved := _flatten(OmegaConf.to_container(read_yaml(path)))):
+        raise InputError(f"{path}: the settings that the run was started with are missing")
+    # Settings added since the run was started have their defaults.
+    saved = _flatten(OmegaConf.to_container(OmegaConf.structured(type(config)))) | saved
     now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
     may_differ = {key for key, field in walk_settings(config) if field.metadata.get("may_differ")}
     keys = [key for key in sorted(saved.keys() | now.keys()) if key not in may_differ]

@@ -24,7 +24,7 @@ FASTEST = math.pi / 2
 def square_angles(num_positions: int, num_angles: int, device: torch.device) -> Tensor:
     """Return the angles of the first tokens of BOS, board, …, (num_positions, num_angles) float32.
 
-    Squares count from the middle of the board; other tokens are placed there, with angle 0.
+    Squares count from the middle of the board; other tokens have angle 0.
     """
     squares = torch.arange(64, device=device)
     file, rank = squares % 8 - 3.5, squares // 8 - 3.5

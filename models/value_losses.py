@@ -124,6 +124,9 @@ class MSE(SoftmaxMSE):
     def value(self, outputs: Tensor) -> Tensor:
         return outputs.float().squeeze(-1)
 
+    def fraction_out_of_support(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
+        return torch.zeros((), device=value.device)  # any value can be predicted
+
 
 class CategoricalLoss(ValueLoss):
     """Cross-entropy against a target distribution over the support."""

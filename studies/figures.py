@@ -92,7 +92,7 @@ def draw_lines(results: dict) -> "Figure":
         hue="variant",
         col="measure",
         errorbar="se",
-        dodge=True,
+        dodge=long["variant"].nunique() > 1,
         capsize=0.1,
         sharey=False,
         height=3.6,

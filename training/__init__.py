@@ -1,1 +1,1 @@
-"""What train.py is made of: the tasks, optimisers and averages, checkpoints."""
+"""The parts of train.py: tasks, optimisers, checkpoints, publishing."""

@@ -16,7 +16,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -153,7 +153,7 @@ def save_checkpoint(
     output_dir: Path,
     config: CheckpointConfig,
     step: int,
-    files: dict[str, Iterable[tuple[str, Tensor]]],
+    files: Mapping[str, Iterable[tuple[str, Tensor]]],
     state: dict,
 ) -> Path:
     """Write checkpoints/step_N atomically, and remove the oldest checkpoints.

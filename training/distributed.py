@@ -1,7 +1,7 @@
 """Devices, processes and precision: sets up accelerate, and checks that the processes agree.
 
 `accelerate launch --config_file configs/accelerate/NAME.yaml` chooses the backend. The choice does not change
-what is learnt.
+the result of training.
 """
 
 import os
@@ -14,6 +14,7 @@ from types import MethodType
 
 import torch
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs, PartialState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DeepSpeedPlugin,
     GradientAccumulationPlugin,
@@ -41,6 +42,10 @@ def make_accelerator(config: Config) -> Accelerator:
     """Join the processes; raise InputError for unsupported ways of launching."""
     several = _is_one_of_several()
     _check_launch()
+    available = {tracker.value for tracker in get_available_trackers()}
+    for tracker in config.trackers:
+        if tracker not in available:
+            raise InputError(f"trackers: {tracker} is not installed: pip install {tracker}")
     if not torch.cuda.is_available():
         # DeepSpeed would detect this itself, with a warning, even if it is only imported.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -83,10 +88,16 @@ def make_accelerator(config: Config) -> Accelerator:
     return accelerator
 
 
-def start_trackers(accelerator: Accelerator, config: Config, first_step: int) -> None:
+def start_trackers(accelerator: Accelerator, first_step: int) -> None:
     """Open the trackers; tensorboard drops its curves after the step that the run continues from."""
     settings = {"tensorboard": {"purge_step": first_step + 1}}
     accelerator.init_trackers("stop-regressing", init_kwargs=settings)
+
+
+def finish_trackers(accelerator: Accelerator) -> None:
+    """Close the trackers; `end_training` would also destroy the process group, which may never return."""
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 @contextmanager

@@ -51,7 +51,8 @@ class RunLog:
         ]
         print("  ".join(columns), flush=True)
         if metrics["out_of_support"] > 0.01:
-            print(f"  {metrics['out_of_support']:.1%} of the values are outside [value_min, value_max]")
+            fraction = f"{metrics['out_of_support']:.1%}"
+            print(f"  {fraction} of the values are outside [value_min, value_max]", flush=True)
         row = {"loss": loss, **metrics, "grad_norm": grad_norm, "learning_rate": learning_rate}
         self._write("train", step, {**row, "values_per_second": values_per_second})
 
@@ -128,7 +129,7 @@ def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], pa
 
 
 def _source_of(key: str) -> str:
-    """Return the name of what a metric is compared with: random for random_agreement."""
+    """Return the name of the reference of a metric: random for random_agreement."""
     return key.split("_")[0]
 
 

@@ -8,9 +8,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
-
 from cli.errors import InputError
 
 
@@ -24,6 +21,10 @@ def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes
     if processes == 1:
         yield from map(function, items)
         return
+    # joblib makes semaphores when it is imported, which training does not need and may not be allowed.
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
     pool = Parallel(
         processes,
         return_as="generator",

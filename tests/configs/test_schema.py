@@ -80,7 +80,9 @@ def test_bad_settings_are_named(overrides, parts):
         ("wordle_tiny.yaml", "q_learning.target=sarsa", r"mask_illegal_in_max is for target q_learning"),
         ("chess_tiny.yaml", "task=go", r"task 'go' is unknown: choose one of chess, wordle"),
         ("chess_tiny.yaml", "trackers=[neptune]", r"'neptune' is unknown: choose from tensorboard"),
-        ("chess_tiny.yaml", "trackers=[mlflow]", r"mlflow is not installed: pip install mlflow"),
+        ("chess_tiny.yaml", "trackers=wandb", r"trackers: expected a list, such as \[tensorboard\]"),
+        ("chess_tiny.yaml", "task={a: 1}", r"task .* is unknown"),
+        ("chess_tiny.yaml", "value_loss.sigma=inf", r"value_loss\.sigma must be positive"),
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(name, override, message):

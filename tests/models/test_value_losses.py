@@ -349,7 +349,7 @@ def test_no_gradient_flows_into_the_value(name):
     assert value.grad is None and outputs.grad is not None and total.dtype == torch.float32
 
 
-def test_share_outside_counts_weighted_values_beyond_the_range():
+def test_fraction_out_of_support_counts_weighted_values_beyond_the_range():
     loss = unit_loss("hl_gauss")
     values = torch.tensor([-0.1, 0.0, 0.5, 1.0, 1.1])
     assert loss.fraction_out_of_support(values).item() == pytest.approx(0.4)

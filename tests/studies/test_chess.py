@@ -88,7 +88,7 @@ def test_interrupted_cells_continue(study):
         rows = read_metrics(output / cell / "metrics.jsonl")
         assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(1, 201))
     logs = "".join((output / cell / "train.log").read_text() for cell in CELLS[:2])
-    assert "interrupted after step " in logs and "continuing after step " in logs
+    assert "interrupted after step " in logs and "continued after step " in logs
 
 
 def test_the_others_are_reported_when_one_fails(study):

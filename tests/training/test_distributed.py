@@ -103,7 +103,7 @@ def test_muon_learns_on_two_processes_what_it_does_on_one(arguments, tmp_path):
     alone = read_losses(run_alone(arguments, tmp_path / "alone"))
     for backend in ("ddp", "fsdp2"):
         finish(start_launch([*arguments, f"output_dir={tmp_path / backend}"], backend))
-        # It multiplies matrices in bfloat16, in other pieces when they are sharded.
+        # It multiplies matrices in bfloat16, in other parts when they are sharded.
         assert read_losses(tmp_path / backend) == pytest.approx(alone, abs=1.5e-3)
 
 
@@ -180,22 +180,22 @@ def tiny_config(arguments, tmp_path):
 
 
 def test_deepspeed_gets_the_settings_of_the_run(tiny_config):
-    # With that flag transformers would load the models of later tests in pieces.
+    # With that flag transformers would load the models of later tests in shards.
     plugin = DeepSpeedPlugin(zero_stage=3, zero3_init_flag=False)
     configure_deepspeed(plugin, 2, tiny_config)
     given = plugin.deepspeed_config
     assert given["train_micro_batch_size_per_gpu"] == 2  # 8 / (2 processes × 2 micro-batches)
     assert given["gradient_accumulation_steps"] == 2 and given["gradient_clipping"] == 0.5
-    # What stays gathered would not show that its pieces were averaged.
+    # What stays gathered would not show that its shards were averaged.
     assert given["zero_optimization"]["stage3_param_persistence_threshold"] == 0
 
 
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"gradient_clipping": 1.0}, "gradient_clipping is 1.0, the run's 0.5"),
-        ({"train_micro_batch_size_per_gpu": 8}, "train_micro_batch_size_per_gpu is 8, the run's 2"),
-        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps is 4, the run's 2"),
+        ({"gradient_clipping": 1.0}, "gradient_clipping is 1.0, the run's is 0.5"),
+        ({"train_micro_batch_size_per_gpu": 8}, "train_micro_batch_size_per_gpu is 8, the run's is 2"),
+        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps is 4, the run's is 2"),
         ({"bf16": {"enabled": True}}, "section bf16 would round the weights"),
         ({"fp16": {"enabled": True}}, "section fp16 would round the weights"),
         ({"zero_optimization": {"stage": 0}}, "without ZeRO is DDP"),

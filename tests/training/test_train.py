@@ -280,6 +280,7 @@ def test_resuming_on_other_boards_is_refused(settings, finished_run, tmp_path):
         (["training.batch_size=9"], ["training.batch_size", "multiple of 2"]),
         (["data.train=nowhere.parquet"], ["nowhere.parquet", "no such file"]),
         (["value_loss.value_max=0"], ["value_min must be below value_max"]),
+        (["trackers=[mlflow]"], ["mlflow is not installed: pip install mlflow"]),
     ],
     ids=lambda value: value[0],
 )

@@ -13,6 +13,9 @@ TASKS: dict[str, type[Task]] = {"chess": ChessTask, "wordle": WordleTask}
 def make_task(config: Config) -> Task:
     """Make the task of a configuration, with a new model; raise InputError for incompatible settings."""
     try:
-        return TASKS[config.task](config)
+        task = TASKS[config.task](config)
     except ValueError as error:
         raise InputError(f"incompatible settings: {error}") from None
+    if config.model.activation_checkpointing:
+        task.model.activation_checkpointing_enable()
+    return task

@@ -97,8 +97,6 @@ class ChessTask(OfflineTask):
                 position_initializer_range=position_range,
             )
         )
-        if model.activation_checkpointing:
-            self.model.activation_checkpointing_enable()
         self.value_loss = self.model.value_loss
         self.metrics: tuple[str, ...] = ("kl", "out_of_support")
         if not isinstance(self.value_loss, CategoricalLoss):

@@ -33,9 +33,9 @@ from training.transformer_config import transformer_config
 
 
 LEARNING = {
-    "q_learning": "by Q-learning with CQL",
-    "sarsa": "by SARSA with CQL",
-    "monte_carlo": "by regression on their returns, with CQL",
+    "q_learning": "by Q-learning",
+    "sarsa": "by SARSA",
+    "monte_carlo": "by regression on their returns",
     "behavior_cloning": "by imitation",
 }
 GAME_METRICS = (
@@ -105,8 +105,6 @@ class WordleTask(OfflineTask):
                 position_period=TOKENS_PER_TURN,
             )
         )
-        if config.model.activation_checkpointing:
-            self.model.activation_checkpointing_enable()
         self.objective = QLearning(
             self.model.value_loss,
             target=learning.target,
@@ -226,6 +224,9 @@ class WordleTask(OfflineTask):
     def card_facts(config: WordleConfig, model_folder: Path, name: str, load: str) -> CardFacts:
         """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
         has_bins = config.value_loss.name != "mse"
+        learning = LEARNING[config.q_learning.target]
+        if config.q_learning.cql_alpha and config.q_learning.target != "behavior_cloning":
+            learning += " with CQL"
         game = _read_game(model_folder)
         num_answers = len(game.words.answers)
         players = f", played by `{game.policy}`" if game.policy else ""
@@ -233,7 +234,7 @@ class WordleTask(OfflineTask):
             task="Wordle",
             description="A language agent for Wordle. After every token of a game it predicts, for each "
             f"possible next token, {'a *distribution* over returns' if has_bins else 'the return'}.",
-            training=f"offline, on games of other players, {LEARNING[config.q_learning.target]}",
+            training=f"offline, on games of other players, {learning}",
             papers=(),
             network="causal attention",
             example=EXAMPLE.format(load=load),
