@@ -83,7 +83,7 @@ class TransformerSizes(ModelConfig):
     num_attention_heads: int = setting(8, AT_LEAST_ONE)
     # Width of the feed-forward layers; 4 × hidden_size by default.
     intermediate_size: int | None = setting(None, AT_LEAST_ONE)
-    # 0.02 × √hidden_size by default; ChessBench has 0.02.
+    # By default 0.02 × √hidden_size for chess and 0.02 for Wordle; ChessBench has 0.02.
     position_initializer_range: float | None = setting(None, POSITIVE)
 
 
