@@ -85,7 +85,7 @@ def scripted_player(spec: str, game: GameDescription, settings: Settings) -> Tab
     return compare(f"player {spec}", "game", alternatives, range(settings.repeats), warm_up=0)
 
 
-def model_agent(game: GameDescription, settings: Settings) -> Table:
+def model_player(game: GameDescription, settings: Settings) -> Table:
     """Compare the games of a model in one batch and one after the other, greedy among the allowed words."""
     num_games, few_games = (4, 2) if settings.quick else (NUM_MODEL_GAMES, FEW_MODEL_GAMES)
     if settings.model:
@@ -121,4 +121,4 @@ def measure(settings: Settings) -> Iterator[Table]:
     yield table
     for spec in PLAYERS:
         yield scripted_player(spec, game, settings)
-    yield model_agent(game, settings)
+    yield model_player(game, settings)

@@ -3,7 +3,7 @@
 The texts are in data/<domain>/dataset_card.md, the counts in data/<domain>/dataset_card.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +33,16 @@ class Kind:
 KINDS = (Kind("chess", CHESS_SCHEMA, count_boards), Kind("wordle", WORDLE_SCHEMA, count_games))
 
 
-def find_kind(source: Path) -> Kind:
-    """Return the kind of rows in a file or folder.
+def find_kind(sources: Iterable[Path]) -> Kind:
+    """Return the kind of rows in files and folders.
 
     Raises InputError if the columns are of no kind, or not the same in all files, which `datasets` needs.
     """
-    first, *others = list_files(source)
-    names = open_file(first).schema_arrow.names
+    first, *others = [path for source in sources for path in list_files(source)]
+    schema = open_file(first).schema_arrow
+    names = schema.names
     for path in others:
-        if open_file(path).schema_arrow.names != names:
+        if not open_file(path).schema_arrow.equals(schema):
             raise InputError(f"{path}: its columns differ from those of {first}: write all files alike")
     for kind in KINDS:
         if set(names).issuperset(kind.schema.names):

@@ -110,11 +110,7 @@ def main() -> None:
     sources = {"train": arguments.data}
     if arguments.validation is not None:
         sources["validation"] = arguments.validation
-    kind, *others = map(find_kind, sources.values())
-    if any(other is not kind for other in others):
-        raise InputError(
-            f"{arguments.validation}: its rows are of another kind than those of {arguments.data}"
-        )
+    kind = find_kind(sources.values())
     name = arguments.repo or str(arguments.folder)
     card_settings = {
         "name": name,
@@ -123,9 +119,12 @@ def main() -> None:
         "description": arguments.description and _read_text(arguments.description),
     }
     if arguments.folder is not None:
-        if arguments.folder.exists() and not arguments.overwrite:
+        folder = arguments.folder.resolve()
+        if folder.exists() and not arguments.overwrite:
             raise InputError(f"{name} exists: choose another folder, or replace it with --overwrite")
-        with atomic_write(arguments.folder) as unfinished:
+        if folder.exists() and not ((folder / "README.md").is_file() and (folder / "data").is_dir()):
+            raise InputError(f"{name} is not a dataset that this command wrote: choose another folder")
+        with atomic_write(folder) as unfinished:
             unfinished.mkdir()
             write_dataset(unfinished, kind, sources, **card_settings)
         print(f"written: {name}")

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import scipy.stats
 
 
 Z_95 = 1.959964  # two-sided 95% quantile of the normal distribution
@@ -56,15 +55,3 @@ def clustered_wilson_interval(successes: np.ndarray, trials: np.ndarray) -> tupl
         raise ValueError("an interval needs at least one trial")
     num_trials = min(rate * (1 - rate) / error**2, np.sum(trials)) if error else len(trials)
     return wilson_interval(rate * num_trials, num_trials)
-
-
-def paired_interval(differences: np.ndarray) -> tuple[float, float | None, float | None]:
-    """Return the mean of paired differences, (pairs,), and its 95% interval by Student's t.
-
-    The ends of the interval are None for a single pair.
-    """
-    mean, error = mean_and_standard_error(differences)
-    if error is None:
-        return mean, None, None
-    half_width = float(scipy.stats.t.ppf(0.975, len(differences) - 1)) * error
-    return mean, mean - half_width, mean + half_width

@@ -1,4 +1,4 @@
-"""Compare two agents on the same games: McNemar's exact test and a paired bootstrap."""
+"""Compare two players on the same games: McNemar's exact test and a paired bootstrap."""
 
 import numpy as np
 import scipy.stats
@@ -33,7 +33,7 @@ def compare_pairs(
     second_returns: np.ndarray,
     seed: int,
 ) -> dict:
-    """Compare the results of two agents in the same games, (games,) each; differences are first − second."""
+    """Compare the results of two players in the same games, (games,) each; differences are first − second."""
     only_first = int((first_won & ~second_won).sum())
     only_second = int((second_won & ~first_won).sum())
     differences = first_returns - second_returns

@@ -121,8 +121,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python scripts/convert_searchless_chess.py",
         description="Convert a chess model of DeepMind's searchless_chess (ChessBench) into a folder that "
-        "all commands take as --model. The action-value models are "
-        "https://storage.googleapis.com/searchless_chess/checkpoints/ 9M.zip, 136M.zip and 270M.zip.",
+        "all commands take as --model. The action-value models are 9M.zip, 136M.zip and 270M.zip at "
+        "https://storage.googleapis.com/searchless_chess/checkpoints.",
     )
     add = parser.add_argument
     add(

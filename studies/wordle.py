@@ -9,6 +9,8 @@ import torch
 from cli.errors import InputError
 from cli.files import digest
 from configs.schema import Config
+from data.hub import local_files
+from data.parquet import list_files
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
 from data.wordle.players import make_player
@@ -92,7 +94,8 @@ class StudiedWordle:
             Level(ONE_TURN.key, "Bayes ceiling", rates["bayes_ceiling"]),
         )
         description = f"the next guess (one turn) in {len(games):,} held-out games by {behavior}"
-        data = f"{identify(game)} {digest([self.source]) if self.source else behavior}"
+        files = list_files(local_files(self.source, "validation")) if self.source else None
+        data = f"{identify(game)} {digest(files) if files else behavior}"
         return Measurement("next_guess", description, data, (ONE_TURN,), measure, levels)
 
     def _player(self, model: Path) -> ModelPlayer:

@@ -124,7 +124,10 @@ def annotate(arguments: argparse.Namespace, job: ResumableJob, results: ResultsI
         log.append(result)
     num_moves = sum(len(label[0]) for label in log if label)
     if num_moves == 0:
-        raise InputError("the engine crashed on every position: check the Stockfish in use, see STOCKFISH")
+        raise InputError(
+            "the engine crashed on every position: install another Stockfish, or set the environment "
+            "variable STOCKFISH to its path"
+        )
     rows = (Row(fen, *label) for fen, label in zip(fens, log, strict=True) if label)
     num_rows = write_rows(arguments.output, rows)
     print(

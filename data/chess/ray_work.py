@@ -31,7 +31,7 @@ SECONDS_TO_CONNECT = 10.0
 SECONDS_BETWEEN_COUNTS = 5.0
 # Results are small; by default Ray would reserve a third of the memory for them.
 OBJECT_STORE_BYTES = 100_000_000
-PACKAGE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
@@ -60,8 +60,11 @@ def ray_results_in_order(
 
 def _connect(ray: Any, address: str, processes: int) -> None:
     settings: dict[str, Any] = {
-        # Workers import this package, wherever they are, without its data files.
-        "runtime_env": {"py_modules": [str(PACKAGE)], "excludes": ["*.parquet", "*.csv", "__pycache__"]},
+        # Workers import these packages, wherever they are, without their data files.
+        "runtime_env": {
+            "py_modules": [str(ROOT / "data"), str(ROOT / "cli")],
+            "excludes": ["*.parquet", "*.csv", "__pycache__"],
+        },
         "log_to_driver": False,
         "logging_level": "ERROR",
     }

@@ -62,7 +62,7 @@ def _choose(engine: Stockfish, board: chess.Board, player: Player, rng: random.R
     multipv = 1 if player.temperature == 0.0 else CANDIDATES
     moves = [move.uci() for move in board.move_stack]
     best, lines = engine.search(chess.STARTING_FEN, nodes=player.nodes, multipv=multipv, moves=moves)
-    win_probs = {line.moves[0]: line.win_prob for line in lines}
+    win_probs = {line.move: line.win_prob for line in lines}
     highest = max(win_probs.values(), default=0.5)  # a search of a few nodes may report no exact score
     if multipv == 1:
         return best, highest

@@ -36,21 +36,10 @@ class EngineCrash(RuntimeError):
 
 
 class SearchLine(NamedTuple):
-    """One exact score that a search reported: a move's expected line and the mover's win probability.
+    """One exact score that a search reported: a move in UCI notation and the mover's win probability."""
 
-    `centipawns` is None and `mate_in` the signed number of moves where the score is a mate.
-    """
-
-    rank: int
-    moves: list[str]
-    centipawns: int | None
-    mate_in: int | None
-
-    @property
-    def win_prob(self) -> float:
-        if self.centipawns is not None:
-            return win_prob_from_centipawns(self.centipawns)
-        return 1.0 if (self.mate_in or 0) > 0 else 0.0
+    move: str
+    win_prob: float
 
 
 def win_prob_from_centipawns(centipawns: float) -> float:
@@ -197,7 +186,7 @@ def label_moves(engine: Stockfish, board: chess.Board, nodes_per_move: int) -> t
     moves = sorted(move.uci() for move in board.legal_moves)
     engine.new_game()
     _, lines = engine.search(fen, nodes=nodes_per_move * len(moves), multipv=len(moves))
-    win_probs = {line.moves[0]: line.win_prob for line in lines}
+    win_probs = {line.move: line.win_prob for line in lines}
     for move in moves:
         if move not in win_probs:
             _, lines = engine.search(fen, nodes=nodes_per_move, only=[move])
@@ -211,12 +200,8 @@ def _search_line(line: bytes) -> SearchLine:
     """Parse `info depth 9 seldepth 12 multipv 2 score cp 31 nodes ... pv e2e4 e7e5`."""
     before, _, moves = line.partition(b" pv ")
     words = before.split()
-    score = words.index(b"score")
-    number = int(words[score + 2])
-    is_mate = words[score + 1] == b"mate"
-    return SearchLine(
-        rank=int(words[words.index(b"multipv") + 1]),
-        moves=moves.decode().split(),
-        centipawns=None if is_mate else number,
-        mate_in=number if is_mate else None,
-    )
+    kind, number = words[words.index(b"score") + 1], int(words[words.index(b"score") + 2])
+    move = moves.split(maxsplit=1)[0].decode()
+    if kind == b"mate":
+        return SearchLine(move, 1.0 if number > 0 else 0.0)
+    return SearchLine(move, win_prob_from_centipawns(number))

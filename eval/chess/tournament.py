@@ -69,6 +69,12 @@ class Tournament:
         """The rating so far; None before the first round."""
         return fit_rating(self.scores) if self.num_played else None
 
+    def progress(self) -> str:
+        """Return the score against a single opponent, or the rating by several."""
+        if len(self.scores) == 1:
+            return f"{self.scores[0]} score {self.scores[0].score:.1%}"
+        return str(self.rating)
+
     @property
     def is_over(self) -> bool:
         if self.num_played >= self.num_rounds:
@@ -156,6 +162,7 @@ def play_tournament(tournament: Tournament, player: Player, log: GameLog | None,
         closing(results_in_order(play_round, next_pairings(), processes, start)) as rounds,
         tqdm(total=total, initial=initial, unit="game", disable=None) as bar,
     ):
+        first_round = tournament.num_played + 1
         for pairing_index, games in enumerate(rounds):
             if isinstance(games, Skipped):
                 raise InputError(f"a game cannot be played: {games.reason}; run again to continue")
@@ -164,11 +171,11 @@ def play_tournament(tournament: Tournament, player: Player, log: GameLog | None,
             pairing = pairings[pairing_index]
             for game in filter(lambda game: game.crash, games):
                 tournament.crashes.append(game.crash)
-                tqdm.write(f"round {pairing_index + 1}: {game.crash}; the game counts as lost")
+                tqdm.write(f"round {first_round + pairing_index}: {game.crash}; the game counts as lost")
             sides = [scheduled.player_is_white for scheduled in pairing.games]
             points = [game.points(is_white) for game, is_white in zip(games, sides, strict=True)]
             tournament.add_round(pairing.opponent, points)
-            bar.set_postfix_str(str(tournament.rating))
+            bar.set_postfix_str(tournament.progress())
             bar.update(2)
 
 

@@ -76,7 +76,7 @@ def folders(sources, tmp_path_factory) -> dict[str, Path]:
         (folder / kind).mkdir()
         settings = {"name": f"user/{kind}", "title": "Some rows", "license": "cc0-1.0"}
         publish.write_dataset(
-            folder / kind, find_kind(paths["train"]), paths, **settings, description="Drawn at random.\n"
+            folder / kind, find_kind(paths.values()), paths, **settings, description="Drawn at random.\n"
         )
     return {kind: folder / kind for kind in sources}
 
@@ -156,7 +156,7 @@ def test_the_card_has_a_description_and_a_validation_set_only_if_they_were_given
     assert "\n\n## How it was made\n\nDrawn at random.\n\n## Use" in text
     assert "data.validation=user/chess" in text
     paths = {"train": sources["chess"]["train"]}
-    publish.write_dataset(tmp_path, find_kind(paths["train"]), paths, name="user/a", title="a")
+    publish.write_dataset(tmp_path, find_kind(paths.values()), paths, name="user/a", title="a")
     text = (tmp_path / "README.md").read_text()
     assert "How it was made" not in text and "data.validation" not in text and "\n\n\n" not in text
     assert DatasetCard(text).data.license is None
@@ -168,7 +168,7 @@ def test_files_are_published_as_they_are_and_a_folder_of_them_can_be_trained_on(
         shutil.copy(path, tmp_path / f"games/{name}.parquet")
     folder = tmp_path / "dataset"
     folder.mkdir()
-    kind = find_kind(tmp_path / "games")
+    kind = find_kind([tmp_path / "games"])
     publish.write_dataset(folder, kind, {"train": tmp_path / "games"}, name="user/a", title="a")
     published = sorted((folder / "data").iterdir())
     assert [path.name for path in published] == [f"train-0000{i}-of-00002.parquet" for i in range(2)]
@@ -215,7 +215,7 @@ def make_bad_source(fault: str, folder: Path, sources: dict) -> list[object]:
         ("type", "bad.parquet: column 'win_probs' is string, must be list"),
         ("parquet", "bad.parquet: cannot be read as Parquet"),
         ("missing", "bad.parquet: no such file or folder"),
-        ("kinds", "wordle_train.parquet: its rows are of another kind"),
+        ("kinds", "wordle_train.parquet: its columns differ from those of"),
         ("description", "none.md: cannot be read as text"),
     ],
 )
@@ -230,13 +230,19 @@ def test_bad_input_is_refused_in_one_line(fault, problem, sources, tmp_path, mon
 def test_a_folder_is_replaced_only_with_overwrite(sources, tmp_path, monkeypatch):
     folder = tmp_path / "dataset"
     folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
+    notes = folder / "notes.txt"
+    notes.write_text("mine")
     arguments = [*publish_arguments(sources["chess"]), "--folder", folder]
     with pytest.raises(InputError, match=r"dataset exists: .* --overwrite"):
         run_main(monkeypatch, *arguments)
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
-    run_main(monkeypatch, *arguments, "--overwrite")
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "data"]
+    with pytest.raises(InputError, match="is not a dataset that this command wrote"):
+        run_main(monkeypatch, *arguments, "--overwrite")
+    assert list(folder.iterdir()) == [notes]
+    notes.unlink()
+    folder.rmdir()
+    for options in ([], ["--overwrite"]):
+        run_main(monkeypatch, *arguments, *options)
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "data"]
 
 
 def test_a_published_dataset_is_replaced_only_with_overwrite(own_hub, tmp_path, monkeypatch, capsys):

@@ -296,7 +296,7 @@ def test_chess_tiny_learns_to_choose_and_rank_moves():
     output_dir = REPOSITORY / "runs/test_chess_tiny"
     remove(output_dir)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", "--config", "chess_tiny.yaml"]
-    command = [*launch, f"output_dir={output_dir}", "training.steps=270"]
+    command = [*launch, f"output_dir={output_dir}", "training.steps=270", "training.precision=fp32"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]

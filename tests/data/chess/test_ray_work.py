@@ -277,3 +277,13 @@ def test_without_the_package_ray_the_error_says_how_to_get_it(fens, tmp_path):
     )
     assert_input_error(result, "--ray needs the package ray: pip install ray")
     assert list(tmp_path.glob("boards*")) == []
+
+
+def test_machines_without_the_repository_import_what_is_sent_to_them(tmp_path):
+    for package in ("data", "cli"):
+        (tmp_path / package).symlink_to(REPOSITORY / package)
+    done = subprocess.run(
+        [sys.executable, "-c", "import data.chess.ray_work, data.chess.annotate"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

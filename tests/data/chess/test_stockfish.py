@@ -75,14 +75,14 @@ def test_labels_do_not_depend_on_what_was_searched_before(engine):
 
 def test_a_move_is_labelled_by_its_last_exact_score(engine, monkeypatch):
     lines = [
-        SearchLine(1, ["e3e4"], 10, None),
-        SearchLine(2, ["e3d4"], 30, None),
-        SearchLine(1, ["e3d4"], 40, None),
+        SearchLine("e3e4", win_prob_from_centipawns(10)),
+        SearchLine("e3d4", win_prob_from_centipawns(30)),
+        SearchLine("e3d4", win_prob_from_centipawns(40)),
     ]
     board = chess.Board("8/8/4k3/8/8/4K3/4P3/8 w - - 0 1")
 
     def search(fen, *, nodes, multipv=1, only=()):
-        return "e3d4", [SearchLine(1, only, 5, None)] if only else lines
+        return "e3d4", [SearchLine(only[0], win_prob_from_centipawns(5))] if only else lines
 
     monkeypatch.setattr(engine, "search", search)
     labels = dict(zip(*label_moves(engine, board, 10), strict=True))
