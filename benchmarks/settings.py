@@ -1,4 +1,4 @@
-"""What is measured, on which device and how much of it: the options that all benchmarks share."""
+"""Options that all benchmarks share: the configuration, the device and the amount of work."""
 
 import argparse
 from dataclasses import dataclass

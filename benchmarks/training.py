@@ -91,7 +91,7 @@ class TrainingStep:
 
 
 def alternatives_of(config: Config) -> dict[str, list[str]]:
-    """Return what to compare with a configuration, which is the first: names and settings that differ."""
+    """Return alternatives to a configuration, which is the first: names and the settings that differ."""
     training = config.training
     alternatives: dict[str, list[str]] = {"as configured": []}
     if isinstance(config, ChessConfig) and config.data.example == "board":

@@ -140,7 +140,7 @@ class CheckpointConfig:
 
 @dataclass
 class DataConfig:
-    # A Parquet file, a folder of them, or a data set on the hub: user/name, user/name@REVISION or
+    # A Parquet file, a folder of them, or a dataset on the hub: user/name, user/name@REVISION or
     # user/name:SPLIT.
     train: str = setting(may_differ=True)  # it may have moved; its content is checked
 
@@ -199,7 +199,7 @@ class ChessModelConfig(TransformerSizes):
 
 @dataclass
 class ChessDataConfig(DataConfig):
-    # Held-out boards for the periodic evaluation, given like `train`; of a data set on the hub, the split
+    # Held-out boards for the periodic evaluation, given like `train`; of a dataset on the hub, the split
     # validation or else test. No evaluation by default.
     validation: str | None = setting(None, may_differ=True)
     # Folder of the memory-mapped arrays; by default next to the Parquet file.

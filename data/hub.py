@@ -1,4 +1,4 @@
-"""Datasets on disk or on the hub: names and paths become local Parquet files; what all uploads share.
+"""Datasets on disk or on the hub: names and paths become local Parquet files; shared parts of uploads.
 
     python train.py --config chess_9m.yaml data.train=user/name data.validation=user/name
     python -m eval.chess.actions --model runs/chess_9m/model --data user/name@v1:test

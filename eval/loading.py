@@ -30,7 +30,7 @@ def _check_wordle_settings(name: str | Path, config: dict[str, Any]) -> None:
 
 
 class Architecture(NamedTuple):
-    """What differs between model classes when a model is loaded."""
+    """Properties of a model class that loading needs."""
 
     purpose: str
     tokenizer_class: type[ChessTokenizer] | None = None

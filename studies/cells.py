@@ -128,7 +128,7 @@ def measure_cell(cell: Cell, domain: StudiedDomain, measurements: Sequence[Measu
 
 
 def read_curve(cell: Cell, row: dict) -> list[dict]:
-    """Return what every evaluation during training logged, by step, with the costs so far."""
+    """Return the results of every evaluation during training, by step, with the costs so far."""
     return [
         {
             **evaluation,

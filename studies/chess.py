@@ -1,4 +1,4 @@
-"""What studies of chess measure: action values of held-out boards, and puzzles."""
+"""Measurements of chess studies: action values of held-out boards, and puzzles."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Linear probes: what a layer of a frozen network encodes linearly.
+"""Linear probes: the information that a layer of a frozen network encodes linearly.
 
 Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5, which compares the features that
 losses learn by linear probes. Here the probes are ridge regressions, fitted to each half of the held-out data
@@ -27,7 +27,7 @@ PENALTY = 1e-4  # of the squared weights, per example, for features of variance 
 
 @dataclass(frozen=True)
 class Targets:
-    """What probes predict, for all n examples.
+    """The targets of probes, for all n examples.
 
     `values` (n,) float by name, of which those in `binary` are 0 or 1; `is_first` (n,) bool is true for the
     examples of the first half; `of_measure` lists the targets that each measure averages over.

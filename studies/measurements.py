@@ -57,7 +57,7 @@ class Measurement:
 
 
 class StudiedDomain(Protocol):
-    """What a study asks of a domain, given the configuration that all its runs share.
+    """The interface of a domain for studies, given the configuration that all its runs share.
 
     `options` are files that the command takes, by the name of the option with its help; those that are given
     arrive as keyword arguments. Methods raise InputError for data that cannot be read.
@@ -76,7 +76,7 @@ class StudiedDomain(Protocol):
         """Return the numbers of examples and of values that a run trains on in all its steps."""
 
     def probed(self, limit: int) -> "Probed":
-        """Return what linear probes of models predict, on at most `limit` held-out examples."""
+        """Return the targets of linear probes of models, on at most `limit` held-out examples."""
 
 
 def choose_measurements(

@@ -69,7 +69,7 @@ class ProbedChess:
 
 
 def facts_of(fen: str, moves: list[str]) -> dict[str, np.ndarray]:
-    """Return what the rules tell about each move of a board, arrays (moves,)."""
+    """Return facts of the rules about each move of a board, arrays (moves,)."""
     board = chess.Board(fen)
     balance = sum(
         value * (len(board.pieces(kind, board.turn)) - len(board.pieces(kind, not board.turn)))

@@ -57,7 +57,7 @@ class ProbedWordle:
         )
 
     def _facts(self, turns: int, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what is known before every guess but the first of games, arrays (games · (turns − 1),)."""
+        """Return the known facts before every guess but the first of games, arrays (games · (turns − 1),)."""
         guesses, patterns = self.games.guesses[rows, :turns], self.games.patterns[rows, :turns]
         digits = PATTERN_DIGITS[patterns]
         letters = guesses[..., None] == np.arange(len(LETTERS))  # (games, turns, 5, 26)

@@ -1,4 +1,4 @@
-"""What studies of Wordle measure: greedy games with every secret, and the next guess in held-out games."""
+"""Measurements of Wordle studies: greedy games with every secret, and the next guess in held-out games."""
 
 from collections.abc import Sequence
 from pathlib import Path

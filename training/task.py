@@ -121,7 +121,7 @@ class Task(Protocol):
 
 
 class OfflineTask:
-    """The part that tasks on a fixed data set share: batches are a pure function of seed and step."""
+    """The part that tasks on a fixed dataset share: batches are a pure function of seed and step."""
 
     config: Config
     examples: Examples

@@ -29,7 +29,7 @@ _METADATA_KEY = b"wordle"
 
 @dataclass(frozen=True)
 class GameDescription:
-    """The rule and the words of a game; of a data set also its policy, as in --policy, and its seed."""
+    """The rule and the words of a game; of a dataset also its policy, as in --policy, and its seed."""
 
     words: WordLists
     rule: str

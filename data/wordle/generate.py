@@ -1,6 +1,6 @@
 """Play many games of Wordle with scripted players, and write one Parquet row per game.
 
-The default policy, `mixture:0.33`, is that of LMRL-Gym's data set (arXiv 2311.18232), which has its own word
+The default policy, `mixture:0.33`, is that of LMRL-Gym's dataset (arXiv 2311.18232), which has its own word
 list and the simplified rule:
 
     python -m data.wordle.generate --games 200000 --output games.parquet

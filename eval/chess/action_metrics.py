@@ -43,7 +43,7 @@ def kendall_tau(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> 
 
 
 def kendall_tau_chessbench(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> np.ndarray:
-    """Return what ChessBench reports as Kendall's τ, for comparison with ChessBench only.
+    """Return the number that ChessBench reports as Kendall's τ, for comparison with ChessBench only.
 
     It is τ between the *argsort* of values and of labels. An argsort lists positions, not ranks, so the
     number depends on the order of the moves (ChessBench: by action id) and is far too low: a true τ of .9 can

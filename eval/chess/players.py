@@ -1,4 +1,4 @@
-"""The players of a match: what --opponent names, as settings that can be sent to other processes.
+"""The players of a match: the names of --opponent, as settings that can be sent to other processes.
 
 stockfish:3                     Skill Level 3; 1320 and more is a UCI_Elo; without a number, full strength
 model:runs/chess_tiny/model

@@ -24,7 +24,7 @@ class ProtocolError(ValueError):
 
 
 def quote(text: str) -> str:
-    """Return what a GUI sent as a short string in ASCII."""
+    """Return a text from a GUI as a short string in ASCII."""
     return ascii(text if len(text) <= MAX_QUOTE else text[: MAX_QUOTE - 3] + "...")
 
 
