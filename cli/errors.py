@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 INPUT_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
-BROKEN_PIPE_STATUS = 141  # what a shell reports for a program that SIGPIPE ended
+BROKEN_PIPE_STATUS = 141  # the status that a shell reports after SIGPIPE
 
 
 class InputError(ValueError):
-    """Bad input. The message is one line: what is wrong, where, and the remedy."""
+    """Bad input. The message is one line with the fault, its location and the remedy."""
 
 
 def first_line(error: Exception) -> str:
