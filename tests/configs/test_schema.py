@@ -138,3 +138,16 @@ def test_every_setting_has_a_bound_that_its_default_keeps():
             value = OmegaConf.select(OmegaConf.structured(config), key, throw_on_missing=False)
             if (bound := declared.metadata.get("bound")) and value is not None:
                 assert bound.contains(value), key
+
+
+def test_settings_that_change_the_result_may_not_differ_on_resume():
+    free = {
+        "output_dir", "resume", "log_every", "trackers", "push_to_hub", "push_checkpoints", "data.train",
+        "data.validation", "data.prepared_dir", "data.check_moves", "data.words", "data.guesses",
+        "model.activation_checkpointing", "training.gradient_accumulation_steps", "training.compile",
+    }  # fmt: skip
+    for structure in DOMAINS.values():
+        settings = list(walk_settings(structure(output_dir="run")))
+        found = {key for key, declared in settings if declared.metadata.get("may_differ")}
+        found = {key for key in found if not key.startswith(("evaluation.", "checkpoint."))}
+        assert found == free & {key for key, _ in settings}
