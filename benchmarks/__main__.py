@@ -16,10 +16,11 @@ from importlib import import_module
 import torch
 
 from benchmarks.settings import add_options, read_settings
-from cli.errors import command
+from cli.errors import InputError, command
 from cli.files import check_output
 from cli.hardware import describe_hardware
-from cli.options import add_json_option, write_json
+from cli.options import add_json_option, add_settings, parse_with_settings, write_json
+from configs.schema import ChessConfig
 
 
 # Modules of this folder, each with a function `measure(settings)` that yields tables.
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "wordle": "games: many at a time and one by one, in the environment, of players and of a model",
     "chessbench": "conversion of ChessBench's files: rate, memory and disk",
 }
+OF_CHESS = ("play", "data")  # those that measure the model or the boards of a configuration of chess
 
 
 def main() -> None:
@@ -40,21 +42,26 @@ def main() -> None:
         epilog="\n".join(["benchmarks:", *(f"  {name:<12}{what}" for name, what in BENCHMARKS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a benchmark from the list below (all)")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings of the training configuration"
+        "names", nargs="*", metavar="NAME", help="a benchmark from the list below (default: all)"
     )
+    add_settings(parser, "settings of the training configuration")
     add_options(parser)
     add_json_option(parser)
-    arguments = parser.parse_intermixed_args()
-    overrides = [name for name in arguments.names if "=" in name]
-    names = [name for name in arguments.names if "=" not in name] or list(BENCHMARKS)
+    arguments = parse_with_settings(parser)
+    names = arguments.names or list(BENCHMARKS)
     for name in names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
     if arguments.json:
         check_output(arguments.json, overwrite=True)
-    settings = read_settings(arguments, overrides)
+    settings = read_settings(arguments)
+    chess_only = [name for name in names if name in OF_CHESS]
+    if chess_only and not isinstance(settings.config, ChessConfig):
+        raise InputError(
+            f"{settings.config_name} is a configuration of {settings.config.task}, and these benchmarks "
+            f"measure chess: {', '.join(chess_only)}; name other benchmarks, or a configuration of chess"
+        )
     results = {
         "command": f"python -m benchmarks {shlex.join(sys.argv[1:])}",
         **describe_hardware(settings.device),
@@ -71,10 +78,10 @@ def main() -> None:
         for table in import_module(f"benchmarks.{name}").measure(settings):
             print(f"\n{table}", flush=True)
             tables.append(dataclasses.asdict(table))
-    results["seconds"] = time.perf_counter() - started
+        results["seconds"] = time.perf_counter() - started
+        if arguments.json:
+            write_json(arguments.json, results)
     print(f"\ntook {results['seconds']:.0f} s")
-    if arguments.json:
-        write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,6 @@ def first_boards(source: Path, limit: int) -> pa.Table:
 
 def measure(settings: Settings) -> Iterator[Table]:
     """Measure boards per second, from prepared arrays, from Parquet, and of tokens alone; and labels."""
-    settings.require_chess()
     rows = first_boards(
         local_files(settings.config.data.train, "train"), 64 if settings.quick else NUM_BOARDS
     )

@@ -51,7 +51,6 @@ def make_model(settings: Settings) -> tuple[ValueTransformerForActionValue, Ches
     """Load the model to play with, or make one with random weights: speed does not depend on them."""
     if settings.model:
         return load_model(settings.model, settings.device, settings.dtype)
-    settings.require_chess()
     torch.manual_seed(settings.seed)
     model = make_task(settings.config).model
     return model.to(settings.device, getattr(torch, settings.dtype)), ChessTokenizer()

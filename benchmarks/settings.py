@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from cli.errors import InputError
-from cli.options import add_device_options, positive_int, seed_number
-from configs.schema import ChessConfig, Config, load_config
+from cli.options import add_device_option, add_dtype_option, positive_int, seed_number
+from configs.schema import Config, load_config
 from eval.loading import choose_device
 
 
@@ -39,14 +38,6 @@ class Settings:
     def on_gpu(self) -> bool:
         return self.device.type == "cuda"
 
-    def require_chess(self) -> None:
-        """Raise InputError unless the configuration is of chess."""
-        if not isinstance(self.config, ChessConfig):
-            raise InputError(
-                f"this benchmark measures chess, and the configuration is of {self.config.task}: give a "
-                "configuration of chess, or name other benchmarks"
-            )
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `read_settings` reads."""
@@ -54,17 +45,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--config",
         help="a training configuration, in configs/ or the path of a YAML file, measured as it is "
-        "(chess_9m.yaml with few boards per step, on the boards of this repository)",
+        "(default: chess_9m.yaml with few boards per step, on the boards of this repository)",
     )
-    add("--model", metavar="DIR", help="a trained model for play or wordle (random weights)")
-    add_device_options(parser)
-    add("--threads", type=positive_int, metavar="N", help="CPU threads of torch (torch's default)")
-    add("--repeats", type=positive_int, metavar="N", help="rounds, in which all alternatives take turns (3)")
-    add("--seed", type=seed_number, default=0, help="seed of weights, boards and games (0)")
+    add("--model", metavar="DIR", help="a trained model for play or wordle (default: random weights)")
+    add_device_option(parser)
+    add_dtype_option(parser)
+    add("--threads", type=positive_int, metavar="N", help="CPU threads of torch (default: torch's)")
+    add(
+        "--repeats",
+        type=positive_int,
+        metavar="N",
+        help="rounds, in which all alternatives take turns (default: 3)",
+    )
+    add("--seed", type=seed_number, default=0, help="seed of weights, boards and games (default: 0)")
     add("--quick", action="store_true", help="do little work, to test the command: the figures mean nothing")
 
 
-def read_settings(arguments: argparse.Namespace, overrides: list[str]) -> Settings:
+def read_settings(arguments: argparse.Namespace) -> Settings:
     """Check the options. Raises InputError for a device or a configuration that cannot be used."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -76,7 +73,7 @@ def read_settings(arguments: argparse.Namespace, overrides: list[str]) -> Settin
         config_name = "chess_tiny.yaml" if arguments.quick else "chess_9m.yaml"
         steps = QUICK_STEPS if arguments.quick else GPU_STEPS if device.type == "cuda" else CPU_STEPS
         defaults = [f"data.train={SAMPLE / 'train_boards.parquet'}", *steps]
-    overrides = [*defaults, f"seed={arguments.seed}", *overrides]
+    overrides = [*defaults, f"seed={arguments.seed}", *arguments.settings]
     return Settings(
         config=load_config(config_name, overrides),
         config_name=config_name,

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from tabulate import tabulate
 from torch.utils.benchmark import Timer, timer
 from tqdm import tqdm
-
-from cli.tables import format_markdown
 
 
 MATRIX_SIZES, MATRIX_SIZES_ON_GPU = (1024, 2048), (4096, 8192, 16384)
@@ -39,7 +38,10 @@ class Table:
     def __str__(self) -> str:
         columns = next(iter(self.rows.values()))
         rows = [[name, *map(format_number, row.values())] for name, row in self.rows.items()]
-        return "\n\n".join([format_markdown([self.title, *columns], rows), *self.notes])
+        alignment = ["left"] + ["right"] * len(columns)
+        header = [self.title, *columns]
+        table = tabulate(rows, header, "pipe", disable_numparse=True, colalign=alignment)
+        return "\n\n".join([table, *self.notes])
 
 
 def format_number(number: float) -> str:

@@ -7,6 +7,8 @@ import argparse
 import json
 import math
 import os
+import re
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -63,16 +65,21 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="a trained model: the folder <output_dir>/model of a run, or a model id on the Hugging Face hub "
         "such as user/name (default: checkpoints/chess_3m, the model in this repository)",
     )
-    add_device_options(parser)
+    add_device_option(parser)
+    add_dtype_option(parser)
 
 
-def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Add --device and --dtype."""
+def add_device_option(parser: argparse._ActionsContainer) -> None:
+    """Add --device."""
     parser.add_argument(
         "--device",
         default="auto",
         help="cpu, cuda, cuda:1, ...; auto takes the GPU if there is one (default: auto)",
     )
+
+
+def add_dtype_option(parser: argparse._ActionsContainer) -> None:
+    """Add --dtype."""
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -133,6 +140,20 @@ def add_limit_options(parser: argparse.ArgumentParser, engines: str) -> None:
     group.add_argument("--nodes", type=positive_int, metavar="N", help="positions to search")
     group.add_argument("--depth", type=positive_int, metavar="PLIES", help="search depth")
     group.add_argument("--time", type=positive_number, metavar="SECONDS", help="seconds")
+
+
+def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add settings of a configuration, each key=value, which `parse_with_settings` reads."""
+    parser.add_argument("settings", nargs="*", metavar="key=value", help=help)
+
+
+def parse_with_settings(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse a command line whose settings may be anywhere, also after an option with several values."""
+    line = sys.argv[1:]
+    settings = [text for text in line if re.match(r"[a-z_]+(\.[a-z_]+)*=", text)]
+    arguments = parser.parse_args([text for text in line if text not in settings])
+    arguments.settings += settings
+    return arguments
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

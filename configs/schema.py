@@ -212,7 +212,7 @@ class ChessDataConfig(DataConfig):
     # Train also on every board mirrored left to right, which doubles the epoch. Boards with castling rights
     # cannot be mirrored; they appear twice, unchanged.
     mirror: bool = False
-    # Add noise from U(-n/2, n/2) to every training label, drawn once per label: n.
+    # Add noise from U(-n/2, n/2) to every training label, sampled once per label: n.
     label_noise: float = setting(0.0, NOT_NEGATIVE)
 
 
@@ -244,7 +244,9 @@ class WordleDataConfig(DataConfig):
     words: str | None = setting(None, may_differ=True)
     guesses: str | None = setting(None, may_differ=True)
     rule: Literal["official", "simplified"] | None = None
-    reward_noise: float = setting(0.0, NOT_NEGATIVE)  # add noise from U(0, n) to every reward, drawn once: n
+    reward_noise: float = setting(
+        0.0, NOT_NEGATIVE
+    )  # add noise from U(0, n) to every reward, sampled once: n
 
 
 @dataclass

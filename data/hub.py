@@ -122,7 +122,7 @@ def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
         paths = [file.partition(f"@{commit}/")[2] for file in _find_files(name, name.repo, split, commit)]
         patterns = [glob.escape(path) for path in paths]
         snapshot = snapshot_download(
-            name.repo, repo_type="dataset", revision=commit, allow_patterns=patterns, tqdm_class=_Bar
+            name.repo, repo_type="dataset", revision=commit, allow_patterns=patterns, tqdm_class=TerminalBar
         )
     return {path: Path(snapshot, path) for path in paths}
 
@@ -177,7 +177,7 @@ def _is_complete(folder: Path) -> bool:
     return folder.is_dir() and all(link.exists() for link in folder.iterdir())
 
 
-class _Bar(hub_tqdm):
+class TerminalBar(hub_tqdm):
     """A progress bar that appears only on a terminal."""
 
     def __init__(self, *arguments: Any, **settings: Any):

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, logging
 
 from cli.errors import InputError, first_line
 from cli.files import digest
+from data.hub import TerminalBar
 from eval.model_folder import check_model_folder
 from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerForTokenValue
 from models.tokenization_chess import ChessTokenizer
@@ -152,17 +152,10 @@ def identify_model(
     if not folder.is_dir():
         try:
             files = ["*.json", "*.safetensors"]
-            folder = Path(snapshot_download(name, allow_patterns=files, tqdm_class=_TerminalBar))
+            folder = Path(snapshot_download(name, allow_patterns=files, tqdm_class=TerminalBar))
         except (OSError, ValueError) as error:
             raise InputError(f"{name} cannot be downloaded: {first_line(error)}; try again") from error
     return f"{name}#{model_digest(folder)}"
-
-
-class _TerminalBar(tqdm):
-    """A progress bar that is shown on a terminal only."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **{**options, "disable": options.get("disable") or None})
 
 
 def model_digest(folder: Path) -> str:

@@ -12,16 +12,16 @@ tables as report.md, and report.png to the output folder.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 from cli.errors import InputError, command
+from cli.options import add_settings, parse_with_settings
 from eval.loading import choose_device
 from studies.cells import make_cells, measure_cell, read_curve
 from studies.definition import STUDY_FOLDER, check_names, read_study
 from studies.domains import DOMAINS
-from studies.options import SEVERAL, add_study_options, split_settings
+from studies.options import SEVERAL, add_study_options
 from studies.report import check_failures, check_report, training_costs, write_report
 from studies.runs import train_runs
 
@@ -36,16 +36,13 @@ def parse_arguments() -> argparse.Namespace:
     known = ", ".join(sorted(path.stem for path in STUDY_FOLDER.glob("*.yaml")))
     add = parser.add_argument
     add("name", metavar="NAME", help=f"a study in studies/ ({known}), or the path of a YAML file")
-    add("overrides", nargs="*", metavar="key=value", help="settings of all runs, such as data.train=FILE")
+    add_settings(parser, "settings of all runs, such as data.train=FILE")
     add_study_options(parser)
     add("--points", help="train and report only at these points", **SEVERAL)
     for task, domain in DOMAINS.items():
         for name, text in domain.options.items():
             add(f"--{name}", type=Path, metavar="FILE", help=f"{task}: {text}")
-    settings, others = split_settings(sys.argv[1:])
-    arguments = parser.parse_args(others)
-    arguments.settings = [*arguments.overrides, *settings]
-    return arguments
+    return parse_with_settings(parser)
 
 
 def main() -> None:

@@ -63,12 +63,17 @@ def parse_arguments() -> argparse.Namespace:
         ("num_images", positive_int, "N", "images whose targets are learnt"),
         ("learning_rate", positive_number, "X", "learning rate of Adam"),
     ):
-        add(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{text} ({defaults[name]:g})")
+        add(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            metavar=metavar,
+            help=f"{text} (default: {defaults[name]:g})",
+        )
     add(
         "--images",
         metavar="NAME",
-        help="a dataset of images such as uoft-cs/cifar10, a hub id or a folder (synthetic images, with the "
-        "spectrum of photographs)",
+        help="a dataset of images such as uoft-cs/cifar10, a hub id or a folder (default: synthetic images, "
+        "with the spectrum of photographs)",
     )
     return parser.parse_args()
 

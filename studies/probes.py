@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cli.errors import InputError, command
-from cli.options import positive_int
+from cli.options import add_device_option, positive_int
 from configs.schema import load_run_config
 from eval.loading import choose_device
 from studies.domains import DOMAINS
@@ -38,9 +38,9 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=2000,
         metavar="N",
-        help="boards, or games, half of them to fit probes to (2000, or as many as there are)",
+        help="boards, or games, half of them to fit probes to (default: 2000, or as many as there are)",
     )
-    add("--device", default="auto", help="cpu, cuda, ...; auto (the default) takes the GPU if there is one")
+    add_device_option(parser)
     return parser.parse_args()
 
 

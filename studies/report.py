@@ -14,7 +14,6 @@ from cli.errors import InputError
 from cli.files import atomic_write, check_output
 from cli.hardware import describe_hardware
 from cli.options import write_json
-from cli.tables import UNDEFINED, format_difference, format_markdown, format_mean
 from studies.figures import draw_report
 from studies.measurements import Level, Measure
 from studies.summary import summarise
@@ -22,6 +21,7 @@ from studies.summary import summarise
 
 REPORT_FILES = ("results.json", "report.md", "report.png")
 CHOSEN = "chosen on the other seeds"
+UNDEFINED = "–"
 
 
 def check_report(output: Path) -> None:
@@ -117,7 +117,7 @@ def format_report(results: dict) -> str:
     parts = [
         f"# {results['title']}",
         f"Measured on {' and '.join(results['measured_on'])}; means over seeds ± standard errors.",
-        _table(results, "means", "measures", format_mean, results["levels"]),
+        _table(results, "means", "measures", _format_mean, results["levels"]),
     ]
     for rows, text in (
         (
@@ -128,12 +128,12 @@ def format_report(results: dict) -> str:
         ("at_best", f"Differences to {reference}, each variant at its best {points}, {CHOSEN}:"),
     ):
         if results[rows]:
-            parts += [text, _table(results, rows, "measures", format_difference)]
+            parts += [text, _table(results, rows, "measures", _format_difference)]
     for row in results["gains_of_choosing"]:
         (measure,) = (m for m in results["measures"] if m["key"] == row["measure"])
         parts.append(
             f"{measure['label']}: {row['for_all']} is best for all. To choose by {points} gains "
-            f"{format_difference(row, measure['format'])}, {CHOSEN}."
+            f"{_format_difference(row, measure['format'])}, {CHOSEN}."
         )
     if results["costs"]:
         total = sum(cell["training_seconds"] for cell in results["cells"])
@@ -173,4 +173,26 @@ def _table(
     if results["points_title"]:
         table.insert(0, results["points_title"], [point for _, point in lines])
     table.insert(0, results["variants_title"], [variant for variant, _ in lines])
-    return format_markdown(list(table), table.fillna(UNDEFINED).astype(str).to_numpy().tolist())
+    alignment = ["left"] + ["right"] * (table.shape[1] - 1)
+    return (
+        table.fillna(UNDEFINED)
+        .astype(str)
+        .to_markdown(index=False, disable_numparse=True, colalign=alignment)
+    )
+
+
+def _format_mean(measure: dict, spec: str) -> str:
+    """Write a `mean` with its `standard_error`, if there is one; a dash where the mean is None."""
+    mean, error = measure["mean"], measure["standard_error"]
+    if mean is None:
+        return UNDEFINED
+    return f"{mean:z{spec}}" + ("" if error is None else f" ± {error:{spec}}")
+
+
+def _format_difference(measure: dict, spec: str) -> str:
+    """Write a `mean` with its sign and the interval `low` to `high`, if there is one; a dash for None."""
+    mean, low, high = measure["mean"], measure["low"], measure["high"]
+    if mean is None:
+        return UNDEFINED
+    spec = f"+z{spec}"
+    return f"{mean:{spec}}" if low is None else f"{mean:{spec}} ({low:{spec}} to {high:{spec}})"

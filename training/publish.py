@@ -173,14 +173,14 @@ def parse_arguments() -> argparse.Namespace:
         "--dtype",
         choices=DTYPES,
         default="float32",
-        help="data type of the weights; bfloat16 rounds them and halves the files (float32)",
+        help="data type of the weights; bfloat16 rounds them and halves the files (default: float32)",
     )
     add(
         "--shard-size",
         type=positive_int,
         default=5_000,
         metavar="MB",
-        help="split weights into files of at most this size, such as 15 for git (5000)",
+        help="split weights into files of at most this size, such as 15 for git (default: 5000)",
     )
     add(
         "--results",

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
-from cli.options import positive_int
+from cli.options import positive_int, seed_number
 from data.chess.engine_work import Skipped, results_in_order
 from data.chess.positions import (
     POSITIONS_PER_GAME,
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=1000,
         metavar="N",
-        help="search effort: nodes searched per legal move (1000)",
+        help="search effort: nodes searched per legal move (default: 1000)",
     )
     add(
         "--boards",
@@ -72,16 +72,21 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=POSITIONS_PER_GAME,
         metavar="N",
-        help=f"positions sampled from each game of a PGN or of self-play ({POSITIONS_PER_GAME})",
+        help=f"positions sampled from each game of a PGN or of self-play (default: {POSITIONS_PER_GAME})",
     )
     add("--exclude", type=Path, help="a Parquet file of boards to leave out, such as a test set")
-    add("--seed", type=int, default=0, help="seed of the games of self-play and of the samples (0)")
+    add(
+        "--seed",
+        type=seed_number,
+        default=0,
+        help="seed of the games of self-play and of the samples (default: 0)",
+    )
     add(
         "--processes",
         type=positive_int,
         default=os.cpu_count(),
         metavar="N",
-        help="number of engines (one per core)",
+        help="number of engines (default: one per core)",
     )
     add(
         "--ray",

@@ -165,14 +165,15 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         metavar="GB",
         default=MEMORY_LIMIT,
-        help=f"gigabytes of memory to use, at least {LEAST_MEMORY:g}; more is faster ({MEMORY_LIMIT:g})",
+        help=f"gigabytes of memory to use, at least {LEAST_MEMORY:g}; more is faster "
+        f"(default: {MEMORY_LIMIT:g})",
     )
     add(
         "--threads",
         type=positive_int,
         default=os.cpu_count(),
         metavar="N",
-        help="threads that sort and group (one per core)",
+        help="threads that sort and group (default: one per core)",
     )
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()

@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument(
         "parquet", help="Parquet file, a folder of *.parquet, or a dataset on the hub such as user/name"
     )
-    parser.add_argument("--folder", type=Path, help="the folder for the arrays (PARQUET.prepared)")
+    parser.add_argument("--folder", type=Path, help="the folder for the arrays (default: PARQUET.prepared)")
     parser.add_argument(
         "--check-moves",
         action=argparse.BooleanOptionalAction,
@@ -165,7 +165,10 @@ def main() -> None:
         help="check that every move is legal, which takes most of the time (default: yes)",
     )
     parser.add_argument(
-        "--processes", type=positive_int, metavar="N", help="worker processes (one per core for large files)"
+        "--processes",
+        type=positive_int,
+        metavar="N",
+        help="worker processes (default: one per core for large files)",
     )
     arguments = parser.parse_args()
     parquet = local_files(arguments.parquet, "train")

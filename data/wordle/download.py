@@ -130,13 +130,13 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         default=Path("wordle_lists"),
         metavar="DIR",
-        help="folder to write the lists to (wordle_lists)",
+        help="folder to write the lists to (default: wordle_lists)",
     )
     add(
         "--base-url",
         default=BASE_URL,
         metavar="URL",
-        help="a mirror of LMRL-Gym's folder llm_rl_scripts/wordle/vocab (on GitHub)",
+        help="a mirror of LMRL-Gym's folder llm_rl_scripts/wordle/vocab (default: on GitHub)",
     )
     add("--overwrite", action="store_true", help="replace lists that exist")
     return parser.parse_args()

@@ -63,7 +63,7 @@ def _find_secrets(words: WordLists, secrets: Sequence[str]) -> np.ndarray:
 class WordleEnv(gymnasium.Env):
     """One game of Wordle at a time.
 
-    `words` are word lists, or the name or file of one. A reset draws a secret word, unless the option
+    `words` are word lists, or the name or file of one. A reset samples a secret word, unless the option
     `secret` names it. Raises InputError, a ValueError, for an action or a secret that does not exist.
     """
 
@@ -135,7 +135,7 @@ class WordleEnv(gymnasium.Env):
 class WordleVectorEnv(VectorEnv):
     """Many games of Wordle at once, in NumPy: the same as many `WordleEnv`, dozens of times as fast.
 
-    One random generator draws the secrets of all games. The option `secret` of `reset` is one word for all
+    One random generator samples the secrets of all games. The option `secret` of `reset` is one word for all
     games, or a list with a word for each. A game that is over restarts in the next step, which ignores its
     action, as in Gymnasium's `AutoresetMode.NEXT_STEP`.
     """

@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
     )
     add_word_options(parser)
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of secrets and guesses (0)")
+    add("--seed", type=seed_number, default=0, metavar="N", help="seed of secrets and guesses (default: 0)")
     add("--overwrite", action="store_true", help="replace the output if it exists")
     return parser.parse_args()
 

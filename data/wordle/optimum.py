@@ -192,7 +192,6 @@ class Strategy:
                 waiting.extend((turns_left - 1, part) for part in parts.values())
         self.mean_guesses = num_guesses / num_answers
         self.mean_return = (num_solved - num_guesses) / num_answers
-        self.success_rate = num_solved / num_answers
 
     def best_guess(self, candidates: np.ndarray, turns_left: int) -> int:
         """Return an index among the allowed guesses; `candidates` are int64 and ascending."""

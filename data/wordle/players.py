@@ -48,7 +48,7 @@ class Player(ABC):
     def choose(self, batch: GameBatch, rng: np.random.Generator) -> np.ndarray:
         """Return the next guess of every game: (n,) int64, indices of allowed guesses; -1 for another word.
 
-        Scripted players draw with `rng`.
+        Scripted players sample with `rng`.
         """
 
 

@@ -168,7 +168,7 @@ def add_word_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--words",
         metavar="FILE",
-        help=f"secret words, one per line, or a shipped list: {' or '.join(SHIPPED)} ({SHIPPED[0]})",
+        help=f"secret words, one per line, or a shipped list: {' or '.join(SHIPPED)} (default: {SHIPPED[0]})",
     )
     parser.add_argument(
         "--guesses",

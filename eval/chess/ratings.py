@@ -103,13 +103,6 @@ def expected_score(difference: float | np.ndarray) -> float | np.ndarray:
     return 1 / (1 + 10 ** (-difference / 400))
 
 
-def elo_difference(score: float) -> float:
-    """Return 400 log10(score / (1 − score)), the inverse of `expected_score`; infinite at 0 and 1."""
-    if score in (0, 1):
-        return math.inf if score else -math.inf
-    return 400 * math.log10(score / (1 - score))
-
-
 def fit_rating(matches: Sequence[MatchScore]) -> Rating:
     """Return the maximum-likelihood rating of a player against opponents of known ratings.
 

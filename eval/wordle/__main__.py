@@ -19,7 +19,8 @@ import numpy as np
 from cli.errors import command
 from cli.files import check_output
 from cli.options import (
-    add_device_options,
+    add_device_option,
+    add_dtype_option,
     add_json_option,
     positive_int,
     positive_number,
@@ -99,7 +100,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
     )
     player.add_argument("--policy", metavar="PLAYER", help="a scripted player, listed below")
-    add("--protocol", choices=[*PROTOCOLS, "all"], default="all", help="what to measure (all)")
+    add(
+        "--protocol",
+        choices=[*PROTOCOLS, "all"],
+        default="all",
+        help="the protocols to measure (default: all)",
+    )
     add("--play", action="store_true", help="do not measure: watch a model, or play with its advice")
     add(
         "--compare",
@@ -110,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--num-games",
         type=positive_int,
         metavar="N",
-        help=f"number of games of lmrl, and of the held-out games of one_turn ({NUM_GAMES})",
+        help=f"number of games of lmrl, and of the held-out games of one_turn (default: {NUM_GAMES})",
     )
     add(
         "--behavior",
@@ -123,7 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="held-out games of one_turn: a Parquet file, a folder, or a hub dataset such as user/name",
     )
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (0)")
+    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     add_json_option(parser)
     add_game_options(parser)
     models = parser.add_argument_group("models")
@@ -137,16 +143,17 @@ def make_parser() -> argparse.ArgumentParser:
         "--temperature",
         type=positive_number,
         metavar="T",
-        help="draw tokens from softmax(Q / T), instead of the best token; official is always greedy",
+        help="sample tokens from softmax(Q / T) instead of taking the best one; official is always greedy",
     )
     models.add_argument(
         "--batch-size",
         type=positive_int,
         default=512,
         metavar="GAMES",
-        help="games played at once; reduce it if memory runs out (512)",
+        help="games played at once; reduce it if memory runs out (default: 512)",
     )
-    add_device_options(models)
+    add_device_option(models)
+    add_dtype_option(models)
     return parser
 
 
@@ -220,7 +227,7 @@ def load_players(arguments: argparse.Namespace) -> list[Player]:
 
 
 def seeded(player: Player, seed: int, temperature: float) -> Player:
-    """Return a player whose draws do not depend on what was measured before."""
+    """Return a player whose random numbers do not depend on earlier measurements."""
     return replace(player, seed=seed, temperature=temperature) if isinstance(player, ModelPlayer) else player
 
 

@@ -1,6 +1,6 @@
 """A model that plays Wordle by its token values: batches of games with a key-value cache.
 
-The next token is the one with the highest Q, or drawn from softmax(Q / temperature). With the mask, only
+The next token is the one with the highest Q, or sampled from softmax(Q / temperature). With the mask, only
 tokens that continue to an allowed word are considered. Without it, the model may write any token; a guess
 that is not an allowed word costs the turn (reward −1), gets no colours, and is not in the history that the
 model reads.
@@ -56,8 +56,8 @@ class _Guessed(NamedTuple):
 class ModelPlayer(Player):
     """Plays with a model. `masked` says whether it considers allowed words alone.
 
-    With `temperature` 0 it is greedy; otherwise it draws tokens with `seed`, not with the `rng` of `choose`.
-    `game` is the one that the model was trained for, if it is known.
+    With `temperature` 0 it is greedy; otherwise it samples tokens with `seed`, not with the `rng` of
+    `choose`. `game` is the one that the model was trained for, if it is known.
     """
 
     model: ValueTransformerForTokenValue

@@ -40,7 +40,7 @@ class Leave(Exception):
 
 
 def play_in_terminal(player: ModelPlayer, game: GameDescription, seed: int = 0) -> None:
-    """Play games with a person until they quit or the input ends. `seed` draws the secrets."""
+    """Play games with a person until they quit or the input ends. `seed` samples the secrets."""
     try:
         WordleTerminal(player, game, seed).run()
     except EOFError:
@@ -192,7 +192,7 @@ class WordleTerminal:
         return word, pattern
 
     def _secret(self, word: str | None = None) -> str:
-        """Return the secret word that the person names, or draw one."""
+        """Return the secret word that the person names, or sample one."""
         if word is None:
             return str(self.rng.choice(self.words.answers))
         if word not in self.words.answers:

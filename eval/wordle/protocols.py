@@ -4,8 +4,8 @@
   the secret, in every state of held-out games that has an earlier guess and is not the end. No player can
   expect more than the Bayes ceiling, the mean of 1 / the number of answers that fit all feedback, where every
   answer is the secret with the same probability, as in the games of the scripted players.
-- lmrl (LMRL-Gym, arXiv 2311.18232): mean return of games with secrets drawn from a seed. The benchmark itself
-  has its own 431 words and the simplified rule.
+- lmrl (LMRL-Gym, arXiv 2311.18232): mean return of games with secrets sampled from a seed. The benchmark
+  itself has its own 431 words and the simplified rule.
 - official: one game with every secret.
 
 Intervals are of 95%. In lmrl they are for more games on the same list. In official, which plays the whole

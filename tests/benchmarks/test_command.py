@@ -72,7 +72,7 @@ def test_bad_options_are_refused_in_one_line(tmp_path):
     for arguments, parts in (
         (["--json", tmp_path / "file" / "speed.json"], [str(tmp_path / "file")]),
         (["play", "--model", tmp_path / "missing"], [str(tmp_path / "missing")]),
-        (["play", "--config", "wordle_tiny.yaml"], ["this benchmark measures chess", "wordle"]),
+        (["play", "--config", "wordle_tiny.yaml"], ["these benchmarks measure chess: play", "wordle"]),
         (["losses", "--config", "missing.yaml"], ["missing.yaml"]),
     ):
         assert_input_error(run_command("benchmarks", *arguments), *parts)
