@@ -46,10 +46,10 @@ def test_numbers_have_three_significant_digits(number, text):
 def test_a_table_is_printed_as_markdown_with_its_notes():
     table = Table("moves", {"fast": {"ms/move": 1.5}, "slow": {"ms/move": 1234.5}}, ["9.0M parameters"])
     assert str(table).splitlines() == [
-        "| moves | ms/move |",
-        "|:------|--------:|",
-        "| fast  |    1.50 |",
-        "| slow  |   1,234 |",
+        "| moves   |   ms/move |",
+        "|:--------|----------:|",
+        "| fast    |      1.50 |",
+        "| slow    |     1,234 |",
         "",
         "9.0M parameters",
     ]
