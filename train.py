@@ -1,9 +1,9 @@
 """Train a value function by classification: settings, task, loop, checkpoints, evaluation.
 
-    accelerate launch train.py --config chess_tiny.yaml [key=value ...]
+    python train.py --config chess_tiny.yaml [key=value ...]
     python train.py --config chess_9m.yaml data.train=boards.parquet output_dir=runs/mine
-    python train.py --config chess_9m.yaml resume=true
-    accelerate launch train.py --config wordle_tiny.yaml
+    python train.py --config chess_9m.yaml data.train=boards.parquet output_dir=runs/mine resume=true
+    accelerate launch --config_file configs/accelerate/ddp.yaml train.py --config chess_270m.yaml ...
 
 Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). All that differs between domains is in the
 tasks of training/tasks/; all settings are in configs/schema.py.
@@ -19,39 +19,11 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-from accelerate.utils import set_seed
-
 from cli.errors import command
-from cli.files import atomic_write
 from configs.schema import Config, load_config, save_config
-from training.checkpoints import (
-    CheckpointReader,
-    Interruption,
-    check_output_dir,
-    find_checkpoint,
-    read_state,
-    save_checkpoint,
-)
-from training.distributed import (
-    autocast_forward,
-    check_agreement,
-    check_weights,
-    describe_processes,
-    ended_at_once,
-    finish_trackers,
-    make_accelerator,
-    start_trackers,
-    zero_stage_of,
-)
-from training.model_card import write_model_card
-from training.optimization import EMA, compile_blocks, learning_rate_at, make_optimizers, set_learning_rate
-from training.optimizer_state import load_states, named_states
-from training.publish import publish_after_training, publishing_warnings
-from training.run_folder import describe_folder, step_of
-from training.run_log import RunLog, plot_curves
-from training.sharding import Weights
-from training.tasks import make_task
+from training.launcher import ended_at_once, overruled_options
+from training.run_checks import check_run
+from training.run_folder import step_of
 
 
 def main() -> None:
@@ -63,12 +35,49 @@ def main() -> None:
         "overrides", nargs="*", metavar="key=value", help="settings, such as training.steps=1000"
     )
     arguments = parser.parse_args()
-    train(load_config(arguments.config, arguments.overrides))
+    config = load_config(arguments.config, arguments.overrides)
+    check_run(config)
+    train(config)
 
 
 def train(config: Config) -> None:
+    # torch takes seconds to import; bad settings have been refused before.
+    import torch
+    from accelerate.utils import set_seed
+
+    from cli.files import atomic_write
+    from training.checkpoints import (
+        CheckpointReader,
+        Interruption,
+        find_checkpoint,
+        read_state,
+        save_checkpoint,
+    )
+    from training.distributed import (
+        autocast_forward,
+        check_agreement,
+        check_weights,
+        describe_processes,
+        finish_trackers,
+        make_accelerator,
+        start_trackers,
+        zero_stage_of,
+    )
+    from training.model_card import write_model_card
+    from training.optimization import (
+        EMA,
+        compile_blocks,
+        learning_rate_at,
+        make_optimizers,
+        set_learning_rate,
+    )
+    from training.optimizer_state import load_states, named_states
+    from training.publish import publish_after_training, publishing_warnings
+    from training.run_log import RunLog, describe_folder, plot_curves
+    from training.sharding import Weights
+    from training.tasks import make_task
+
     output_dir = Path(config.output_dir)
-    check_output_dir(config, output_dir)
     set_seed(config.seed)
     task = make_task(config)
     # Before the processes join, since preparing data may take longer than they wait for each other.
@@ -106,15 +115,18 @@ def train(config: Config) -> None:
     seconds_to_read = time.perf_counter() - started
     start_trackers(accelerator, first_step)
     if is_main:
+        origin = f", continued after step {first_step}" if checkpoint else ""
+        if not checkpoint and (output_dir / "metrics.jsonl").exists():
+            origin = ", started again: the run there had no checkpoint yet"
         output_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, output_dir / "config.yaml")
         log = RunLog(output_dir, first_step, config.training.steps, task=task, accelerator=accelerator)
         print(f"model   {num_parameters / 1e6:.1f}M parameters, {task.describe_model()}")
         print(f"data    {task.describe_data()}")
-        for warning in [*task.warnings(), *publishing_warnings(config)]:
+        for warning in [*task.warnings(), *publishing_warnings(config), *overruled_options(config)]:
             print(f"warning: {warning}")
         print(f"device  {describe_processes(accelerator)}")
-        print(f"output  {output_dir}" + (f", continued after step {first_step}" if checkpoint else ""))
+        print(f"output  {output_dir}{origin}")
         if checkpoint:
             print(f"read    {describe_folder(checkpoint)} in {seconds_to_read:.1f} s")
         sys.stdout.flush()

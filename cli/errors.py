@@ -5,10 +5,13 @@ if __name__ == "__main__":
 """
 
 import errno
+import json
 import os
 import select
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 INPUT_ERROR_STATUS = 2
@@ -36,7 +39,7 @@ def command(main: Callable[[], None]) -> None:
         main()
         print(end="", flush=True)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(f"error: {error}")
         sys.exit(INPUT_ERROR_STATUS)
     except KeyboardInterrupt as interrupt:
         print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
@@ -52,8 +55,19 @@ def command(main: Callable[[], None]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         where = f" {error.filename}" if error.filename else ""
-        print(f"error: no space is left to write{where}: free some space and run again", file=sys.stderr)
+        report(f"error: no space is left to write{where}: free some space and run again")
         sys.exit(INPUT_ERROR_STATUS)
+
+
+def report(line: str) -> None:
+    """Print a line on stderr; torch's launcher, which several processes have, repeats it in its own report.
+
+    The report comes last. The launcher reads the line from a file that it names in the environment.
+    """
+    print(line, file=sys.stderr)
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path is not None:
+        Path(path).write_text(json.dumps({"message": line, "timestamp": int(time.time())}))
 
 
 def _is_stdout_broken() -> bool:

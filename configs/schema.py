@@ -21,7 +21,8 @@ from yaml import YAMLError
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from data.hub import is_hub_id
+from data.hub import is_hub_id, read_name
+from data.wordle.words import load_word_lists
 
 
 CONFIG_FOLDER = Path(__file__).parent
@@ -86,6 +87,14 @@ class TransformerSizes(ModelConfig):
     # By default 0.02 × √hidden_size for chess and 0.02 for Wordle; ChessBench has 0.02.
     position_initializer_range: float | None = setting(None, POSITIVE)
 
+    def check(self) -> None:
+        """Raise ValueError for sizes that contradict each other."""
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"model.hidden_size={self.hidden_size} must be a multiple of model.num_attention_heads="
+                f"{self.num_attention_heads}"
+            )
+
 
 @dataclass
 class QLearningConfig:
@@ -144,6 +153,10 @@ class DataConfig:
     # user/name:SPLIT.
     train: str = setting(may_differ=True)  # it may have moved; its content is checked
 
+    def check_files(self) -> None:
+        """Raise InputError for a local file that does not exist."""
+        _check_source(self.train)
+
 
 @dataclass
 class EvaluationConfig:
@@ -179,6 +192,13 @@ class Config:
                 raise ValueError(f"trackers: {tracker!r} is unknown: choose from {', '.join(TRACKERS)}")
         if self.training.warmup_steps > self.training.steps:
             raise ValueError("training.warmup_steps exceeds training.steps")
+        loss = self.value_loss
+        if not loss.value_min < loss.value_max:
+            raise ValueError("value_loss.value_min must be below value_max")
+        if loss.name != "hl_gauss" and (loss.sigma is not None or loss.padding or loss.match_mean):
+            raise ValueError(
+                f"value_loss: sigma, padding and match_mean are for hl_gauss, not for {loss.name}"
+            )
         if self.push_to_hub is not None and not is_hub_id(self.push_to_hub):
             raise ValueError(f"push_to_hub={self.push_to_hub} is no hub id: give one like user/name")
         if self.push_checkpoints and self.push_to_hub is None:
@@ -195,6 +215,15 @@ class ChessModelConfig(TransformerSizes):
     # With two, a move has a token for its start and one for its end square; more are scratch tokens.
     tokens_per_action: int = 1
     board_rotation: bool = True  # rotary positions on the board (models/board_rotation.py)
+
+    def check(self) -> None:
+        super().check()
+        is_even = self.num_attention_heads % 2 == 0 and self.hidden_size // self.num_attention_heads % 2 == 0
+        if self.board_rotation and not is_even:
+            raise ValueError(
+                "model.board_rotation needs an even number of heads of even width: change "
+                "model.num_attention_heads or model.hidden_size"
+            )
 
 
 @dataclass
@@ -215,6 +244,11 @@ class ChessDataConfig(DataConfig):
     # Add noise from U(-n/2, n/2) to every training label, sampled once per label: n.
     label_noise: float = setting(0.0, NOT_NEGATIVE)
 
+    def check_files(self) -> None:
+        super().check_files()
+        if self.validation:
+            _check_source(self.validation)
+
 
 @dataclass
 class ChessEvaluationConfig(EvaluationConfig):
@@ -233,6 +267,7 @@ class ChessConfig(Config):
 
     def check(self) -> None:
         super().check()
+        self.model.check()
         if self.data.mirror and self.data.example == "action":
             raise ValueError("data.mirror is for data.example=board")
 
@@ -247,6 +282,11 @@ class WordleDataConfig(DataConfig):
     reward_noise: float = setting(
         0.0, NOT_NEGATIVE
     )  # add noise from U(0, n) to every reward, sampled once: n
+
+    def check_files(self) -> None:
+        super().check_files()
+        if self.words:
+            load_word_lists(self.words, self.guesses)
 
 
 @dataclass
@@ -266,11 +306,23 @@ class WordleConfig(Config):
 
     def check(self) -> None:
         super().check()
+        self.model.check()
         if self.data.guesses and not self.data.words:
             raise ValueError("data.guesses without data.words: give the secret words too")
         target = self.q_learning.target
         if self.q_learning.mask_illegal_in_max and target != "q_learning":
             raise ValueError(f"q_learning.mask_illegal_in_max is for target q_learning, not {target}")
+        if self.q_learning.double and target != "q_learning":
+            raise ValueError(f"q_learning.double is a variant of q_learning; the target is {target}")
+        if target == "behavior_cloning" and not self.q_learning.cql_alpha:
+            raise ValueError(
+                "q_learning.target=behavior_cloning learns by CQL's term: cql_alpha must not be 0"
+            )
+
+
+def _check_source(source: str) -> None:
+    if read_name(source) is None and not Path(source).exists():
+        raise InputError(f"{source}: no such file or folder")
 
 
 DOMAINS: dict[str, type[Config]] = {"chess": ChessConfig, "wordle": WordleConfig}
@@ -373,8 +425,8 @@ def save_config(config: Config, path: Path) -> None:
         OmegaConf.save(OmegaConf.structured(config), unfinished)
 
 
-def differences(config: Config, path: Path) -> list[str]:
-    """List the settings that differ from those saved at `path` and may not, as "key: saved, now".
+def differences(config: Config, path: Path) -> dict[str, str]:
+    """Return the settings that differ from those saved at `path` and may not, by key, as "key: saved, now".
 
     Raises InputError if `path` is not a file that `save_config` wrote.
     """
@@ -385,7 +437,9 @@ def differences(config: Config, path: Path) -> list[str]:
     now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
     may_differ = {key for key, field in walk_settings(config) if field.metadata.get("may_differ")}
     keys = [key for key in sorted(saved.keys() | now.keys()) if key not in may_differ]
-    return [f"{key}: {saved.get(key)}, now {now.get(key)}" for key in keys if saved.get(key) != now.get(key)]
+    return {
+        key: f"{key}: {saved.get(key)}, now {now.get(key)}" for key in keys if saved.get(key) != now.get(key)
+    }
 
 
 def walk_settings(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:

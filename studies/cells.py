@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cli.errors import InputError
 from configs.schema import Config, differences, load_config, load_run_config
@@ -14,9 +13,7 @@ from data.hub import pin
 from studies.definition import SET_BY_CELLS, Study, flatten
 from studies.measurements import Measurement, StudiedDomain, measure_once
 from studies.runs import Run
-from training.model_card import model_weights
 from training.run_log import read_metrics
-from training.tasks import make_task
 
 
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -78,6 +75,11 @@ def _make_cell(
     settings = [*settings, f"output_dir={folder}"]
     try:
         config = load_config(study.config, settings)
+        # These import torch, which takes seconds.
+        import torch
+
+        from training.tasks import make_task
+
         with torch.device("meta"):
             make_task(config)
     except InputError as error:
@@ -91,7 +93,7 @@ def _make_cell(
 
 def _check_settings(config: Config, folder: Path) -> None:
     """Raise InputError if a finished run was trained with other settings; train.py checks the others."""
-    changed = differences(config, folder / "config.yaml")
+    changed = list(differences(config, folder / "config.yaml").values())
     before, now = load_run_config(folder).data.train, pin(config.data.train)
     if before != now:
         changed.append(f"data.train: {before}, now {now}")
@@ -108,6 +110,8 @@ def measure_cell(cell: Cell, domain: StudiedDomain, measurements: Sequence[Measu
     `training_seconds` is the number of values over the median rate in metrics.jsonl, so it leaves out
     evaluations, checkpoints and start-up, and steps that were repeated after an interruption.
     """
+    from training.model_card import model_weights
+
     examples, values = domain.seen(cell.config)
     metrics = read_metrics(cell.run.folder / "metrics.jsonl")
     rates = [row["values_per_second"] for row in metrics if row["kind"] == "train"]

@@ -27,38 +27,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cli.errors import INPUT_ERROR_STATUS, InputError, first_line
-from cli.files import check_output, remove
-from configs.schema import CheckpointConfig, Config, differences
-from training.distributed import is_launched
+from cli.files import remove
+from configs.schema import CheckpointConfig
+from training.launcher import is_launched_by_torch, is_main_process, is_orphaned
 from training.run_folder import list_checkpoints, step_of
 
 
 SUMS = "SHA256SUMS"
-# The launcher, if there is one. A process that outlives it has another parent.
-PARENT = os.getppid()
-
-
-def check_output_dir(config: Config, output_dir: Path) -> None:
-    """Raise InputError unless a run may start or continue in this folder.
-
-    A new run must not overwrite an old one, and an old one continues with the settings it was started with.
-    """
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"output_dir {output_dir} is a file: name a folder")
-    check_output(output_dir / "metrics.jsonl", overwrite=True)
-    checkpoints = list_checkpoints(output_dir)
-    if (output_dir / "model").exists() and not checkpoints:
-        raise InputError(
-            f"{output_dir} already holds a model, and no checkpoint to continue from: output_dir=FOLDER "
-            "starts another run"
-        )
-    is_run = (output_dir / "metrics.jsonl").exists() or bool(checkpoints)
-    if is_run and not config.resume:
-        remedy = "resume=true continues it, output_dir=FOLDER starts another"
-        raise InputError(f"{output_dir} already holds a run: {remedy}")
-    changed = differences(config, output_dir / "config.yaml") if is_run else []
-    if changed:
-        raise InputError(f"{output_dir} was started with other settings: {'; '.join(changed)}")
 
 
 def find_checkpoint(accelerator: Accelerator, output_dir: Path) -> Path | None:
@@ -241,8 +216,13 @@ class Interruption:
             signal.signal(number, self._record)
 
     def _record(self, number: int, frame: object) -> None:
+        if not self.signal and is_main_process():
+            # print is not reentrant, and the signal may interrupt one.
+            os.write(2, b"interrupted: saving after this step; Ctrl-C again ends at once, without saving\n")
+        # torch's launcher passes Ctrl-C on to its processes, which then get it a second time.
+        if self.signal or not is_launched_by_torch():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.signal = number
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def restore(self) -> None:
         """Restore the earlier signal handlers."""
@@ -251,7 +231,7 @@ class Interruption:
 
     def anywhere(self, accelerator: Accelerator) -> int:
         """Return the signal that any process received, 0 for none; the same on all processes."""
-        if is_launched() and os.getppid() != PARENT:
+        if is_orphaned():
             self.signal = self.signal or signal.SIGTERM
         if accelerator.num_processes == 1:
             return self.signal

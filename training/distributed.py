@@ -5,16 +5,11 @@ the result of training.
 """
 
 import os
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import MethodType
 
 import torch
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs, PartialState
-from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DeepSpeedPlugin,
     GradientAccumulationPlugin,
@@ -26,6 +21,7 @@ from torch import nn
 
 from cli.errors import InputError
 from configs.schema import Config
+from training.launcher import is_launched, num_processes
 from training.sharding import Weights
 
 
@@ -40,12 +36,7 @@ SUPPORTED = (
 
 def make_accelerator(config: Config) -> Accelerator:
     """Join the processes; raise InputError for unsupported ways of launching."""
-    several = _is_one_of_several()
-    _check_launch()
-    available = {tracker.value for tracker in get_available_trackers()}
-    for tracker in config.trackers:
-        if tracker not in available:
-            raise InputError(f"trackers: {tracker} is not installed: pip install {tracker}")
+    several = num_processes() > 1
     if not torch.cuda.is_available():
         # DeepSpeed would detect this itself, with a warning, even if it is only imported.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -100,52 +91,6 @@ def finish_trackers(accelerator: Accelerator) -> None:
         tracker.finish()
 
 
-@contextmanager
-def ended_at_once() -> Iterator[None]:
-    """End a process that is one of several at the end of the block, with its exit status.
-
-    Finalising the interpreter or the process group may never return: a gloo group waits for its thread, which
-    waits for the interpreter to delete the tensors of the last exchange.
-    """
-    if not _is_one_of_several():
-        try:
-            yield
-        finally:
-            if torch.distributed.is_initialized():  # by DeepSpeed
-                torch.distributed.destroy_process_group()
-        return
-    status = 1
-    try:
-        yield
-        status = 0
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-        else:
-            status = int(end.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _is_one_of_several() -> bool:
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
-def _check_launch() -> None:
-    """Raise InputError if Slurm or MPI started several copies of a command that do not know each other."""
-    copies = max(int(os.environ.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
-    # The number of launchers that have joined, or of processes without a launcher.
-    joined = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
-    if copies > joined:
-        raise InputError(
-            f"{copies} copies of this command were started, but only {joined} joined: start one accelerate "
-            "launch per machine, as scripts/slurm.sh does"
-        )
-
-
 def zero_stage_of(accelerator: Accelerator) -> int:
     """Return the stage of DeepSpeed's ZeRO, 0 without DeepSpeed."""
     is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
@@ -162,11 +107,6 @@ def describe_processes(accelerator: Accelerator) -> str:
     elif accelerator.num_processes > 1:
         backend = ", DDP"
     return f"{accelerator.num_processes} × {accelerator.device.type}{backend}"
-
-
-def is_launched() -> bool:
-    """Return whether `accelerate launch` started this process."""
-    return "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Config) -> None:

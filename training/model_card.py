@@ -23,13 +23,13 @@ from configs.schema import Config, load_run_config
 from data.hub import read_name
 from eval.loading import model_digest
 from training.card_facts import Result, data_name
+from training.publish import SETTINGS
 from training.run_log import format_count, read_metrics
 from training.tasks import TASKS
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 LICENSE = Path(__file__).parents[1] / "LICENSE"
-SETTINGS = "settings.yaml"
 LOSSES = {
     "hl_gauss": "HL-Gauss targets of {num_bins} bins",
     "two_hot": "two-hot targets of {num_bins} bins",

@@ -12,6 +12,8 @@ Rounded weights are another model, so its results are measured on the published 
 --results then writes the same files again, with a card that shows them.
 """
 
+from __future__ import annotations
+
 import argparse
 import shlex
 import shutil
@@ -19,20 +21,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from huggingface_hub import HfApi, get_token, save_torch_state_dict
-from safetensors.torch import load_file
+from huggingface_hub import HfApi, get_token
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
 from cli.options import DTYPES, positive_int
 from configs.schema import Config, load_run_config
 from data.hub import NOT_LOGGED_IN, check_upload, make_repo, uploading
-from training.model_card import SETTINGS, read_results, training_results, write_model_card
 from training.run_folder import list_checkpoints, step_of
 
 
 MEGABYTE = 1_000_000
+SETTINGS = "settings.yaml"  # of a published model: the settings of its run
 
 
 def write_model_folder(
@@ -41,7 +41,7 @@ def write_model_folder(
     name: str,
     *,
     checkpoint: Path | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
     shard_bytes: int = 5_000 * MEGABYTE,
     result_files: Sequence[str] = (),
     branches: Sequence[str] = (),
@@ -51,6 +51,13 @@ def write_model_folder(
 
     Raises InputError if a result file holds results of other weights than those written.
     """
+    # These import torch, which takes seconds; what is published has been checked before.
+    import torch
+    from huggingface_hub import save_torch_state_dict
+    from safetensors.torch import load_file
+
+    from training.model_card import read_results, training_results, write_model_card
+
     model = run / "model"
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors*"), dirs_exist_ok=True)
     weights: dict[str, torch.Tensor] = {}
@@ -62,10 +69,11 @@ def write_model_folder(
         averaged = "average" if config.training.ema_decay else "model"
         # Checkpoints lack the tables of integers, which training does not change.
         weights |= load_file(checkpoint / f"{averaged}.safetensors")
-    rounded = {key: w.to(dtype) if w.is_floating_point() else w for key, w in weights.items()}
+    kind = getattr(torch, dtype)
+    rounded = {key: w.to(kind) if w.is_floating_point() else w for key, w in weights.items()}
     save_torch_state_dict(rounded, folder, max_shard_size=shard_bytes)
     # The run measured its weights before they were rounded.
-    results = training_results(run, step or config.training.steps) if dtype == torch.float32 else []
+    results = training_results(run, step or config.training.steps) if dtype == "float32" else []
     results += read_results(result_files, config.task, folder, name)
     write_model_card(run, folder, name, results=results, branches=branches, step=step, note=note)
 
@@ -207,7 +215,7 @@ def main() -> None:
     arguments = parse_arguments()
     run = Path(arguments.run)
     options = {
-        "dtype": getattr(torch, arguments.dtype),
+        "dtype": arguments.dtype,
         "shard_bytes": arguments.shard_size * MEGABYTE,
         "result_files": arguments.results,
         "note": arguments.note,

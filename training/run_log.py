@@ -1,15 +1,21 @@
 """The report of a training run: lines on the terminal, metrics.jsonl, trackers, and curves as a PNG."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from training.task import Task
+
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from training.task import Task
 
 
 class RunLog:
@@ -131,6 +137,11 @@ def plot_curves(metrics: Path, panels: Sequence[tuple[str, str, str | None]], pa
 def _source_of(key: str) -> str:
     """Return the name of the reference of a metric: random for random_agreement."""
     return key.split("_")[0]
+
+
+def describe_folder(folder: Path) -> str:
+    """Return the name and size of a folder of files: step_0000200, 21.3MB."""
+    return f"{folder.name}, {format_count(sum(path.stat().st_size for path in folder.iterdir()))}B"
 
 
 def format_count(number: float) -> str:

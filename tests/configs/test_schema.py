@@ -115,12 +115,12 @@ def test_mistakes_in_a_file_are_named(tmp_path, text, message):
 def test_what_was_saved_differs_only_where_it_was_changed(tmp_path):
     save_config(load_config("chess_tiny.yaml", []), tmp_path / "config.yaml")
     same = load_config("chess_tiny.yaml", ["resume=true", "log_every=3", "evaluation.every=5"])
-    assert differences(same, tmp_path / "config.yaml") == []
+    assert differences(same, tmp_path / "config.yaml") == {}
     other = load_config("chess_tiny.yaml", ["seed=1", "value_loss.sigma=0.1"])
-    assert differences(other, tmp_path / "config.yaml") == [
-        "seed: 0, now 1",
-        "value_loss.sigma: None, now 0.1",
-    ]
+    assert differences(other, tmp_path / "config.yaml") == {
+        "seed": "seed: 0, now 1",
+        "value_loss.sigma": "value_loss.sigma: None, now 0.1",
+    }
 
 
 def test_a_saved_configuration_is_read_back(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.commands import REPOSITORY, assert_input_error, run_command, start_command
 from tests.support.training_runs import read_losses, start_launch
-from training.checkpoints import find_damage
+from training.checkpoints import Interruption, find_damage
 from training.run_folder import list_checkpoints
 
 
@@ -125,6 +125,22 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again(arguments,
     again = run_command("train", *arguments, f"output_dir={run}", "resume=true")
     assert again.returncode == 2, "the second time, too"
     assert (run / "metrics.jsonl").read_bytes() == log and (run / "model").exists()
+
+
+@pytest.mark.parametrize(("is_launched", "num_signals"), [(False, 1), (True, 2)])
+def test_ctrl_c_ends_at_once_after_it_was_recorded(monkeypatch, is_launched, num_signals):
+    """torch's launcher passes Ctrl-C on to its processes, so that they get it twice."""
+    if is_launched:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    interruption = Interruption()
+    try:
+        for _ in range(num_signals):
+            assert signal.getsignal(signal.SIGINT) == interruption._record
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interruption.signal == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        interruption.restore()
 
 
 @pytest.mark.slow

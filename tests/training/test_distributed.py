@@ -139,7 +139,8 @@ def test_processes_whose_weights_have_come_apart_are_stopped(tmp_path, differenc
 import torch
 from accelerate import Accelerator
 from training.sharding import Weights
-from training.distributed import check_weights, ended_at_once
+from training.distributed import check_weights
+from training.launcher import ended_at_once
 
 accelerator = Accelerator()
 model = torch.nn.Linear(2, 2)

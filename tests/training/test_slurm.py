@@ -3,8 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -44,7 +42,7 @@ def slurm(tmp_path) -> dict[str, str]:
         path.write_text(f"#!/bin/bash{script}")
         path.chmod(0o755)
     job = {"JOB_ID": "9551", "JOB_NODELIST": "node[1-2]", "NNODES": "2", "GPUS_ON_NODE": "1"}
-    path = f"{tmp_path}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
     return {"PATH": path, "FOLDER": str(tmp_path)} | {f"SLURM_{name}": value for name, value in job.items()}
 
 

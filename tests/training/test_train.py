@@ -15,13 +15,12 @@ from safetensors.torch import load_file
 
 from cli.errors import InputError
 from cli.files import remove
-from configs.schema import OptimizerConfig, TrainingConfig, load_config, save_config
+from configs.schema import OptimizerConfig, TrainingConfig, load_config
 from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 from tests.support.training_runs import SAMPLE, read_losses, run_until, start_launch
-from training.checkpoints import check_output_dir
 from training.optimization import EMA, learning_rate_at, make_optimizers
 from training.run_log import RunLog, read_metrics
 from training.sharding import Weights
@@ -122,6 +121,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
     assert stopped.returncode == status
     assert "Traceback" not in stopped.stderr
     if number != signal.SIGKILL:
+        assert stopped.stderr.startswith("interrupted: saving after this step;")
         assert re.search(r"interrupted after step \d+ and saved; resume=true continues", stopped.stdout)
     assert not (tmp_path / "run/model").exists()
     resumed = run_command("train", *arguments, "resume=true")
@@ -230,28 +230,6 @@ def test_resuming_with_other_settings_is_refused_with_the_differences(settings, 
     assert_input_error(result, "seed: 0, now 1", "training.batch_size: 8, now 16")
 
 
-def test_what_a_folder_holds_is_not_lost(tmp_path):
-    def config(name: str, *changes: str):
-        overrides = [f"output_dir={tmp_path / name}", "resume=true", *changes]
-        return load_config("chess_tiny.yaml", overrides)
-
-    (tmp_path / "trained/model").mkdir(parents=True)
-    for changes in ([], ["resume=false"]):
-        with pytest.raises(InputError, match="already holds a model, and no checkpoint"):
-            check_output_dir(config("trained", *changes), tmp_path / "trained")
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun/metrics.jsonl").write_text("")
-    save_config(config("begun"), tmp_path / "begun/config.yaml")
-    check_output_dir(config("begun"), tmp_path / "begun")
-    with pytest.raises(InputError, match="started with other settings: seed: 0, now 1"):
-        check_output_dir(config("begun", "seed=1"), tmp_path / "begun")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is a file, not a folder"):
-        check_output_dir(config("file/x"), tmp_path / "file/x")
-    check_output_dir(config("new"), tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
 def test_a_damaged_line_of_the_log_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st\xff\n{"step": 2}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl line 2 is damaged"):
@@ -264,6 +242,31 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         RunLog(tmp_path, first_step, 2, task=None, accelerator=None)
         assert read_metrics(tmp_path / "metrics.jsonl") == kept
+
+
+def test_a_run_with_a_constant_learning_rate_gets_more_steps_to_the_same_bits(settings, tmp_path):
+    arguments = [*settings, "training.decay=constant", "evaluation.every=100"]
+    commands = {"whole": [["training.steps=8"]], "parts": [["training.steps=4"], ["training.steps=8"]]}
+    for name, parts in commands.items():
+        for part in parts:
+            line = [*arguments, *part, f"output_dir={tmp_path / name}", "resume=true"]
+            result = run_command("train", *line)
+            assert result.returncode == 0, result.stderr
+    assert "continued after step 4\n" in result.stdout
+    assert read_losses(tmp_path / "parts") == read_losses(tmp_path / "whole")
+    weights = "model/model.safetensors"
+    assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(settings, tmp_path):
+    arguments = [*settings, f"output_dir={tmp_path}/run", "evaluation.boards=20"]
+    long = ["training.steps=100000", "checkpoint.every=100000", "evaluation.every=100000"]
+    stopped = run_until([*arguments, *long], r"step +1/", signal.SIGKILL)
+    assert stopped.returncode == -signal.SIGKILL and (tmp_path / "run/metrics.jsonl").exists()
+    result = run_command("train", *arguments, "training.steps=3")
+    assert result.returncode == 0, result.stderr
+    assert f"output  {tmp_path}/run, started again: the run there had no checkpoint yet\n" in result.stdout
+    assert list(read_losses(tmp_path / "run")) == [1, 2, 3]
 
 
 def test_resuming_on_other_boards_is_refused(settings, finished_run, tmp_path):
@@ -295,7 +298,7 @@ def test_chess_tiny_learns_to_choose_and_rank_moves():
     """The main job of the README, a third as long."""
     output_dir = REPOSITORY / "runs/test_chess_tiny"
     remove(output_dir)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", "--config", "chess_tiny.yaml"]
+    launch = [sys.executable, "train.py", "--config", "chess_tiny.yaml"]
     command = [*launch, f"output_dir={output_dir}", "training.steps=270", "training.precision=fp32"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -14,7 +14,7 @@ from data.chess.boards import Boards
 from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare
 from data.hub import local_files, pin
-from eval.chess.actions import evaluate_actions
+from eval.chess.action_evaluation import evaluate_actions
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
 from models.value_losses import CategoricalLoss

@@ -1,0 +1,71 @@
+"""Checks before a run starts: its folder, files, trackers and batches.
+
+Nothing here imports torch, which takes seconds.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from cli.errors import InputError
+from cli.files import check_output
+from configs.schema import Config, differences
+from data.batch_order import shard
+from training.launcher import check_launch, num_processes
+from training.run_folder import list_checkpoints, step_of
+
+
+def check_run(config: Config) -> None:
+    """Raise InputError if a run with these settings cannot start here."""
+    check_launch()
+    check_output_dir(config, Path(config.output_dir))
+    for tracker in config.trackers:
+        spec = find_spec(tracker)
+        if spec is None or spec.origin is None:  # a folder of logs has the tracker's name, but no origin
+            raise InputError(f"trackers: {tracker} is not installed: pip install {tracker}")
+    training = config.training
+    batch = np.arange(training.batch_size)
+    try:
+        shard(batch, batch, num_processes(), 0, training.gradient_accumulation_steps)
+    except ValueError as error:
+        raise InputError(f"training.batch_size: {error}") from None
+    config.data.check_files()
+
+
+def check_output_dir(config: Config, output_dir: Path) -> None:
+    """Raise InputError unless a run may start or continue in this folder.
+
+    A new run must not overwrite an old one, and an old one continues with the settings it was started with. A
+    run that ended before its first checkpoint has nothing to lose.
+    """
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"output_dir {output_dir} is a file: name a folder")
+    check_output(output_dir / "metrics.jsonl", overwrite=True)
+    checkpoints = list_checkpoints(output_dir)
+    if not checkpoints:
+        if (output_dir / "model").exists():
+            raise InputError(
+                f"{output_dir} already holds a model, and no checkpoint to continue from: output_dir=FOLDER "
+                "starts another run"
+            )
+        return
+    if not config.resume:
+        remedy = "resume=true continues it, output_dir=FOLDER starts another"
+        raise InputError(f"{output_dir} already holds a run: {remedy}")
+    changed = differences(config, output_dir / "config.yaml")
+    training, newest = config.training, step_of(checkpoints[-1])
+    # These learning rates do not depend on the number of steps.
+    if training.decay == "constant" or newest <= training.warmup_steps:
+        changed.pop("training.steps", None)
+    if changed:
+        remedy = ""
+        if changed.keys() == {"training.steps"}:
+            remedy = (
+                f": with training.decay={training.decay} the learning rate falls towards the last step; runs "
+                "with training.decay=constant can get more steps, output_dir=FOLDER starts another run"
+            )
+        listed = "; ".join(changed.values())
+        raise InputError(f"{output_dir} was started with other settings: {listed}{remedy}")
+    if training.steps < newest:
+        raise InputError(f"{output_dir} is at step {newest}: training.steps={training.steps} is before that")
