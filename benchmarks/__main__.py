@@ -13,8 +13,6 @@ import sys
 import time
 from importlib import import_module
 
-import torch
-
 from benchmarks.settings import add_options, read_settings
 from cli.errors import InputError, command
 from cli.files import check_output
@@ -62,6 +60,8 @@ def main() -> None:
             f"{settings.config_name} is a configuration of {settings.config.task}, and these benchmarks "
             f"measure chess: {', '.join(chess_only)}; name other benchmarks, or a configuration of chess"
         )
+    import torch
+
     results = {
         "command": f"python -m benchmarks {shlex.join(sys.argv[1:])}",
         **describe_hardware(settings.device),

@@ -1,14 +1,18 @@
 """Options that all benchmarks share: the configuration, the device and the amount of work."""
 
+from __future__ import annotations
+
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from cli.options import add_device_option, add_dtype_option, positive_int, seed_number
 from configs.schema import Config, load_config
-from eval.loading import choose_device
+
+
+if TYPE_CHECKING:
+    import torch
 
 
 SAMPLE = Path(__file__).parents[1] / "data" / "chess" / "sample"
@@ -63,16 +67,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """Check the options. Raises InputError for a device or a configuration that cannot be used."""
+    config_name, defaults = arguments.config, []
+    if not config_name:
+        config_name = "chess_tiny.yaml" if arguments.quick else "chess_9m.yaml"
+        defaults = [f"data.train={SAMPLE / 'train_boards.parquet'}"]
+    load_config(config_name, [*defaults, *arguments.settings])
+    # These take seconds to import; mistakes in the settings have been refused before.
+    import torch
+
+    from eval.loading import choose_device
+
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # the one that timers synchronise with
-    config_name, defaults = arguments.config, []
-    if not config_name:
-        config_name = "chess_tiny.yaml" if arguments.quick else "chess_9m.yaml"
-        steps = QUICK_STEPS if arguments.quick else GPU_STEPS if device.type == "cuda" else CPU_STEPS
-        defaults = [f"data.train={SAMPLE / 'train_boards.parquet'}", *steps]
+    if not arguments.config:
+        defaults += QUICK_STEPS if arguments.quick else GPU_STEPS if device.type == "cuda" else CPU_STEPS
     overrides = [*defaults, f"seed={arguments.seed}", *arguments.settings]
     return Settings(
         config=load_config(config_name, overrides),

@@ -1,14 +1,21 @@
 """The machine that something is measured on."""
 
+from __future__ import annotations
+
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def describe_hardware(device: torch.device) -> dict:
     """Return the names of the device and the versions of its software, for reports."""
+    import torch
+
     is_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if is_gpu else _processor(),

@@ -8,21 +8,26 @@ files are uploaded as they are, since `Dataset.push_to_hub` would drop their met
 the words of Wordle. One commit adds all files, so that nobody sees half a dataset.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi
 
 from cli.errors import InputError, command, first_line
 from cli.files import atomic_write
-from data.dataset_card import Kind, find_kind, make_card
 from data.hub import check_upload, make_repo, uploading
 from data.parquet import list_files
+
+
+if TYPE_CHECKING:
+    from data.dataset_card import Kind
 
 
 def write_dataset(
@@ -37,6 +42,8 @@ def write_dataset(
 
     `card_settings` are those of `make_card`. Raises InputError for the first faulty row.
     """
+    from data.dataset_card import make_card
+
     counts = {}
     (folder / "data").mkdir()
     for split, source in sources.items():
@@ -110,6 +117,10 @@ def main() -> None:
     sources = {"train": arguments.data}
     if arguments.validation is not None:
         sources["validation"] = arguments.validation
+    for source in sources.values():
+        list_files(source)
+    from data.dataset_card import find_kind  # imports torch, which takes seconds
+
     kind = find_kind(sources.values())
     name = arguments.repo or str(arguments.folder)
     card_settings = {

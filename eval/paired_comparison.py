@@ -1,7 +1,6 @@
 """Compare two players on the same games: McNemar's exact test and a paired bootstrap."""
 
 import numpy as np
-import scipy.stats
 
 
 NUM_RESAMPLES = 10_000
@@ -13,6 +12,8 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     The arguments are the numbers of pairs in which only the first, or only the second, was successful.
     """
     num_pairs = only_first + only_second
+    import scipy.stats  # takes a second
+
     return float(scipy.stats.binomtest(only_first, num_pairs).pvalue) if num_pairs else 1.0
 
 

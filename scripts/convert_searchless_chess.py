@@ -7,6 +7,8 @@ https://storage.googleapis.com/searchless_chess/checkpoints/270M.zip.
     python scripts/convert_searchless_chess.py --checkpoint 270M.zip --output runs/deepmind_270m
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -24,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cli.errors import InputError, command, first_line
 from cli.files import atomic_write, check_output
 from cli.options import positive_int
-from models.modeling_value_transformer import ValueTransformerForActionValue
-from models.tokenization_chess import ACTIONS, ChessTokenizer
 from scripts.orbax import ARRAY_METADATA, MANIFEST, read_arrays
-from scripts.searchless_parameters import convert
+
+
+if TYPE_CHECKING:
+    from models.modeling_value_transformer import ValueTransformerForActionValue
 
 
 # The first, the default, is an average of the second over the last steps of training.
@@ -105,6 +109,10 @@ def convert_checkpoint(
         # State-value models have arrays of the same shapes. Only the four last folders are DeepMind's names.
         if any(part.split(".")[0].endswith("state_value") for part in Path(source).resolve().parts[-4:]):
             raise InputError(f"{source} values states, not actions: give an action-value model, as 9M.zip")
+        # These import torch, which takes seconds.
+        from models.tokenization_chess import ACTIONS, ChessTokenizer
+        from scripts.searchless_parameters import convert
+
         try:
             # The released code trains one-hot; its bins are decoded like those of HL-Gauss.
             model = convert(params, num_heads, value_loss="one_hot")

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from cli.errors import InputError, command
 from cli.options import add_settings, parse_with_settings
-from eval.loading import choose_device
 from studies.cells import make_cells, measure_cell, read_curve
 from studies.definition import STUDY_FOLDER, check_names, read_study
-from studies.domains import DOMAINS
-from studies.options import SEVERAL, add_study_options
+from studies.domains import FILE_OPTIONS, find_domain
+from studies.options import SEVERAL, add_study_options, processes_on
 from studies.report import check_failures, check_report, training_costs, write_report
 from studies.runs import train_runs
 
@@ -39,8 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     add_settings(parser, "settings of all runs, such as data.train=FILE")
     add_study_options(parser)
     add("--points", help="train and report only at these points", **SEVERAL)
-    for task, domain in DOMAINS.items():
-        for name, text in domain.options.items():
+    for task, options in FILE_OPTIONS.items():
+        for name, text in options.items():
             add(f"--{name}", type=Path, metavar="FILE", help=f"{task}: {text}")
     return parse_with_settings(parser)
 
@@ -50,7 +49,6 @@ def main() -> None:
     started = time.perf_counter()
     output = arguments.output
     check_report(output)
-    device = choose_device(arguments.device)
     study = read_study(arguments.name)
     variants, points = arguments.variants or list(study.variants), arguments.points or study.usual_points
     check_names("--variants", variants, study.variants)
@@ -65,19 +63,22 @@ def main() -> None:
         settings=arguments.settings,
     )
     config = cells[0].config
-    domain_class = DOMAINS[config.task]
-    files = {name: getattr(arguments, name) for each in DOMAINS.values() for name in each.options}
+    files = {name: getattr(arguments, name) for options in FILE_OPTIONS.values() for name in options}
     files = {name: path for name, path in files.items() if path is not None}
-    for name in files.keys() - domain_class.options.keys():
+    for name in files.keys() - FILE_OPTIONS[config.task].keys():
         raise InputError(
             f"--{name} is not an option of {config.task}, the domain of this study: leave it out"
         )
-    domain = domain_class(config, device, **files)
+    from eval.loading import choose_device
+
+    device = choose_device(arguments.device)
+    processes = processes_on(device, arguments.processes)
+    domain = find_domain(config.task)(config, device, **files)
     measurements = domain.measurements(study.measurements)
     for cell in cells:
         domain.seen(cell.config)  # prepares the data once, before several processes read it
 
-    failed = train_runs([cell.run for cell in cells], arguments.processes, arguments.threads)
+    failed = train_runs([cell.run for cell in cells], processes, arguments.threads)
     measures = [measure for measurement in measurements for measure in measurement.measures]
     rows, curves = [], []
     for number, cell in enumerate(cells, start=1):
@@ -121,7 +122,7 @@ def main() -> None:
             study=arguments.name,
             settings=arguments.settings,
             quick=arguments.quick,
-            processes=arguments.processes,
+            processes=processes,
             threads=arguments.threads,
         )
     check_failures(failed, len(cells))

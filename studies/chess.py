@@ -14,7 +14,7 @@ from data.chess.preparation import prepare
 from data.chess.puzzles import read_puzzles
 from data.hub import local_files, pin
 from data.parquet import list_files
-from eval.chess.actions import evaluate_actions
+from eval.chess.action_evaluation import evaluate_actions
 from eval.chess.engines import ValueEngine
 from eval.chess.puzzles import evaluate_puzzles
 from eval.loading import load_model
@@ -40,7 +40,6 @@ CERTAIN = 0.99  # win probability of a certain win; certain losses have at most 
 class StudiedChess:
     """Chess, measured on all held-out boards of `data.validation`."""
 
-    options = {"puzzles": "also measure puzzles, a CSV as for eval.chess.puzzles"}
     example_unit, value_unit = "boards", "action values"
 
     def __init__(self, config: Config, device: torch.device, puzzles: Path | None = None):

@@ -1,8 +1,20 @@
 """The domains of studies. To add one, implement StudiedDomain (measurements.py) in a file and add it here."""
 
-from studies.chess import StudiedChess
 from studies.measurements import StudiedDomain
-from studies.wordle import StudiedWordle
 
 
-DOMAINS: dict[str, type[StudiedDomain]] = {"chess": StudiedChess, "wordle": StudiedWordle}
+# The options of `python -m studies` that name files, with their help, by domain. The files arrive as keyword
+# arguments of the domain's class.
+FILE_OPTIONS = {
+    "chess": {"puzzles": "also measure puzzles, a CSV as for eval.chess.puzzles"},
+    "wordle": {"games": "held-out games for the next guess (by default the players of the data play some)"},
+}
+
+
+def find_domain(task: str) -> type[StudiedDomain]:
+    """Return the class of a domain. This imports torch, which takes seconds."""
+    from studies.chess import StudiedChess
+    from studies.wordle import StudiedWordle
+
+    domains: dict[str, type[StudiedDomain]] = {"chess": StudiedChess, "wordle": StudiedWordle}
+    return domains[task]

@@ -1,20 +1,21 @@
 """How a study measures trained models: measures, measurements, and the protocol of domains."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import torch
-
 from cli.options import write_json
 from configs.schema import Config
-from eval.loading import model_digest
 from studies.definition import check_names
 
 
 if TYPE_CHECKING:
+    import torch
+
     from studies.linear_probes import Probed
 
 
@@ -59,11 +60,10 @@ class Measurement:
 class StudiedDomain(Protocol):
     """The interface of a domain for studies, given the configuration that all its runs share.
 
-    `options` are files that the command takes, by the name of the option with its help; those that are given
-    arrive as keyword arguments. Methods raise InputError for data that cannot be read.
+    `files` are those of the options in studies/domains.py. Methods raise InputError for data that cannot be
+    read.
     """
 
-    options: ClassVar[Mapping[str, str]]
     example_unit: ClassVar[str]  # of a batch, such as boards
     value_unit: ClassVar[str]  # of predictions, such as action values
 
@@ -75,7 +75,7 @@ class StudiedDomain(Protocol):
     def seen(self, config: Config) -> tuple[float, float]:
         """Return the numbers of examples and of values that a run trains on in all its steps."""
 
-    def probed(self, limit: int) -> "Probed":
+    def probed(self, limit: int) -> Probed:
         """Return the targets of linear probes of models, on at most `limit` held-out examples."""
 
 
@@ -94,6 +94,8 @@ def measure_once(run: Path, measurements: Sequence[Measurement]) -> dict[str, fl
     """
     path, model = run / "measures.json", run / "model"
     kept = json.loads(path.read_bytes()) if path.exists() else {}
+    from eval.loading import model_digest
+
     weights, results = model_digest(model), {}
     for measurement in measurements:
         keys = [measure.key for measure in measurement.measures]

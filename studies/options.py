@@ -1,11 +1,16 @@
 """Options that the commands of studies share."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from cli.options import add_device_option, positive_int, seed_number
+
+
+if TYPE_CHECKING:
+    import torch
 
 
 SEVERAL = {"nargs": "+", "metavar": "VALUE"}
@@ -23,10 +28,14 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--processes",
         type=positive_int,
-        default=1 if torch.cuda.is_available() else 2,
         metavar="N",
         help="runs that train at a time; they share the machine, which affects their times "
         "(default: 2, with a GPU 1)",
     )
     add("--threads", type=positive_int, default=1, metavar="N", help="threads of each run (default: 1)")
     add_device_option(parser)
+
+
+def processes_on(device: torch.device, given: int | None) -> int:
+    """Return the number of runs that train at a time: --processes, or its default."""
+    return given or (1 if device.type == "cuda" else 2)

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,37 +26,18 @@ from cli.errors import InputError, command, first_line
 from cli.files import atomic_write
 from cli.options import write_json
 from models.value_losses import ValueLoss, make_value_loss
+from studies.plasticity_config import BIASES, RESULT, PlasticityConfig, check_settings
 from training.run_log import keep_metrics
 
 
-BIASES = (0, 8, 16, 24, 32)
 FREQUENCY = 1e5
 VALUE_MIN, VALUE_MAX, NUM_BINS = -40.0, 40.0, 101
-RESULT = "result.json"
 STAGES = "stages.pt"
 IMAGE_SIZE = 32
 IMAGES_AT_ONCE = 1000
 LINES_PER_STAGE = 20
 # Parts of the seeds of a run's networks.
 LEARNER, TARGET = 0, 1
-
-
-@dataclass(frozen=True)
-class PlasticityConfig:
-    """The settings of a run; `images` is a dataset for `datasets.load_dataset`, None for synthetic images.
-
-    With `fresh`, every stage starts with a new network: a control that cannot lose plasticity.
-    """
-
-    loss: str
-    seed: int
-    fresh: bool = False
-    width: int = 32  # channels of the first layer
-    steps: int = 5000  # of each stage
-    batch_size: int = 512
-    learning_rate: float = 1e-3
-    num_images: int = 50_000
-    images: str | None = None
 
 
 class ConvNet(nn.Module):
@@ -209,20 +190,6 @@ def train(config: PlasticityConfig, output: Path, device: torch.device) -> dict:
             torch.save(state, unfinished)
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     return {"settings": asdict(config), "parameters": num_parameters, "stages": stages}
-
-
-def check_settings(output: Path, before: dict, config: PlasticityConfig) -> None:
-    """Raise InputError if the settings of a run in `output` were others than `config`."""
-    changed = [
-        f"{key}: {before.get(key)}, now {value}"
-        for key, value in asdict(config).items()
-        if before.get(key) != value
-    ]
-    if changed:
-        raise InputError(
-            f"{output} was trained with other settings: {'; '.join(changed)}: delete it, "
-            "or choose another --output"
-        )
 
 
 def batches(num_images: int, batch_size: int, num_batches: int, order: torch.Generator) -> Iterator[Tensor]:

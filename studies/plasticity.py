@@ -20,11 +20,10 @@ from dataclasses import asdict, fields, replace
 
 from cli.errors import command
 from cli.options import positive_int, positive_number
-from eval.loading import choose_device
 from studies.definition import check_names
 from studies.measurements import Level, Measure
-from studies.options import add_study_options
-from studies.plastic_network import BIASES, RESULT, PlasticityConfig, check_settings
+from studies.options import add_study_options, processes_on
+from studies.plasticity_config import BIASES, RESULT, PlasticityConfig, check_settings
 from studies.report import check_failures, check_report, training_costs, write_report
 from studies.runs import Run, train_runs
 
@@ -83,9 +82,12 @@ def main() -> None:
     started = time.perf_counter()
     output = arguments.output
     check_report(output)
-    device = choose_device(arguments.device)
     variants, seeds = arguments.variants or list(VARIANTS), arguments.seeds or SEEDS
     check_names("--variants", variants, VARIANTS)
+    from eval.loading import choose_device  # imports torch, which takes seconds
+
+    device = choose_device(arguments.device)
+    processes = processes_on(device, arguments.processes)
     given = {field.name: getattr(arguments, field.name, None) for field in fields(PlasticityConfig)}
     settings = {key: value for key, value in given.items() if value is not None}
     shared = PlasticityConfig(REFERENCE, 0, **(QUICK if arguments.quick else {}) | settings)
@@ -103,7 +105,7 @@ def main() -> None:
         if run.is_finished:
             check_settings(folder, json.loads(run.result.read_bytes())["settings"], config)
         runs.append(run)
-    failed = train_runs(runs, arguments.processes, arguments.threads)
+    failed = train_runs(runs, processes, arguments.threads)
     rows = [
         {
             "cell": run.name,

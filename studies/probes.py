@@ -18,9 +18,7 @@ from tqdm import tqdm
 from cli.errors import InputError, command
 from cli.options import add_device_option, positive_int
 from configs.schema import load_run_config
-from eval.loading import choose_device
-from studies.domains import DOMAINS
-from studies.linear_probes import probe
+from studies.domains import find_domain
 from studies.report import check_report, write_report
 
 
@@ -49,10 +47,14 @@ def main() -> None:
     started = time.perf_counter()
     output = arguments.study / "probes"
     check_report(output)
-    device = choose_device(arguments.device)
     study, cells = read_cells(arguments.study, arguments.point)
     config = load_run_config(arguments.study / cells[0]["cell"])
-    domain = DOMAINS[config.task](config, device)
+    # These import torch, which takes seconds.
+    from eval.loading import choose_device
+    from studies.linear_probes import probe
+
+    device = choose_device(arguments.device)
+    domain = find_domain(config.task)(config, device)
     probed = domain.probed(arguments.examples)
     if probed.targets.is_first.all() or not probed.targets.is_first.any():
         raise InputError(f"{probed.description} are too few to split: increase --examples, or use more data")

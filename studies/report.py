@@ -1,14 +1,16 @@
 """The report of a study: results.json, the tables as report.md, and report.png."""
 
+from __future__ import annotations
+
 import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import torch
 
 from cli.errors import InputError
 from cli.files import atomic_write, check_output
@@ -17,6 +19,10 @@ from cli.options import write_json
 from studies.figures import draw_report
 from studies.measurements import Level, Measure
 from studies.summary import summarise
+
+
+if TYPE_CHECKING:
+    import torch
 
 
 REPORT_FILES = ("results.json", "report.md", "report.png")

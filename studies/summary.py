@@ -7,7 +7,6 @@ one row for each variant, point and measure.
 from collections.abc import Sequence
 
 import pandas as pd
-import scipy.stats
 
 from studies.measurements import Measure
 
@@ -76,6 +75,8 @@ def means(values: pd.Series, by: Sequence[str] = GROUP) -> pd.DataFrame:
 def intervals(differences: pd.Series, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """Return the mean over seeds with its interval `low` to `high`, NaN for a single seed."""
     table = means(differences, by)
+    import scipy.stats  # takes a second
+
     half_width = scipy.stats.t.ppf(0.975, table["num_seeds"] - 1) * table.pop("standard_error")
     return table.assign(low=table["mean"] - half_width, high=table["mean"] + half_width)
 

@@ -33,7 +33,6 @@ GAMES_AT_ONCE = 512
 class StudiedWordle:
     """Wordle, with the words, the rule and the players of the training games."""
 
-    options = {"games": "held-out games for the next guess (by default the players of the data play some)"}
     example_unit, value_unit = "games", "actions"
 
     def __init__(self, config: Config, device: torch.device, games: Path | None = None):

@@ -15,10 +15,8 @@ from filelock import FileLock
 from cli.errors import InputError, command
 from cli.files import atomic_write, remove
 from cli.options import positive_int
-from data.chess.checked_rows import read_chunks
 from data.hub import local_files
 from data.parquet import list_files
-from models.tokenization_chess import BOARD_LENGTH
 
 
 FORMAT, VERSION = "prepared chess boards", 1
@@ -94,6 +92,10 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> None:
+    # These import torch, which takes seconds; that the source exists has been checked before.
+    from data.chess.checked_rows import read_chunks
+    from models.tokenization_chess import BOARD_LENGTH
+
     # Before reading: the next call then notices a change while reading.
     source = _describe(parquet)
     folder.mkdir()

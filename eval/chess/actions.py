@@ -8,9 +8,7 @@ Boards are valued once with all their labelled moves, without search.
 import argparse
 
 import numpy as np
-import torch
 from tabulate import tabulate
-from tqdm import tqdm
 
 from cli.errors import command
 from cli.files import check_output
@@ -22,122 +20,11 @@ from cli.options import (
     seed_number,
     write_json,
 )
-from data.chess.boards import Boards
 from data.hub import local_files
-from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
-from eval.chess.calibration import Calibration, plot_reliability
-from eval.intervals import Z_95, mean_and_standard_error
-from eval.loading import check_finite, identify_model, load_model
-from models.modeling_value_transformer import ValueTransformerForActionValue
-from models.tokenization_chess import ACTION_PADDING, ACTIONS, black_to_move, orient_actions
-from models.value_losses import CategoricalLoss
-
-
-PER_ACTION_VALUE = ("mae", "cross_entropy", "kl")
-
-
-def evaluate_actions(
-    model: ValueTransformerForActionValue,
-    boards: Boards,
-    orient: bool,
-    batch_size: int = 64,
-    device: str | torch.device = "cpu",
-    indices: np.ndarray | None = None,
-    show_progress: bool = False,
-) -> dict:
-    """Compare the model's action values with the labels of `boards`, or of those at `indices`.
-
-    `orient` is the tokenizer's setting. The model keeps its mode. Returns numbers, None if undefined:
-    - per board: best_move_agreement, regret (win probability), kendall_tau (over the num_boards_ranked boards
-      whose labels are not all equal), kendall_tau_chessbench; random_agreement and
-      random_regret, the expectation for a random move;
-    - per action value: mae (win probability) and, if the loss is categorical, cross_entropy and
-      kl = cross_entropy − label entropy (nats);
-    - calibration_error, and its bins in the list `calibration`; num_boards, num_action_values;
-    - standard_errors of the means above: boards are independent, the moves of one board are not.
-
-    Raises InputError if the model predicts NaN.
-    """
-    if indices is None:
-        indices = np.arange(boards.num_boards)
-    # Boards with similar numbers of moves share a batch, which needs little padding.
-    by_length = indices[np.argsort(boards.lengths(indices), kind="stable")]
-    was_training = model.training
-    model.eval()
-    per_board: dict[str, list[np.ndarray]] = {}
-    calibration = Calibration()
-    with tqdm(total=len(by_length), unit="board", disable=None if show_progress else True) as bar:
-        for start in range(0, len(by_length), batch_size):
-            batch_indices = by_length[start : start + batch_size]
-            batch = boards.batch(batch_indices, orient)
-            is_move = batch["action_ids"] != ACTION_PADDING
-            values, sums = _predict(model, batch, is_move, device)
-            check_finite(values[is_move])
-            # In ChessBench's order of moves: ties between values, and its τ, depend on the order.
-            real_ids = batch["action_ids"]
-            if orient:  # orienting twice is the identity
-                real_ids = orient_actions(real_ids, black_to_move(boards.tokens[batch_indices])[:, None])
-            order = np.argsort(np.where(is_move, real_ids, len(ACTIONS)), axis=1)
-            values = np.take_along_axis(values, order, axis=1)
-            labels = np.take_along_axis(batch["win_probs"], order, axis=1)
-            calibration.add(values[is_move], labels[is_move])
-            for name, numbers in (_compare(values, labels, is_move) | sums).items():
-                per_board.setdefault(name, []).append(numbers)
-            bar.update(len(batch_indices))
-    model.train(was_training)
-    return _summarise({name: np.concatenate(parts) for name, parts in per_board.items()}, calibration)
-
-
-# Not inference_mode: weights that FSDP or ZeRO gather in it cannot be trained later.
-@torch.no_grad()
-def _predict(
-    model: ValueTransformerForActionValue,
-    batch: dict[str, np.ndarray],
-    is_move: np.ndarray,
-    device: str | torch.device,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the predicted values (boards, moves), and the sums of cross-entropy and KL of each board."""
-    outputs = model(
-        input_ids=torch.as_tensor(batch["input_ids"], device=device).long(),
-        action_ids=torch.as_tensor(batch["action_ids"], device=device).long(),
-    )
-    sums = {}
-    if isinstance(model.value_loss, CategoricalLoss):
-        # Standard errors need a number per move, not the loss's mean.
-        targets = model.value_loss.targets(torch.as_tensor(batch["win_probs"], device=device))
-        log_probs = outputs.logits.float().log_softmax(dim=-1)  # (boards, moves, bins)
-        cross_entropy = -(targets * log_probs).sum(dim=-1).cpu().numpy()
-        entropy = torch.special.entr(targets).sum(dim=-1).cpu().numpy()
-        sums["cross_entropy"] = np.where(is_move, cross_entropy, 0).sum(axis=1, dtype=np.float64)
-        sums["kl"] = np.where(is_move, cross_entropy - entropy, 0).sum(axis=1, dtype=np.float64)
-    return outputs.value.float().cpu().numpy(), sums
-
-
-def _compare(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> dict[str, np.ndarray]:
-    return agreement_and_regret(values, labels, is_move) | {
-        "kendall_tau": kendall_tau(values, labels, is_move),
-        "kendall_tau_chessbench": kendall_tau_chessbench(values, labels, is_move),
-        "mae": np.where(is_move, np.abs(values - labels), 0).sum(axis=1, dtype=np.float64),
-        "num_moves": is_move.sum(axis=1),
-    }
-
-
-def _summarise(per_board: dict[str, np.ndarray], calibration: Calibration) -> dict:
-    num_moves = per_board.pop("num_moves")
-    means: dict[str, float | None] = dict.fromkeys(PER_ACTION_VALUE)
-    errors: dict[str, float | None] = dict(means)
-    for name, numbers in per_board.items():
-        counts = num_moves if name in PER_ACTION_VALUE else None
-        means[name], errors[name] = mean_and_standard_error(numbers, counts)
-    return {
-        **means,
-        "num_boards": len(num_moves),
-        "num_boards_ranked": int(np.count_nonzero(~np.isnan(per_board["kendall_tau"]))),
-        "num_action_values": int(num_moves.sum()),
-        "calibration_error": calibration.expected_error(),
-        "standard_errors": errors,
-        "calibration": calibration.table(),
-    }
+from data.parquet import list_files
+from eval.chess.calibration import plot_reliability
+from eval.intervals import Z_95
+from eval.model_folder import check_model_folder
 
 
 def format_table(results: dict) -> str:
@@ -202,7 +89,15 @@ def main() -> None:
     arguments = parse_arguments()
     for path in filter(None, (arguments.json, arguments.plot)):
         check_output(path, overwrite=True)
-    boards = Boards.from_parquet(local_files(arguments.data, "validation"))
+    check_model_folder(arguments.model)
+    data = local_files(arguments.data, "validation")
+    list_files(data)
+    # These import torch, which takes seconds.
+    from data.chess.boards import Boards
+    from eval.chess.action_evaluation import evaluate_actions
+    from eval.loading import identify_model, load_model
+
+    boards = Boards.from_parquet(data)
     model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
     indices = np.arange(boards.num_boards)
     if arguments.limit is not None and arguments.limit < boards.num_boards:

@@ -4,7 +4,11 @@ Source: the action-value policy of Ruoss et al. (arXiv 2402.04494), section 2.3.
 
     engine = ValueEngine("runs/chess_tiny/model")
     engine.play(chess.Board())
+
+torch is imported with a model: players and games that have none do not wait for it.
 """
+
+from __future__ import annotations
 
 import math
 import random
@@ -12,17 +16,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import chess
 import numpy as np
-import torch
 
 from cli.options import ExactEnds
 from eval.chess.rules import values_by_rule
-from eval.loading import check_finite, load_model
-from models.modeling_value_transformer import ValueTransformerForActionValue
-from models.tokenization_chess import ACTION_IDS, ChessTokenizer
+from eval.model_folder import check_model_folder
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.modeling_value_transformer import ValueTransformerForActionValue
+    from models.tokenization_chess import ChessTokenizer
 
 
 # Distinct float32 values differ by at least 1e-45, so at this temperature only the best have any weight;
@@ -91,6 +99,8 @@ class Engine(ABC):
 
 def ordered_legal_moves(board: chess.Board) -> list[chess.Move]:
     """List the legal moves by action id, ChessBench's order, which decides ties."""
+    from models.tokenization_chess import ACTION_IDS
+
     return sorted(board.legal_moves, key=lambda move: ACTION_IDS[move.uci()])
 
 
@@ -141,6 +151,9 @@ class ValueEngine(Engine):
         compile: bool = False,
     ):
         if isinstance(model, str | Path):
+            check_model_folder(model)
+            from eval.loading import load_model
+
             self.name = str(model)
             self.model, self.tokenizer = load_model(model, device, dtype)
         elif tokenizer is None:
@@ -152,8 +165,12 @@ class ValueEngine(Engine):
         self.choice = choice
         self.exact_ends = exact_ends
         self.new_game(seed)
-        # The number of moves differs from board to board.
-        self._forward = torch.compile(self.model, dynamic=True) if compile else self.model
+        self._forward = self.model
+        if compile:
+            import torch
+
+            # The number of moves differs from board to board.
+            self._forward = torch.compile(self.model, dynamic=True)
 
     def choose(self, board: chess.Board) -> ChosenMove:
         analysis = self.analyse(board)
@@ -176,13 +193,16 @@ class ValueEngine(Engine):
         """Value every legal move of a board."""
         return self.analyse_many([board], distributions)[0]
 
-    @torch.inference_mode()
     def analyse_many(self, boards: Sequence[chess.Board], distributions: bool = False) -> list[Analysis]:
         """Value every legal move of every board; `distributions` adds the probabilities over bins.
 
         Moves that end the game have the value that `exact_ends` gives them, and still the distribution that
         the model predicts. Raises ValueError for `distributions` of a model trained with mse, which has none.
         """
+        import torch
+
+        from eval.loading import check_finite
+
         if distributions and self.model.value_loss.num_outputs == 1:
             raise ValueError("a model trained with mse predicts a value and no distribution")
         moves = [ordered_legal_moves(board) for board in boards]
@@ -198,7 +218,8 @@ class ValueEngine(Engine):
                 [[move.uci() for move in moves[i]] for i in batch],
                 return_tensors="pt",
             )
-            outputs = self._forward(**inputs.to(self.model.device))
+            with torch.inference_mode():
+                outputs = self._forward(**inputs.to(self.model.device))
             values = outputs.value.float().cpu().numpy()  # (boards, moves)
             if distributions:
                 probs = outputs.logits.float().softmax(dim=-1).cpu().numpy()  # (boards, moves, bins)

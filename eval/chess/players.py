@@ -26,7 +26,7 @@ from eval.chess.uci_engines import (
     describe_limit,
     start_stockfish,
 )
-from eval.loading import identify_model
+from eval.model_folder import check_model_folder
 
 
 DEFAULT_SECONDS = 0.1
@@ -87,6 +87,9 @@ class ModelPlayer:
         return engine
 
     def identify(self) -> str:
+        check_model_folder(self.model)
+        from eval.loading import identify_model  # imports torch
+
         # Different paths to a folder are the same player.
         folder = Path(self.model).resolve()
         parts = [identify_model(folder if folder.is_dir() else self.model)]

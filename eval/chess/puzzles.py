@@ -28,7 +28,6 @@ from cli.options import (
 from data.chess.puzzles import Puzzle, read_puzzles
 from eval.chess.engines import ValueEngine
 from eval.intervals import wilson_interval
-from eval.loading import identify_model
 
 
 RATING_BAND = 200
@@ -153,6 +152,8 @@ def main() -> None:
     )
     results = evaluate_puzzles(engine, puzzles)
     if arguments.json:
+        from eval.loading import identify_model  # imports torch
+
         identity = identify_model(arguments.model)
         write_json(arguments.json, {"model": identity, "puzzles": arguments.puzzles, **results})
     print(f"{arguments.model} on {results['num_puzzles']} puzzles of {arguments.puzzles}\n")

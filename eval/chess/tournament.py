@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-import torch
 from tqdm import tqdm
 
 from cli.errors import InputError
@@ -134,6 +133,8 @@ class Tournament:
 
 def start_match(player: Player, opponents: Sequence[Player], num_threads: int) -> Match:
     """Return the match of a process, which uses at most `num_threads` cores."""
+    import torch
+
     torch.set_num_threads(min(num_threads, torch.get_num_threads()))
     return Match(player, opponents)
 

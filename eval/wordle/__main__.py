@@ -29,10 +29,9 @@ from cli.options import (
 )
 from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, PLAYERS, Player, make_player
+from eval.model_folder import check_model_folder
 from eval.paired_comparison import compare_pairs
 from eval.wordle.game_options import add_game_options, game_to_play
-from eval.wordle.model_player import ModelPlayer
-from eval.wordle.play import play_in_terminal
 from eval.wordle.protocols import (
     FIRST_PLAYER,
     PROTOCOLS,
@@ -164,6 +163,8 @@ def main() -> None:
     players = load_players(arguments)
     game = game_to_play(players, arguments.words, arguments.guesses, arguments.rule)
     if arguments.play:
+        from eval.wordle.play import play_in_terminal
+
         player = seeded(players[0], derived_seed(arguments.seed, FIRST_PLAYER), arguments.temperature or 0.0)
         play_in_terminal(player, game, arguments.seed)
         return
@@ -198,6 +199,8 @@ def main() -> None:
             )
         measured[protocol]["temperature"] = temperature
     if arguments.json:
+        from eval.wordle.model_player import ModelPlayer
+
         player = players[0]
         settings = {
             "player": player.identify() if isinstance(player, ModelPlayer) else player.name,
@@ -219,6 +222,11 @@ def load_players(arguments: argparse.Namespace) -> list[Player]:
         for name in arguments.players
         if name.startswith(POLICY_PREFIX)
     }
+    for name in arguments.players:
+        if name not in scripted:
+            check_model_folder(name)
+    from eval.wordle.model_player import ModelPlayer  # imports torch, which takes seconds
+
     settings = {"masked": not arguments.no_mask, "games_at_once": arguments.batch_size}
     return [
         scripted.get(name) or ModelPlayer.load(name, arguments.device, arguments.dtype, **settings)
@@ -228,6 +236,8 @@ def load_players(arguments: argparse.Namespace) -> list[Player]:
 
 def seeded(player: Player, seed: int, temperature: float) -> Player:
     """Return a player whose random numbers do not depend on earlier measurements."""
+    from eval.wordle.model_player import ModelPlayer
+
     return replace(player, seed=seed, temperature=temperature) if isinstance(player, ModelPlayer) else player
 
 

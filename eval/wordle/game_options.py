@@ -8,7 +8,6 @@ from data.wordle.games import GameDescription
 from data.wordle.players import Player
 from data.wordle.rules import RULES
 from data.wordle.words import WordLists, add_word_options, load_word_lists, read_words
-from eval.wordle.model_player import ModelPlayer
 
 
 def add_game_options(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +25,8 @@ def game_to_play(
 
     Raises InputError if the models' game is not known, or differs between models.
     """
+    from eval.wordle.model_player import ModelPlayer  # imports torch
+
     models = [player for player in players if isinstance(player, ModelPlayer)]
     games = []
     for model in models:

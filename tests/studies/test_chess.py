@@ -12,7 +12,7 @@ import pytest
 from configs.schema import load_run_config
 from data.chess.boards import Boards
 from data.chess.puzzles import read_puzzles
-from eval.chess.actions import evaluate_actions
+from eval.chess.action_evaluation import evaluate_actions
 from eval.chess.engines import ValueEngine
 from eval.chess.puzzles import evaluate_puzzles
 from eval.loading import load_model

@@ -12,8 +12,8 @@ import torch
 
 from data.chess.boards import Boards
 from data.chess.rows import Row, write_rows
+from eval.chess.action_evaluation import evaluate_actions
 from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
-from eval.chess.actions import evaluate_actions
 from eval.chess.calibration import Calibration
 from eval.chess.engines import ordered_legal_moves
 from eval.intervals import mean_and_standard_error, wilson_interval
