@@ -34,9 +34,9 @@ def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> 
     """
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        found = file.schema_arrow
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
-    found = file.schema_arrow
     for expected in schema:
         kind = found.field(expected.name).type if found.names.count(expected.name) == 1 else "missing"
         if kind == "missing" or not _is_like(kind, expected.type):
@@ -59,6 +59,9 @@ def read_batches(
     while True:
         try:
             batch = next(batches, None)
+            if batch is not None:
+                # pyarrow checks only on request that strings are UTF-8.
+                batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
         if batch is None:
