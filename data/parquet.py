@@ -65,9 +65,11 @@ def read_batches(
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
         if batch is None:
-            return
+            break
         yield first_row, batch
         first_row += len(batch)
+    if first_row != file.metadata.num_rows:
+        raise InputError(f"{path}: damaged: {first_row} of {file.metadata.num_rows} rows can be read")
 
 
 def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:

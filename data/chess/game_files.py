@@ -240,6 +240,10 @@ class _Reader(chess.pgn.BaseVisitor["_Reader"]):
         if "FEN" in self.headers and (fault := position_fault(board, self.headers["FEN"])):
             raise ValueError(fault)
 
+    def begin_parse_san(self, board: chess.Board, san: str) -> chess.pgn.SkipType | None:
+        # The result of a variation.
+        return chess.pgn.SKIP if san in RESULTS else None
+
     def begin_variation(self) -> None:
         self._depth += 1
 

@@ -191,8 +191,8 @@ def test_games_are_read_from_a_pipe_and_the_choice_of_positions_is_explained(tmp
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[:3] == [
         "7 of the 8 positions of 2 games are taken: up to 4 of each game (--per-game)",
-        "2 of 7 positions are left out: repeated, or excluded",
-        "3 of 5 positions are taken: a random sample (--boards)",
+        "1 of 7 positions are left out: repeated, or excluded",
+        "3 of 6 positions are taken: a random sample (--boards)",
     ]
     assert "warning: 1 of the 3 games of" in result.stderr
     assert len(rows(output)) == 3

@@ -290,7 +290,7 @@ MATED = "R5k1/5ppp/8/8/8/8/8/6K1 b - - 1 30"
     ("arguments", "message"),
     [
         (["--fen", "not a position"], "--fen: "),
-        (["--fen", "8/8/8/8/8/8/8/K7 w - - 0 1"], "cannot occur in chess (no_black_king)"),
+        (["--fen", "8/8/8/8/8/8/8/K7 w - - 0 1"], "cannot occur in chess: no black king"),
         (["--fen", MATED], "has no legal move to value"),
         (["--pgn", "missing.pgn"], "missing.pgn: no such file"),
         (["--pgn", "games.pgn", "--game", "5"], "games.pgn has no game 5"),
