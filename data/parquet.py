@@ -39,9 +39,9 @@ def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> 
     """
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        found = file.schema_arrow
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
-    found = file.schema_arrow
     for expected in schema:
         kind = found.field(expected.name).type if found.names.count(expected.name) == 1 else "missing"
         if kind == "missing" or not _is_like(_plain(kind), expected.type):
@@ -65,13 +65,17 @@ def read_batches(
         try:
             batch = next(batches, None)
             if batch is not None:
+                # pyarrow checks only on request that strings are UTF-8.
+                batch.validate(full=True)
                 batch = batch.cast(pa.schema([field.with_type(_plain(field.type)) for field in batch.schema]))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
         if batch is None:
-            return
+            break
         yield first_row, batch
         first_row += len(batch)
+    if first_row != file.metadata.num_rows:
+        raise InputError(f"{path}: damaged: {first_row} of {file.metadata.num_rows} rows can be read")
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
