@@ -142,6 +142,16 @@ def add_limit_options(parser: argparse.ArgumentParser, engines: str) -> None:
     group.add_argument("--time", type=positive_number, metavar="SECONDS", help="seconds")
 
 
+def add_skip_bad_games_option(parser: argparse.ArgumentParser) -> None:
+    """Add --skip-bad-games."""
+    parser.add_argument(
+        "--skip-bad-games",
+        action="store_true",
+        help="leave out faulty games of a PGN file, such as those with illegal moves or of another variant; "
+        "warnings name the first few (default: a faulty game is an error)",
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
     """Add settings of a configuration, each key=value, which `parse_with_settings` reads."""
     parser.add_argument("settings", nargs="*", metavar="key=value", help=help)

@@ -347,7 +347,13 @@ def read_yaml(path: Path, structure: type | None = None) -> Any:
     Raises InputError for a file that is not YAML, and for other fields.
     """
     with one_line_errors(str(path)):
-        loaded = OmegaConf.load(path)
+        try:
+            loaded = OmegaConf.load(path)
+        except OSError as error:
+            # OmegaConf raises it, without an error number, for a single number or truth value.
+            loaded = None
+            if error.errno is not None:
+                raise InputError(f"{path} cannot be read: {error.strerror}") from None
         if not OmegaConf.is_dict(loaded):
             raise InputError(f"{path}: expected lines of key: value")
         return OmegaConf.merge(OmegaConf.structured(structure), loaded) if structure else loaded

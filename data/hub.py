@@ -12,9 +12,10 @@ has a folder of links to the files of each split, and next to it the arrays that
 import errno
 import glob
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ from yaml import YAMLError
 
 from cli.errors import InputError, first_line
 from cli.files import atomic_write
+from data.parquet import SUFFIXES, parquet_files
 
 
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<split>\w+))?")
@@ -66,7 +68,7 @@ def is_hub_id(name: str) -> bool:
 def read_name(source: str | Path) -> HubName | None:
     """Parse the name of a dataset on the hub; None if it is a local path."""
     match = HUB_NAME.fullmatch(str(source))
-    if match is None or Path(source).exists() or Path(source).suffix == ".parquet":
+    if match is None or Path(source).exists() or Path(source).suffix.lower() in SUFFIXES:
         return None
     return HubName(match["repo"], match["revision"], match["split"]) if is_hub_id(match["repo"]) else None
 
@@ -84,9 +86,10 @@ def local_files(source: str | Path, split: str) -> Path:
     """Return a local Parquet file, or a folder of them, with the rows of a split; download what is missing.
 
     A split in the name takes precedence over `split`, and test is used where there is no validation split. A
-    local file, or a local folder with *.parquet in it, is returned as it is; any other local folder is a
-    dataset with splits, as on the hub. When several processes call this at once, one downloads and the others
-    wait. Raises InputError if the dataset or its split cannot be found or downloaded.
+    local file, or a local folder with Parquet files in it, is returned as it is; a folder that `save_to_disk`
+    of the library `datasets` wrote is converted once; any other local folder is a dataset with splits, as on
+    the hub. When several processes call this at once, one downloads and the others wait. Raises InputError if
+    the dataset or its split cannot be found or downloaded.
     """
     name = read_name(source)
     if name is not None:
@@ -94,8 +97,14 @@ def local_files(source: str | Path, split: str) -> Path:
         folder = _cache_folder() / name.repo.replace("/", "--") / commit / split
         return _link_once(folder, lambda: _download(name, commit, split))
     source = Path(source)
-    if not source.is_dir() or any(source.glob("[!.]*.parquet")):
+    if not source.is_dir() or parquet_files(source):
         return source
+    splits = _saved_splits(source)
+    if splits:
+        saved = splits[_choose_split(source, splits, split)]
+        fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
+        folder = _cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
+        return _link_once(folder, lambda: _convert(saved, folder.with_suffix(".parquet")))
     paths = sorted(map(Path, _find_files(source, source.resolve(), split)))
     files = {path.relative_to(source.resolve()).as_posix(): path for path in paths}
     # Other files get another folder, so that a change of the dataset shows.
@@ -138,15 +147,38 @@ def _find_files(source: HubName | Path, repo: str | Path, split: str, commit: st
     except (ValueError, FileNotFoundError) as error:
         raise InputError(f"{source}: cannot be loaded as a dataset ({first_line(error)})") from None
     splits = {str(found): list(files) for found, files in data_files.items()}
+    files = splits[_choose_split(source, splits, split)]
+    for file in files:
+        if not file.lower().endswith(SUFFIXES):
+            raise InputError(f"{source}: {Path(file).name} is not a Parquet file; only those can be read")
+    return files
+
+
+def _choose_split(source: HubName | Path, splits: Collection[str], split: str) -> str:
     if split == "validation" and split not in splits and "test" in splits:
-        split = "test"
+        return "test"
     if split not in splits:
         found = ", ".join(splits)
         raise InputError(f"{source} has no split {split}, but {found}: name one, as in user/name:train")
-    for file in splits[split]:
-        if not file.endswith(".parquet"):
-            raise InputError(f"{source}: {Path(file).name} is not a Parquet file; only those can be read")
-    return splits[split]
+    return split
+
+
+def _saved_splits(folder: Path) -> dict[str, Path]:
+    """Return the folders, by split, that `save_to_disk` wrote; a dataset without splits serves as each."""
+    if (folder / "state.json").is_file():
+        return dict.fromkeys(("train", "validation", "test"), folder)
+    if not (folder / "dataset_dict.json").is_file():
+        return {}
+    return {name: folder / name for name in json.loads((folder / "dataset_dict.json").read_text())["splits"]}
+
+
+def _convert(saved: Path, parquet: Path) -> dict[str, Path]:
+    """Write a dataset of `save_to_disk` as Parquet."""
+    from datasets import load_from_disk
+
+    with atomic_write(parquet) as unfinished:
+        load_from_disk(saved).to_parquet(unfinished)
+    return {parquet.name: parquet}
 
 
 def _link_once(folder: Path, find_files: Callable[[], dict[str, Path]]) -> Path:

@@ -10,20 +10,25 @@ from cli.errors import InputError, first_line
 
 
 ANY_SCHEMA = pa.schema([])
+SUFFIXES = (".parquet", ".pq")  # in capitals too
 
 
 def list_files(source: str | Path) -> list[Path]:
-    """List the files of a source, a file or a folder of *.parquet. Raises InputError if there are none.
-
-    Hidden files in a folder are skipped: they are still being written.
-    """
+    """List the Parquet files of a source, a file or a folder. Raises InputError if there are none."""
     source = Path(source)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    files = sorted(source.glob("[!.]*.parquet")) if source.is_dir() else [source]
+    files = parquet_files(source) if source.is_dir() else [source]
     if not files:
-        raise InputError(f"{source}: the folder has no *.parquet files")
+        raise InputError(f"{source}: the folder has no files that end in {' or '.join(SUFFIXES)}")
     return files
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """List the Parquet files of a folder in order. Hidden ones are skipped: they are still being written."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> pq.ParquetFile:
@@ -34,12 +39,12 @@ def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> 
     """
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        found = file.schema_arrow
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
-    found = file.schema_arrow
     for expected in schema:
         kind = found.field(expected.name).type if found.names.count(expected.name) == 1 else "missing"
-        if kind == "missing" or not _is_like(kind, expected.type):
+        if kind == "missing" or not _is_like(_plain(kind), expected.type):
             raise InputError(
                 f"{path}: column {expected.name!r} is {kind}, must be {expected.type}; "
                 f"{made_by} write{'' if ' and ' in made_by else 's'} such files"
@@ -52,19 +57,34 @@ def read_batches(
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield batches of up to `num_rows` rows, each with the index of its first row.
 
-    Raises InputError where the file is damaged.
+    Dictionaries and views become plain columns. Raises InputError where the file is damaged.
     """
     batches = file.iter_batches(num_rows, columns=columns)
     first_row = 0
     while True:
         try:
             batch = next(batches, None)
+            if batch is not None:
+                # pyarrow checks only on request that strings are UTF-8.
+                batch.validate(full=True)
+                batch = batch.cast(pa.schema([field.with_type(_plain(field.type)) for field in batch.schema]))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
         if batch is None:
-            return
+            break
         yield first_row, batch
         first_row += len(batch)
+    if first_row != file.metadata.num_rows:
+        raise InputError(f"{path}: damaged: {first_row} of {file.metadata.num_rows} rows can be read")
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type without dictionaries and views, which other programs write."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
+        return pa.list_(_plain(kind.value_type))
+    return pa.string() if pa.types.is_string_view(kind) else kind
 
 
 def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:

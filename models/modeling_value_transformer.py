@@ -418,13 +418,14 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         action_ids: Tensor,
         attention_mask: Tensor | None,
         output_hidden_states: bool,
-    ) -> HiddenStatesOutput:
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Return the last hidden states, and all if they are wanted."""
         action_positions = rotation = None
         if self.board is not None and self.config.action_embedding == "board":
             action_positions = self.board.action_positions(action_ids)
         if self.board is not None and self.config.board_rotation:
             rotation = self.board.rotation(states.shape[1], action_ids)
-        return self.model(
+        output = self.model(
             states,
             action_ids,
             action_positions,
@@ -432,15 +433,15 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             attention_mask=attention_mask,
             output_hidden_states=output_hidden_states,
         )
+        return output.last_hidden_state, output.hidden_states
 
     def _value_in_one_pass(
         self, states: Tensor, action_ids: Tensor, *options
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """Return the logits, and the hidden states if `options` ask for them."""
-        output = self._run(states, action_ids, *options)
+        hidden, hidden_states = self._run(states, action_ids, *options)
         num_tokens = self.config.tokens_per_action
-        hidden = output.last_hidden_state[:, states.shape[1] :]
-        return self.head(hidden[:, num_tokens - 1 :: num_tokens]), output.hidden_states
+        return self.head(hidden[:, states.shape[1] :][:, num_tokens - 1 :: num_tokens]), hidden_states
 
     def _value_pairs(
         self, states: Tensor, action_ids: Tensor, attention_mask: Tensor | None, *options
@@ -450,10 +451,10 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             return self._value_in_one_pass(states, action_ids, attention_mask, *options)
         row, column = (action_ids >= 0).nonzero(as_tuple=True)
         mask = None if attention_mask is None else attention_mask[row]
-        output = self._run(states[row], action_ids[row, column, None], mask, *options)
-        pair_logits = self.head(output.last_hidden_state[:, -1])  # (pairs, num_outputs)
+        hidden, hidden_states = self._run(states[row], action_ids[row, column, None], mask, *options)
+        pair_logits = self.head(hidden[:, -1])  # (pairs, num_outputs)
         logits = pair_logits.new_zeros(*action_ids.shape, self.value_loss.num_outputs)
-        return logits.index_put((row, column), pair_logits), output.hidden_states
+        return logits.index_put((row, column), pair_logits), hidden_states
 
 
 class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):

@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
-from cli.options import positive_int, seed_number
+from cli.options import add_skip_bad_games_option, positive_int, seed_number
 from data.chess.engine_work import Skipped, results_in_order
 from data.chess.positions import (
     POSITIONS_PER_GAME,
+    ReadPositions,
     distinct_positions,
     positions_of_boards,
     read_positions,
@@ -38,6 +39,7 @@ from data.chess.resumable_job import ResumableJob
 from data.chess.rows import Row, write_rows
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish, label_moves
+from data.text_files import TextSource
 
 
 # `function(engine, item)` for every item, in order.
@@ -52,7 +54,12 @@ def parse_arguments() -> argparse.Namespace:
         "on the number of processes or interruptions.",
     )
     add = parser.add_argument
-    add("--positions", required=True, help="games.pgn, book.epd, fens.txt (one FEN per line), or selfplay")
+    add(
+        "--positions",
+        required=True,
+        help="games.pgn, book.epd or fens.txt (one FEN per line), also compressed; - for standard input; "
+        "or selfplay",
+    )
     add("--output", required=True, type=Path, help="the Parquet file to write")
     add(
         "--nodes-per-move",
@@ -74,6 +81,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"positions sampled from each game of a PGN or of self-play (default: {POSITIONS_PER_GAME})",
     )
+    add_skip_bad_games_option(parser)
     add("--exclude", type=Path, help="a Parquet file of boards to leave out, such as a test set")
     add(
         "--seed",
@@ -104,15 +112,20 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     check_output(arguments.output, arguments.overwrite)
-    recorded = _arguments_of_output(arguments)
+    # A pipe can be read only once.
+    is_pipe = arguments.positions != "selfplay" and TextSource(arguments.positions).is_stream
+    piped = _read_positions(arguments) if is_pipe else None
+    recorded = _arguments_of_output(arguments, piped)
     with ResumableJob(arguments.output, recorded) as job, _workers(arguments, recorded["engine"]) as results:
-        annotate(arguments, job, results)
+        annotate(arguments, job, results, piped)
 
 
-def annotate(arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder) -> None:
-    """Label the positions and write the output."""
+def annotate(
+    arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder, piped: ReadPositions | None
+) -> None:
+    """Label the positions, `piped` or those that the arguments name, and write the output."""
     started = time.monotonic()
-    fens = _positions(arguments, job, results)
+    fens = _positions(arguments, job, results, piped)
     if not fens:
         raise InputError(f"{arguments.positions} has no position with a legal move: nothing to label")
     log = job.log("labels")
@@ -165,7 +178,13 @@ def _workers(
     return ray_results_in_order(arguments.ray, arguments.processes, engine_name)
 
 
-def _positions(arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder) -> list[str]:
+def _read_positions(arguments: argparse.Namespace) -> ReadPositions:
+    return read_positions(arguments.positions, arguments.per_game, arguments.seed, arguments.skip_bad_games)
+
+
+def _positions(
+    arguments: argparse.Namespace, job: ResumableJob, results: ResultsInOrder, piped: ReadPositions | None
+) -> list[str]:
     """Return the positions to label, chosen now or by an earlier run."""
     chosen = job.folder / "positions.txt"
     if not chosen.exists():
@@ -173,12 +192,21 @@ def _positions(arguments: argparse.Namespace, job: ResumableJob, results: Result
         if arguments.positions == "selfplay":
             fens = _play(arguments, job, results, exclude)
         else:
-            read = list(read_positions(arguments.positions, arguments.per_game, arguments.seed))
-            fens = list(distinct_positions(read, exclude))
-            if len(fens) < len(read):
-                print(f"{len(read) - len(fens)} of {len(read)} positions are left out: repeated, or excluded")
-            if arguments.boards is not None and arguments.boards < len(fens):
-                kept = sorted(random.Random(arguments.seed).sample(range(len(fens)), arguments.boards))
+            read = piped or _read_positions(arguments)
+            if read.num_games is not None:
+                print(
+                    f"{len(read.fens)} of the {read.num_positions} positions of {read.num_games} games are "
+                    f"taken: up to {arguments.per_game} of each game (--per-game)"
+                )
+            fens = list(distinct_positions(read.fens, exclude))
+            num_read, num_distinct = len(read.fens), len(fens)
+            if num_distinct < num_read:
+                print(
+                    f"{num_read - num_distinct} of {num_read} positions are left out: repeated, or excluded"
+                )
+            if arguments.boards is not None and arguments.boards < num_distinct:
+                print(f"{arguments.boards} of {num_distinct} positions are taken: a random sample (--boards)")
+                kept = sorted(random.Random(arguments.seed).sample(range(num_distinct), arguments.boards))
                 fens = [fens[index] for index in kept]
         with atomic_write(chosen) as unfinished:
             unfinished.write_text("".join(fen + "\n" for fen in fens))
@@ -203,16 +231,23 @@ def _play(
             yield from fens
 
     enough = itertools.islice(distinct_positions(sampled(), exclude), arguments.boards)
-    return list(tqdm(enough, desc="playing", unit=" positions", total=arguments.boards))
+    fens = list(tqdm(enough, desc="playing", unit=" positions", total=arguments.boards))
+    print(f"{len(fens)} positions of {len(log)} games: up to {arguments.per_game} of each game (--per-game)")
+    return fens
 
 
-def _arguments_of_output(arguments: argparse.Namespace) -> dict[str, Any]:
+def _arguments_of_output(arguments: argparse.Namespace, piped: ReadPositions | None) -> dict[str, Any]:
     """Return every argument that affects the output, to verify on resume."""
     with Stockfish() as engine:
         recorded: dict[str, Any] = {"engine": engine.name}
     for name in ("positions", "nodes_per_move", "boards", "per_game", "seed"):
         recorded[name] = getattr(arguments, name)
-    for name in ("positions", "exclude"):
+    if arguments.skip_bad_games:
+        recorded["skip_bad_games"] = True
+    if piped:
+        recorded["positions"] = "a pipe"
+        recorded["sha256 of positions"] = hashlib.sha256("\n".join(piped.fens).encode()).hexdigest()
+    for name in ("exclude",) if piped else ("positions", "exclude"):
         path = getattr(arguments, name)
         if path and path != "selfplay":
             try:

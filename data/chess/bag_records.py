@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cli.errors import InputError
+from cli.errors import InputError, first_line
 
 
 RECORDS_PER_BATCH = 100_000
@@ -54,7 +54,11 @@ def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
         # Opened again for every batch: the records read stay in memory as long as the file is open.
-        records = open_bag(path).read_range(start, min(RECORDS_PER_BATCH, num_records - start))
+        bag = open_bag(path)
+        try:
+            records = bag.read_range(start, min(RECORDS_PER_BATCH, num_records - start))
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path} is damaged ({first_line(error)}): download it again") from None
         batch = _decode_usual(records)
         if batch is None:
             values = [_decode(path, index, record) for index, record in enumerate(records, start=start)]

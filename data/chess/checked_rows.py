@@ -105,7 +105,7 @@ def _check_columns(batch: pa.RecordBatch) -> tuple[list[str], np.ndarray, np.nda
     actions, values = action_ids.to_numpy(), win_probs.to_numpy()
     # NaN fails both comparisons.
     for index in np.flatnonzero(~((values >= 0) & (values <= 1)))[:1]:
-        problem = f"win probability {values[index]:g} of {ACTIONS[actions[index]]!r} is not between 0 and 1"
+        problem = f"win probability {values[index]} of {ACTIONS[actions[index]]!r} is not between 0 and 1"
         raise _RowFault(int(rows[index]), problem)
     keys = np.sort(rows * len(ACTIONS) + actions)
     for index in np.flatnonzero(keys[1:] == keys[:-1])[:1]:

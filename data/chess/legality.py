@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import chess
 import numpy as np
 
-from data.chess.game_files import UNPLAYABLE
+from data.chess.fen_files import UNPLAYABLE
 from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
 
 

@@ -7,55 +7,87 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import chess
-import pyarrow.parquet as pq
-from tqdm import tqdm
+import pyarrow as pa
 
-from cli.errors import InputError
-from data.chess.game_files import POSITION_SUFFIXES, check_is_file, read_boards, read_games
+from data.chess.fen_files import read_boards
+from data.chess.game_files import Game, holds_games, read_games
+from data.parquet import list_files, open_file, read_batches
+from data.text_files import TextSource
 
 
 # Positions of one game are similar, so a few of each game are worth more than all of a few games.
 POSITIONS_PER_GAME = 4
+ROWS_PER_BATCH = 65_536
 
 
-def read_positions(path: str | Path, per_game: int, seed: int) -> Iterator[str]:
-    """Yield the positions of a .pgn, .epd, .fen or .txt file; from PGN up to `per_game` of each game.
+class ReadPositions(NamedTuple):
+    """Positions of a file, and how many there were to choose from; `num_games` is None for a list."""
 
-    Raises InputError that names the first faulty line or game.
+    fens: list[str]
+    num_positions: int
+    num_games: int | None
+
+
+def read_positions(path: str | Path, per_game: int, seed: int, skip_bad_games: bool = False) -> ReadPositions:
+    """Read games or a list of positions; of every game up to `per_game` positions.
+
+    Raises InputError that names the first faulty line or game; `skip_bad_games` is that of `read_games`.
     """
-    path = Path(path)
-    if path.suffix not in (".pgn", *POSITION_SUFFIXES):
-        known = ", ".join((".pgn", *POSITION_SUFFIXES))
-        raise InputError(f"{path}: unknown kind of file; its name must end with {known}, or give selfplay")
-    check_is_file(path)
-    return _pgn_positions(path, per_game, seed) if path.suffix == ".pgn" else _listed_positions(path)
+    source = TextSource(path)
+    if not holds_games(source):
+        fens = list(_listed_positions(source))
+        return ReadPositions(fens, len(fens), None)
+
+    def sample(game: Game) -> tuple[list[str], int]:
+        rng = random.Random(f"pgn {seed} {game.number - 1}")
+        return sample_game(game.board, per_game, rng), count_positions(game.board)
+
+    samples = list(read_games(source, skip_bad_games, sample))
+    fens = [fen for chosen, _ in samples for fen in chosen]
+    return ReadPositions(fens, sum(count for _, count in samples), len(samples))
 
 
 def positions_of_boards(path: str | Path) -> list[str]:
-    """Return the positions of a Parquet file of boards."""
-    try:
-        return pq.read_table(path, columns=["fen"])["fen"].to_pylist()
-    except (OSError, ValueError, KeyError) as error:
-        remedy = "give a Parquet file with a column fen"
-        raise InputError(f"{path} cannot be read as boards ({error}): {remedy}") from error
+    """Return the positions of a Parquet file of boards, or of a folder of them."""
+    schema = pa.schema([("fen", pa.string())])
+    made_by = "python -m data.chess.annotate and python -m data.chess.chessbench"
+    fens = []
+    for file in list_files(path):
+        for _, batch in read_batches(file, open_file(file, schema, made_by), schema.names, ROWS_PER_BATCH):
+            fens += batch.column("fen").drop_null().to_pylist()
+    return fens
+
+
+def count_positions(board: chess.Board) -> int:
+    """Count the positions that `sample_game` chooses from."""
+    return len(_plies(board))
 
 
 def sample_game(board: chess.Board, per_game: int, rng: random.Random) -> list[str]:
     """Return up to `per_game` positions of the game in a board's move stack, in order of play.
 
-    The first position is left out, since all games share it, and so is a last position without legal moves.
+    The initial position is left out, since most games share it, and so is a last position without legal
+    moves.
     """
+    plies = _plies(board)
+    chosen = set(rng.sample(plies, min(per_game, len(plies))))
     board = board.copy()
     fens = []
-    while board.move_stack:
-        if any(board.legal_moves):
+    while True:
+        if len(board.move_stack) in chosen:
             fens.append(board.fen())
+        if not board.move_stack:
+            return fens[::-1]
         board.pop()
-    fens.reverse()
-    chosen = sorted(rng.sample(range(len(fens)), min(per_game, len(fens))))
-    return [fens[index] for index in chosen]
+
+
+def _plies(board: chess.Board) -> range:
+    """Return the plies of the game whose positions can be labelled."""
+    is_usual_start = position_key(board.root().fen()) == position_key(chess.STARTING_FEN)
+    return range(int(is_usual_start), len(board.move_stack) + any(board.legal_moves))
 
 
 def position_key(fen: str) -> str:
@@ -73,14 +105,9 @@ def distinct_positions(fens: Iterable[str], exclude: Iterable[str] = ()) -> Iter
             yield fen
 
 
-def _listed_positions(path: Path) -> Iterator[str]:
-    for where, board in read_boards(path):
+def _listed_positions(source: TextSource) -> Iterator[str]:
+    for where, _, board in read_boards(source):
         if any(board.legal_moves):
             yield board.fen()
         else:
-            tqdm.write(f"warning: {where} is left out: it has no legal moves", file=sys.stderr)
-
-
-def _pgn_positions(path: Path, per_game: int, seed: int) -> Iterator[str]:
-    for number, (_, game) in enumerate(read_games(path)):
-        yield from sample_game(game.end().board(), per_game, random.Random(f"pgn {seed} {number}"))
+            print(f"warning: {where} is left out: it has no legal moves", file=sys.stderr)

@@ -1,23 +1,31 @@
-"""Read and check the puzzle file of Lichess, a CSV of positions and solutions.
+"""Read and check chess puzzles: positions with their solutions.
 
-Source: https://database.lichess.org/#puzzles (CC0).
+Those of Lichess (CC0) are CSV at https://database.lichess.org/#puzzles and Parquet on the hub as
+Lichess/chess-puzzles. Those of ChessBench (arXiv 2402.04494) are CSV without themes.
 """
 
+import contextlib
 import csv
-import io
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import chess
 import pyarrow as pa
-from tqdm import tqdm
 
 from cli.errors import InputError
+from data.chess.fen_files import read_fen
+from data.parquet import list_files, open_file, read_batches
+from data.text_files import TextSource
 
 
-COLUMNS = ("PuzzleId", "FEN", "Moves", "Rating", "Themes")
+COLUMNS = ("PuzzleId", "FEN", "Moves", "Rating")  # required; Themes is optional
+_SCHEMA = pa.schema(
+    [("PuzzleId", pa.string()), ("FEN", pa.string()), ("Moves", pa.string()), ("Rating", pa.float64())]
+)
+_ROWS_PER_BATCH = 8192
 
 
 class Puzzle(NamedTuple):
@@ -37,77 +45,77 @@ class Puzzle(NamedTuple):
 
 
 def read_puzzles(path: str | Path, limit: int | None = None) -> list[Puzzle]:
-    """Read the puzzles, or the first `limit`, of a .csv or .csv.zst file; ratings and themes may be empty.
+    """Read the puzzles, or the first `limit`, of a CSV or Parquet file; ratings and themes may be empty.
 
     Raises InputError for a file that is missing, empty or in another format, and for a faulty puzzle: a
     broken FEN, an illegal move, or a solution that does not end with a move of the solver.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; puzzles are at https://database.lichess.org/#puzzles")
-    try:
-        with _open_text(path) as file:
-            puzzles = list(_parse(path, file, limit))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as CSV: {error}; download it again") from error
+    is_parquet = Path(path).is_dir() or Path(path).suffix.lower() in (".parquet", ".pq")
+    rows = _parquet_rows(path) if is_parquet else _csv_rows(TextSource(path))
+    puzzles = [_read_puzzle(where, row) for where, row in itertools.islice(rows, limit)]
     if not puzzles:
         raise InputError(f"{path} holds no puzzles")
     return puzzles
 
 
-def _open_text(path: Path) -> TextIO:
-    compression = "zstd" if path.suffix == ".zst" else None
-    stream = pa.input_stream(str(path), compression=compression)
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+def _csv_rows(source: TextSource) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(source)
+    with contextlib.closing(source):
+        try:
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+            if missing:
+                raise InputError(
+                    f"{source.name} has no column {', '.join(missing)}: its first line must name the columns "
+                    f"({', '.join(COLUMNS)}, and Themes if there are any; in any order)"
+                )
+            for row in reader:
+                where = f"{source.name} line {reader.line_num} (id {row['PuzzleId']})"
+                if None in row.values():
+                    raise InputError(f"{where}: the line is cut short; correct or remove it")
+                yield where, row
+        except csv.Error as error:
+            raise InputError(f"{source.name} line {reader.line_num} cannot be read as CSV: {error}") from None
 
 
-def _parse(path: Path, file: TextIO, limit: int | None) -> Iterator[Puzzle]:
-    reader = csv.DictReader(file)
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-    if missing:
-        raise InputError(
-            f"{path} has no column {', '.join(missing)}: its first line must name Lichess's columns "
-            f"({', '.join(COLUMNS)}, in any order)"
-        )
-    rows = itertools.islice(reader, limit)
-    for row in tqdm(rows, desc="reading", unit="puzzle", disable=None):
-        where = f"{path} line {reader.line_num} (id {row['PuzzleId']})"
-        if None in row.values():
-            raise InputError(f"{where}: the line is cut short; correct or remove it")
-        yield Puzzle(
-            row["PuzzleId"],
-            row["FEN"],
-            _parse_moves(where, row["FEN"], row["Moves"].split()),
-            _parse_rating(where, row["Rating"]),
-            row["Themes"].split(),
-        )
+def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name in list_files(path):
+        file = open_file(name, _SCHEMA, "Lichess's puzzles on the hub")
+        columns = [*COLUMNS, *({"Themes"} & set(file.schema_arrow.names))]
+        for first_row, batch in read_batches(name, file, columns, _ROWS_PER_BATCH):
+            for number, row in enumerate(batch.to_pylist(), start=first_row):
+                yield f"{name} row {number} (id {row['PuzzleId']})", row
 
 
-def _parse_rating(where: str, text: str) -> int | None:
-    if not text:
+def _read_puzzle(where: str, row: dict[str, Any]) -> Puzzle:
+    moves = _read_moves(where, row["FEN"] or "", (row["Moves"] or "").split())
+    themes = row.get("Themes") or []
+    themes = themes.split() if isinstance(themes, str) else themes
+    return Puzzle(row["PuzzleId"], row["FEN"], moves, _read_rating(where, row["Rating"]), themes)
+
+
+def _read_rating(where: str, rating: str | float | None) -> int | None:
+    """Return a rating, or None for an empty one, which is NaN in Parquet that pandas wrote."""
+    if rating is None or rating == "":
         return None
-    if not text.isdecimal():
-        raise InputError(f"{where}: the rating {text!r} is not an integer")
-    return int(text)
-
-
-def _parse_moves(where: str, fen: str, names: list[str]) -> list[chess.Move]:
-    """Play the moves from the FEN to see that every one is legal."""
     try:
-        board = chess.Board(fen)
-    except ValueError as error:
-        raise InputError(f"{where}: broken FEN {fen!r}: {error}") from error
-    if not board.is_valid():
-        faults = ", ".join(str(flag.name).lower() for flag in chess.Status if flag & board.status())
-        raise InputError(f"{where}: the position {fen} cannot occur in a game ({faults})")
+        number = float(rating)
+        return None if math.isnan(number) else round(number)
+    except (ValueError, OverflowError):
+        raise InputError(f"{where}: the rating {rating!r} is not a number") from None
+
+
+def _read_moves(where: str, fen: str, names: list[str]) -> list[chess.Move]:
+    """Play the moves from the FEN to see that every one is legal."""
+    board = read_fen(fen, where, remedy="correct or remove the puzzle")
     if len(names) < 2 or len(names) % 2:
         raise InputError(f"{where}: {len(names)} moves; a solution has an even number, the opponent's first")
-    moves = []
     for name in names:
         try:
             move = board.parse_uci(name)
-        except ValueError as error:
-            raise InputError(f"{where}: {name!r} is not legal in {board.fen()}") from error
+        except ValueError:
+            move = chess.Move.null()
+        # parse_uci accepts 0000.
+        if not move:
+            raise InputError(f"{where}: {name!r} is not legal in {board.fen()}")
         board.push(move)
-        moves.append(move)
-    return moves
+    return board.move_stack

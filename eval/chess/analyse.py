@@ -10,7 +10,6 @@ mistakes. It loads nothing, so it can be stored, sent and published as one file.
 
 import argparse
 import html
-import itertools
 import json
 import re
 import shlex
@@ -20,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import chess
-import chess.pgn
 import chess.svg
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +26,8 @@ from tqdm import tqdm
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
 from cli.options import add_batch_size_option, add_model_options, positive_int
-from data.chess.game_files import read_fen, read_games
+from data.chess.fen_files import read_fen
+from data.chess.game_files import Game, read_game
 from eval.chess.engines import Analysis, ValueEngine
 from eval.chess.rules import game_end
 
@@ -116,7 +115,7 @@ def largest_losses(positions: Sequence[dict]) -> list[int]:
     return sorted(sorted(lost, key=lambda ply: -positions[ply]["loss"])[:MAX_MISTAKES])
 
 
-def players_data(game: chess.pgn.Game, positions: Sequence[dict]) -> list[dict]:
+def players_data(game: Game, positions: Sequence[dict]) -> list[dict]:
     """Return the name and rating of White and of Black, and how their moves compare with the model's."""
     players = []
     for colour, side in (("White", " w "), ("Black", " b ")):
@@ -133,7 +132,7 @@ def players_data(game: chess.pgn.Game, positions: Sequence[dict]) -> list[dict]:
     return players
 
 
-def game_data(game: chess.pgn.Game, positions: Sequence[dict]) -> dict:
+def game_data(game: Game, positions: Sequence[dict]) -> dict:
     """Return the page's data of a game, except its positions."""
     date = _known(game.headers.get("Date", "").replace(".??", ""))
     round_ = _known(game.headers.get("Round"))
@@ -184,25 +183,19 @@ def analyse_boards(
     return positions
 
 
-def read_game(path: str, number: int) -> tuple[chess.pgn.Game, list[chess.Board], list[chess.Move | None]]:
-    """Return a game of a PGN file, its positions, and the move played in each, None in the last.
+def boards_of_game(game: Game) -> tuple[list[chess.Board], list[chess.Move | None]]:
+    """Return the positions of a game, and the move played in each, None in the last.
 
-    Raises InputError if there is no such game, or no move in it.
+    Raises InputError if there is no move.
     """
-    where, game = next(itertools.islice(read_games(path), number - 1, None), (path, None))
-    if game is None:
-        raise InputError(f"{path} has no game {number}; choose another --game or file")
-    moves = list(game.mainline_moves())
-    if not moves:
-        raise InputError(f"{where} has no moves: give its position with --fen")
-    board = game.board()
+    if not game.board.move_stack:
+        raise InputError(f"{game.where} has no moves: give its position with --fen")
+    board = game.board.root()
     boards = [board.copy()]
-    for move in moves:
-        if not move:
-            raise InputError(f"{where}: a null move in {board.fen()}; correct or remove the game")
+    for move in game.board.move_stack:
         board.push(move)
         boards.append(board.copy())
-    return game, boards, [*moves, None]
+    return boards, [*game.board.move_stack, None]
 
 
 def render(data: dict, title: str) -> str:
@@ -253,7 +246,8 @@ def main() -> None:
     check_output(arguments.output, arguments.overwrite)
     game = None
     if arguments.pgn:
-        game, boards, played = read_game(arguments.pgn, arguments.game or 1)
+        game = read_game(arguments.pgn, arguments.game or 1)
+        boards, played = boards_of_game(game)
     else:
         boards, played = [read_fen(arguments.fen, "--fen")], [None]
         if not any(boards[0].legal_moves):

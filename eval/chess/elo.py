@@ -20,6 +20,7 @@ from cli.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
+    add_skip_bad_games_option,
     positive_int,
     positive_number,
     seed_number,
@@ -126,6 +127,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="an opening book, .pgn, .epd, .fen or .txt (default: 336 openings of this project)",
     )
+    add_skip_bad_games_option(parser)
     parser.add_argument(
         "--output", default="elo", metavar="DIR", help="folder for games.pgn and elo.png (default: elo)"
     )
@@ -150,12 +152,12 @@ def main() -> None:
         if path:
             check_output(path, overwrite=True)
     model = ModelPlayer.from_options(arguments)
-    openings = read_openings(arguments.openings)
+    openings = read_openings(arguments.openings, arguments.skip_bad_games)
     name = model.identify()
     limit = Limit(nodes=arguments.nodes, depth=arguments.depth, time=arguments.time)
     opponents = parse_opponents(arguments.opponents, limit, model)
     # The names of the players contain all other settings that change the games.
-    settings = {"Seed": str(arguments.seed), "Openings": identify_openings(arguments.openings)}
+    settings = {"Seed": str(arguments.seed), "Openings": identify_openings(arguments.openings, openings)}
     tournament = Tournament(
         opponents,
         openings,

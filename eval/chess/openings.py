@@ -5,15 +5,17 @@ plies; Stockfish 15.1 with 300,000 nodes puts each end position within 70 centip
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import chess
 
 from cli.errors import InputError
-from data.chess.game_files import POSITION_SUFFIXES, check_is_file, read_boards, read_games
+from data.chess.fen_files import read_boards
+from data.chess.game_files import Game, holds_games, read_games
 from data.chess.positions import position_key
+from data.text_files import TextSource
 from eval.chess.rules import game_end
 
 
@@ -35,56 +37,44 @@ class Opening(NamedTuple):
         return board
 
 
-def read_openings(path: str | Path = DEFAULT_BOOK) -> list[Opening]:
+def read_openings(path: str | Path = DEFAULT_BOOK, skip_bad_games: bool = False) -> list[Opening]:
     """Read the main lines of a .pgn file, or the positions of an .epd, .fen or .txt file.
 
     An opening that ends in the position of an earlier one is left out. Raises InputError for a file that is
     missing, of another kind or without openings, and for an opening that is not legal, is empty, or ends the
-    game.
+    game; `skip_bad_games` leaves such games out instead.
     """
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".pgn", *POSITION_SUFFIXES):
-        known = ", ".join((".pgn", *POSITION_SUFFIXES))
-        raise InputError(f"{path}: unknown kind of opening book; give a file that ends in {known}")
-    check_is_file(path)
-    openings, seen = [], set()
-    for where, opening, end in _read_games(path) if kind == ".pgn" else _read_positions(path):
-        if over := game_end(end):
-            raise InputError(
-                f"{where}: the game is over ({over.reason}) at {end.fen()}; shorten or remove it"
-            )
-        key = position_key(end.fen())
-        if key not in seen:
-            seen.add(key)
-            openings.append(opening)
+    source = TextSource(path)
+    if holds_games(source):
+        read = read_games(source, skip_bad_games, _opening_of_game)
+    else:
+        read = (_opening(where, name, board) for where, name, board in read_boards(source))
+    # Of openings with the same last position the first is kept.
+    openings: dict[str, Opening] = {}
+    for opening, end in read:
+        openings.setdefault(end, opening)
     if not openings:
-        raise InputError(f"{path} holds no openings; give a file with at least one")
-    return openings
+        raise InputError(f"{source.name} holds no openings; give a file with at least one")
+    return list(openings.values())
 
 
-def identify_openings(path: str | Path) -> str:
-    """Return a book's name with a digest of its contents, such as openings.pgn#1a2b3c4d."""
-    path = Path(path)
-    return f"{path.name}#{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+def identify_openings(path: str | Path, openings: Sequence[Opening]) -> str:
+    """Return a book's name with a digest of its openings, such as openings.pgn#1a2b3c4d."""
+    return f"{Path(path).name}#{hashlib.sha256(repr(openings).encode()).hexdigest()[:8]}"
 
 
-def _read_games(path: Path) -> Iterator[tuple[str, Opening, chess.Board]]:
-    for number, (where, game) in enumerate(read_games(path), start=1):
-        end = game.end().board()
-        moves = tuple(move.uci() for move in end.move_stack)
-        if not moves and "FEN" not in game.headers:
-            raise InputError(f"{where}: no moves and no FEN; give it either, or remove the game")
-        # Books differ in the header of the opening's code.
-        names = (game.headers.get(key, "?") for key in ("Opening", "ECO", "Eco"))
-        name = next((name for name in names if name.strip(" ?")), f"game {number}")
-        yield where, Opening(name, end.root().fen(), moves), end
+def _opening_of_game(game: Game) -> tuple[Opening, str]:
+    if not game.board.move_stack and "FEN" not in game.headers:
+        raise InputError(f"{game.where}: no moves and no FEN; give it either, or remove the game")
+    # Books differ in the header of the opening's code.
+    names = (game.headers.get(key, "?") for key in ("Opening", "ECO", "Eco"))
+    name = next((name for name in names if name.strip(" ?")), f"game {game.number}")
+    return _opening(game.where, name, game.board)
 
 
-def _read_positions(path: Path) -> Iterator[tuple[str, Opening, chess.Board]]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = [(number, line.strip()) for number, line in enumerate(file, start=1) if line.strip()]
-    for (number, line), (where, board) in zip(lines, read_boards(path), strict=True):
-        # read_boards does not return an EPD's operations.
-        operations = chess.Board().set_epd(line) if path.suffix.lower() == ".epd" else {}
-        yield where, Opening(str(operations.get("id") or f"line {number}"), board.fen(), ()), board
+def _opening(where: str, name: str, board: chess.Board) -> tuple[Opening, str]:
+    """Return the opening that leads to a board, and a key of its last position."""
+    if over := game_end(board):
+        raise InputError(f"{where}: the game is over ({over.reason}) at {board.fen()}; shorten or remove it")
+    moves = tuple(move.uci() for move in board.move_stack)
+    return Opening(name, board.root().fen(), moves), position_key(board.fen())

@@ -20,6 +20,7 @@ from cli.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
+    add_skip_bad_games_option,
     positive_int,
     seed_number,
     write_json,
@@ -127,6 +128,7 @@ def parse_arguments() -> argparse.Namespace:
         help="an opening book, .pgn, .epd, .fen or .txt (default: 336 openings of this project; against a "
         "human the standard starting position)",
     )
+    add_skip_bad_games_option(parser)
     parser.add_argument(
         "--color",
         choices=("white", "black", "both"),
@@ -171,14 +173,15 @@ def main() -> None:
     crashes: list[str] = []
     try:
         if is_human:
-            openings = read_openings(arguments.openings) if arguments.openings else [STANDARD_START]
+            skip = arguments.skip_bad_games
+            openings = read_openings(arguments.openings, skip) if arguments.openings else [STANDARD_START]
             names = ["human", model.identify()]
             if arguments.pgn:
                 log = GameLog(arguments.pgn, arguments.overwrite)
             score = play_human(model, openings, arguments.games or 1, arguments.seed, arguments.color, log)
         else:
             opponent = parse_player(arguments.opponent, limit, model, OPPONENT_KINDS)
-            openings = read_openings(arguments.openings or DEFAULT_BOOK)
+            openings = read_openings(arguments.openings or DEFAULT_BOOK, arguments.skip_bad_games)
             names = [model.identify(), opponent.identify()]
             num_games = arguments.games or DEFAULT_GAMES
             if not arguments.games and model.is_deterministic and opponent.is_deterministic:

@@ -127,7 +127,7 @@ def parse_arguments() -> argparse.Namespace:
         "--puzzles",
         required=True,
         metavar="FILE",
-        help="puzzles in the format of https://database.lichess.org, .csv or .csv.zst; "
+        help="puzzles of Lichess or ChessBench: CSV, also compressed, or Parquet; "
         "data/chess/sample/puzzles.csv has some",
     )
     parser.add_argument(

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import chess
 
 from cli.options import EXACT_ENDS
-from data.chess.game_files import UNPLAYABLE
+from data.chess.fen_files import UNPLAYABLE
 from data.chess.stockfish import centipawns_from_win_prob
 
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from datasets import Dataset, DatasetDict
 
 from cli.errors import InputError
 from data.chess.rows import write_rows
@@ -183,6 +185,19 @@ def test_local_files_are_returned_as_they_are(tmp_path):
     random_file(tmp_path / "a.parquet", 1)
     assert local_files(tmp_path / "a.parquet", "train") == tmp_path / "a.parquet"
     assert local_files(tmp_path, "train") == tmp_path
+
+
+def test_a_dataset_that_was_saved_to_disk_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows = {"fen": ["8/8/8/8/8/8/k7/2K5 w - - 0 1"], "moves": [["c1d1"]], "win_probs": [[0.5]]}
+    dataset = Dataset.from_dict(rows)
+    DatasetDict(train=dataset, test=dataset).save_to_disk(tmp_path / "splits")
+    dataset.save_to_disk(tmp_path / "rows")
+    for source, split in (("splits", "train"), ("splits", "validation"), ("rows", "train")):
+        (file,) = local_files(tmp_path / source, split).iterdir()
+        assert pq.read_table(file).to_pydict() == rows
+    with pytest.raises(InputError, match="has no split best, but train, test"):
+        local_files(tmp_path / "splits", "best")
 
 
 def test_a_local_dataset_has_splits_and_its_changes_show(tmp_path, contents, monkeypatch):

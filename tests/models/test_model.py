@@ -220,7 +220,7 @@ def test_board_action_embedding_knows_what_stands_on_the_squares():
     for action_embedding, depends in (("board", True), ("table", False)):
         model, hidden = small_model(action_embedding=action_embedding, num_hidden_layers=0), []
         for board in (states, changed):
-            hidden.append(model._run(board, actions, None, False).last_hidden_state[:, -1])
+            hidden.append(model._run(board, actions, None, False)[0][:, -1])
         assert torch.equal(*hidden) is not depends
 
 
@@ -232,7 +232,7 @@ def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(cha
     changed = states.clone()
     square = model.board.action_positions(actions)[:, 0, changed_end]
     changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
-    before, after = (model._run(s, actions, None, False).last_hidden_state[:, -2:] for s in (states, changed))
+    before, after = (model._run(s, actions, None, False)[0][:, -2:] for s in (states, changed))
     assert before.shape == (3, 2, 32)
     same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
     assert same == [changed_end == 1, changed_end == 0]

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.chess.positions import position_key
+from tests.data.test_text_files import pipe
 from tests.support.commands import assert_input_error, run_command, start_command
 from tests.support.fragile_stockfish import crashing_stockfish, hanging_stockfish
 
@@ -179,6 +181,21 @@ def test_a_missing_stockfish_is_an_error(fens, tmp_path):
     result = annotate(fens, tmp_path / "boards.parquet", STOCKFISH=str(tmp_path / "stockfish"))
     assert_input_error(result, "STOCKFISH", "apt-get install stockfish", "brew install stockfish")
     assert os.listdir(tmp_path) == []
+
+
+def test_games_are_read_from_a_pipe_and_the_choice_of_positions_is_explained(tmp_path):
+    games = b"1. e4 e5 2. Nf3 Nc6 3. Bb5 *\n\n1. e4 Ke4 *\n\n1. e4 e5 2. Nc3 *\n"
+    output = tmp_path / "boards.parquet"
+    with pipe(gzip.compress(games)) as number:
+        result = annotate(f"/proc/{os.getpid()}/fd/{number}", output, "--skip-bad-games", "--boards", 3)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[:3] == [
+        "7 of the 8 positions of 2 games are taken: up to 4 of each game (--per-game)",
+        "1 of 7 positions are left out: repeated, or excluded",
+        "3 of 6 positions are taken: a random sample (--boards)",
+    ]
+    assert "warning: 1 of the 3 games of" in result.stderr
+    assert len(rows(output)) == 3
 
 
 def test_a_bad_fen_is_an_error_that_names_its_line(fens, tmp_path):

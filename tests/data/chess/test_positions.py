@@ -1,4 +1,5 @@
 import random
+import re
 
 import chess
 import pyarrow as pa
@@ -32,7 +33,7 @@ GAMES = """[White "Anderssen"]
 def read(tmp_path, name, text, per_game=4, seed=0):
     path = tmp_path / name
     path.write_text(text)
-    return list(read_positions(path, per_game, seed))
+    return read_positions(path, per_game, seed).fens
 
 
 def test_fens_may_leave_out_the_move_clocks(tmp_path):
@@ -46,10 +47,53 @@ def test_epd_operations_are_understood(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fens.txt", "book.epd"])
-@pytest.mark.parametrize("line", ["rnbqkbnr/pppp w - -", "e2e4", "8/8/4k3/8/8/8/4P3/8 w - -"])
+@pytest.mark.parametrize(
+    "line",
+    ["rnbqkbnr/pppp w - -", "e2e4", "8/8/4k3/8/8/8/4P3/8 w - -", "8/8/4k3/8/8/4K3/4P3/8 w - - 0 1 2"],
+)
 def test_a_bad_line_is_named(tmp_path, name, line):
     with pytest.raises(InputError, match=f"{name} line 3"):
         read(tmp_path, name, f"8/8/4k3/8/8/4K3/4P3/8 w - -\n8/8/4k3/8/8/4K3/4P3/8 b - -\n{line}\n")
+
+
+def test_a_line_may_be_a_fen_an_epd_or_both_whatever_the_name(tmp_path):
+    """Official books of Stockfish hold FENs in files named .epd."""
+    position = "8/8/4k3/8/8/4K3/4P3/8 w - -"
+    lines = {
+        f"{position} 3 40": f"{position} 3 40",
+        f'{position} 3 40 c0 "no semicolon"': f"{position} 3 40",
+        f"{position} 3 40; bm Qh9+; ce 1.": f"{position} 3 40",
+        f'{position} bm Kd9 id "not well formed': f"{position} 0 1",
+        f'{position} c9 "hmvc 9; fmvn 9;"; hmvc 7; fmvn 41': f"{position} 7 41",
+    }
+    for name in ("list.fen", "list.EPD", "list.txt"):
+        assert read(tmp_path, name, "\n".join(lines)) == list(lines.values())
+
+
+def test_a_position_that_cannot_occur_is_shown_as_given_with_the_fault(tmp_path):
+    faults = {
+        "r3k2r/8/8/8/8/8/8/R3K3 w KQkq - 0 1": "castling right K needs a king on e1 and a rook on h1",
+        "r3k2r/8/8/8/8/8/8/R3K3 b k e3 0 1": "en passant square e3 needs a pawn that has just passed it",
+        "nbqrnkbr/pppppppp/8/8/8/8/PPPPPPPP/NBQRNKBR w HDhd - 0 1": "castling rights HDhd are",
+        "4k3/8/8/8/8/8/4p3/4K2P w - - 0 1": "pawns on backrank",
+    }
+    for fen, fault in faults.items():
+        with pytest.raises(InputError, match=f"line 1: {re.escape(fen)} cannot occur in chess: {fault}"):
+            read(tmp_path, "list.fen", fen)
+
+
+def test_the_first_position_is_taken_unless_it_is_the_initial_one(tmp_path):
+    start = "8/P7/8/8/8/8/k1K5/8 w - - 0 1"
+    assert read(tmp_path, "games.pgn", f'[FEN "{start}"]\n\n*\n') == [start]
+    assert read(tmp_path, "games.pgn", f'[FEN "{chess.STARTING_FEN}"]\n\n1. e4 *\n', per_game=9) == [
+        "rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1"
+    ]
+
+
+def test_the_positions_to_choose_from_are_counted(tmp_path):
+    (tmp_path / "games.pgn").write_text(GAMES)
+    # 8 and 4 plies, the last of which is mate.
+    assert read_positions(tmp_path / "games.pgn", 2, 0)[1:] == (8 + 3, 2)
 
 
 def test_positions_without_legal_moves_are_left_out_with_a_warning(tmp_path, capsys):
@@ -83,6 +127,8 @@ def test_files_of_an_unknown_kind_and_missing_files_are_refused(tmp_path):
         read(tmp_path, "games.doc", GAMES)
     with pytest.raises(InputError, match="no such file"):
         read_positions(tmp_path / "games.pgn", 4, 0)
+    with pytest.raises(InputError, match="is a folder: give a file"):
+        read_positions(tmp_path, 4, 0)
 
 
 def test_positions_that_differ_only_in_clocks_are_one():
@@ -92,7 +138,7 @@ def test_positions_that_differ_only_in_clocks_are_one():
     assert position_key(fens[0]) == position_key(fens[1])
 
 
-def test_sampling_keeps_the_order_of_the_game_and_leaves_the_start_out():
+def test_sampling_keeps_the_order_of_the_game_and_leaves_the_initial_position_out():
     board = chess.Board()
     for move in ("e2e4", "e7e5", "g1f3", "b8c6", "f1b5"):
         board.push_uci(move)
@@ -114,8 +160,8 @@ def test_a_game_of_selfplay_depends_only_on_seed_and_number():
 def test_a_file_that_holds_no_boards_is_refused(tmp_path):
     path = tmp_path / "boards.parquet"
     path.write_text("no boards")
-    with pytest.raises(InputError, match=r"boards\.parquet cannot be read as boards"):
+    with pytest.raises(InputError, match=r"boards\.parquet: cannot be read as Parquet"):
         positions_of_boards(path)
     pq.write_table(pa.table({"position": ["8/8"]}), path)
-    with pytest.raises(InputError, match="a column fen"):
+    with pytest.raises(InputError, match="column 'fen' is missing"):
         positions_of_boards(path)

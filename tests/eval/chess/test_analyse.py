@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 
 from cli.errors import command
+from data.chess.game_files import read_game
 from eval.chess import analyse
-from eval.chess.analyse import display_histograms, encode_histogram, largest_losses, position_data
+from eval.chess.analyse import (
+    boards_of_game,
+    display_histograms,
+    encode_histogram,
+    largest_losses,
+    position_data,
+)
 from eval.chess.engines import Analysis, ValueEngine, ordered_legal_moves
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
@@ -283,7 +290,7 @@ MATED = "R5k1/5ppp/8/8/8/8/8/6K1 b - - 1 30"
     ("arguments", "message"),
     [
         (["--fen", "not a position"], "--fen: "),
-        (["--fen", "8/8/8/8/8/8/8/K7 w - - 0 1"], "cannot occur in chess (no_black_king)"),
+        (["--fen", "8/8/8/8/8/8/8/K7 w - - 0 1"], "cannot occur in chess: no black king"),
         (["--fen", MATED], "has no legal move to value"),
         (["--pgn", "missing.pgn"], "missing.pgn: no such file"),
         (["--pgn", "games.pgn", "--game", "5"], "games.pgn has no game 5"),
@@ -322,6 +329,14 @@ def test_page_is_replaced_with_overwrite_only(folder, tmp_path, monkeypatch, cap
     assert "replace it with --overwrite" in capsys.readouterr().err and output.read_text() == "earlier"
     run_here(monkeypatch, *options, "--overwrite")
     assert data_of(output)["positions"][0]["fen"] == SHARP
+
+
+def test_games_before_the_one_asked_for_need_not_be_good(tmp_path):
+    path = tmp_path / "games.pgn"
+    path.write_text('1. e4 Ke4 *\n\n[Variant "Crazyhouse"]\n\n1. d4 *\n\n1. e4 e5 *\n\n1. Qh9 *\n')
+    boards, played = boards_of_game(read_game(path, 3))
+    assert [move and move.uci() for move in played] == ["e2e4", "e7e5", None]
+    assert len(boards) == 3
 
 
 def test_game_needs_a_pgn(monkeypatch, capsys):

@@ -147,10 +147,11 @@ def test_a_book_is_identified_by_what_is_in_it(tmp_path):
     for path in (first, second):
         path.parent.mkdir()
         path.write_text(ENDGAME)
-    assert identify_openings(first) == identify_openings(second)
-    assert re.fullmatch(r"book\.fen#[0-9a-f]{8}", identify_openings(first))
+    identities = [identify_openings(path, read_openings(path)) for path in (first, second)]
+    assert identities[0] == identities[1]
+    assert re.fullmatch(r"book\.fen#[0-9a-f]{8}", identities[0])
     second.write_text(chess.STARTING_FEN)
-    assert identify_openings(first) != identify_openings(second)
+    assert identify_openings(second, read_openings(second)) != identities[0]
 
 
 def test_of_openings_that_end_alike_the_first_is_kept(tmp_path):
@@ -160,13 +161,25 @@ def test_of_openings_that_end_alike_the_first_is_kept(tmp_path):
     assert read(tmp_path, "book.fen", fens) == [Opening("line 1", ENDGAME, ())]
 
 
+def test_an_epd_may_hold_full_fens(tmp_path):
+    fen = "rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 3 9"
+    assert read(tmp_path, "book.epd", fen) == [Opening("line 1", fen, ())]
+
+
+def test_games_that_cannot_be_opened_with_are_left_out_on_request(tmp_path, capsys):
+    path = tmp_path / "book.pgn"
+    path.write_text("1. e4 e5 *\n\n1. f3 e5 2. g4 Qh4# *\n\n1. e4 -- 2. d4 *\n\n*\n\n1. d4 *\n")
+    assert [opening.name for opening in read_openings(path, skip_bad_games=True)] == ["game 1", "game 5"]
+    assert "warning: 3 of the 5 games of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         (
             "book.bin",
             "",
-            r"book\.bin: unknown kind of opening book; give a file that ends in \.pgn, \.epd, \.fen, \.txt",
+            r"book\.bin: unknown kind of file; give one that ends in \.pgn, \.epd, \.fen, \.txt",
         ),
         ("book.pgn", "", r"book\.pgn holds no openings; give a file with at least one"),
         ("book.epd", "\n\n", r"book\.epd holds no openings"),

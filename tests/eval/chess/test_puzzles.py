@@ -6,6 +6,7 @@ from functools import partial
 import chess
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cli.errors import InputError
@@ -118,6 +119,42 @@ def test_compressed_file_reads_the_same(puzzles_file, tmp_path):
     assert read_puzzles(compressed, limit=2) == read_puzzles(puzzles_file)[:2]
 
 
+def test_ratings_of_pandas_are_read(tmp_path):
+    path = tmp_path / "puzzles.csv"
+    path.write_text(HEADER + MATE_IN_2.replace(",574,", ",574.0,") + UNRATED)
+    assert [puzzle.rating for puzzle in read_puzzles(path)] == [574, None]
+
+
+def test_puzzles_of_chessbench_have_no_themes(tmp_path):
+    path = tmp_path / "puzzles.csv"
+    path.write_text(
+        "PuzzleId,Rating,PGN,Solution,FEN,Moves\n"
+        "made1,900,1. e4 e5 2. Bc4 Nc6 3. Qh5,Nf6 Qxf7#,"
+        "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR b KQkq - 3 3,g8f6 h5f7\n"
+    )
+    [puzzle] = read_puzzles(path)
+    assert (puzzle.rating, puzzle.themes, puzzle.moves[1].uci()) == (900, [], "h5f7")
+
+
+@pytest.mark.parametrize("themes", [["endgame mate", "mate", None], [["endgame", "mate"], ["mate"], None]])
+def test_parquet_of_the_hub_reads_the_same(themes, puzzles_file, tmp_path):
+    expected = [
+        puzzle._replace(themes=["endgame", "mate"] if index == 0 else puzzle.themes)
+        for index, puzzle in enumerate(read_puzzles(puzzles_file))
+    ]
+    columns = {
+        "PuzzleId": pa.array([puzzle.puzzle_id for puzzle in expected], pa.large_string()),
+        "FEN": [puzzle.fen for puzzle in expected],
+        "Moves": [" ".join(move.uci() for move in puzzle.moves) for puzzle in expected],
+        "Rating": pa.array([puzzle.rating for puzzle in expected], pa.uint16()),
+        "Themes": themes,
+    }
+    path = tmp_path / "puzzles.parquet"
+    pq.write_table(pa.table(columns), path)
+    assert read_puzzles(path) == expected
+    assert read_puzzles(path, limit=1) == expected[:1]
+
+
 def test_network_solves_the_same_puzzles_in_batches_and_alone(puzzles_file):
     puzzles = read_puzzles(puzzles_file)
     model, tokenizer = tiny_model(), ChessTokenizer()
@@ -153,14 +190,21 @@ BAD_FILES = {
         HEADER + MATE_IN_1 + MATE_IN_2.replace("b1e1", "b1e2"),
         "puzzles.csv line 3 (id 03UeU): 'b1e2' is not legal in",
     ),
-    "broken FEN": (HEADER + MATE_IN_1.replace("3rk1nr", "3rk1n"), "line 2 (id 01y4n): broken FEN"),
-    "impossible position": (HEADER + MATE_IN_1.replace("RNB1K2R", "RNB4R"), "cannot occur in a game"),
+    "broken FEN": (
+        HEADER + MATE_IN_1.replace("3rk1nr", "3rk1n"),
+        "line 2 (id 01y4n): expected 8 columns per row",
+    ),
+    "impossible position": (
+        HEADER + MATE_IN_1.replace("RNB1K2R", "RNB4R"),
+        "no white king",
+    ),
+    "null move": (HEADER + MATE_IN_1.replace("f3e5", "0000"), "line 2 (id 01y4n): '0000' is not legal in"),
     "too few moves": (HEADER + MATE_IN_1.replace(" d8d1", ""), "line 2 (id 01y4n): 1 moves"),
     "cut line": (HEADER + MATE_IN_1[:40], "line 2 (id 01y4n): the line is cut short"),
-    "bad rating": (HEADER + MATE_IN_1.replace(",471,", ",many,"), "the rating 'many' is not an integer"),
-    "missing columns": ("PuzzleId,FEN,Rating\n", "no column Moves, Themes"),
+    "bad rating": (HEADER + MATE_IN_1.replace(",471,", ",many,"), "the rating 'many' is not a number"),
+    "missing columns": ("PuzzleId,FEN,Rating\n", "no column Moves"),
     "no puzzles": (HEADER, "holds no puzzles"),
-    "binary": (b"\xff\xfe\x00\x01", "cannot be read as CSV"),
+    "binary": (b"\xff\xfe\x00\x01", "has no column PuzzleId, FEN, Moves, Rating"),
 }
 
 

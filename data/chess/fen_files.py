@@ -1,0 +1,101 @@
+"""Positions as text: FEN, and lists of FEN or EPD with one per line; faulty ones are errors, not skipped."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import chess
+
+from cli.errors import InputError
+from data.text_files import TextSource
+
+
+# In such positions python-chess generates moves that are not chess, such as capturing a king.
+UNPLAYABLE = (
+    chess.STATUS_NO_WHITE_KING
+    | chess.STATUS_NO_BLACK_KING
+    | chess.STATUS_TOO_MANY_KINGS
+    | chess.STATUS_PAWNS_ON_BACKRANK
+    | chess.STATUS_OPPOSITE_CHECK
+)
+# After the four fields of a position: the move clocks of FEN, if any, and the operations of EPD, if any.
+_CLOCKS_AND_OPERATIONS = re.compile(r"(?:(\d+)(?:\s+(\d+))?(?![^\s;]))?[\s;]*(?![^A-Za-z])(.*)", re.DOTALL)
+_OPERATION = re.compile(r'([A-Za-z]\w*)(?:\s+"([^"]*)"?|([^;"]*))[^;]*;?')
+# Of every castling right, the side and the squares of king and rook.
+_CASTLING = {
+    "K": (chess.WHITE, chess.E1, chess.H1),
+    "Q": (chess.WHITE, chess.E1, chess.A1),
+    "k": (chess.BLACK, chess.E8, chess.H8),
+    "q": (chess.BLACK, chess.E8, chess.A8),
+}
+
+
+def read_boards(source: TextSource) -> Iterator[tuple[str, str, chess.Board]]:
+    """Yield the location of every position of a list, its name and its board; one position per line.
+
+    A line is a FEN, with or without move clocks, and may end with operations of EPD. Of these `id`, the name,
+    `hmvc` and `fmvn` are read; others need not be well formed. Without an id the name is "line N". Raises
+    InputError that names the first faulty line or impossible position.
+    """
+    with contextlib.closing(source):
+        for number, line in enumerate(source, start=1):
+            if line.isspace():
+                continue
+            where = f"{source.name} line {number}"
+            fen, name = line.strip(), f"line {number}"
+            fields = fen.split(None, 4)
+            if len(fields) > 4:
+                fen, name = _read_operations(fields, where, name)
+            yield where, name, read_fen(fen, where, remedy="correct or remove the line")
+
+
+def _read_operations(fields: list[str], where: str, name: str) -> tuple[str, str]:
+    """Return the FEN and the id, or else `name`, of the fields of a line, the last of which is the rest."""
+    match = _CLOCKS_AND_OPERATIONS.fullmatch(fields[4])
+    if match is None:
+        raise InputError(
+            f"{where}: {fields[4][:40]!r} is neither move clocks nor operations of EPD, such as "
+            'id "NAME"; correct or remove the line'
+        )
+    halfmoves, fullmoves, text = match.groups(default="")
+    operations = {code: quoted or bare.strip() for code, quoted, bare in _OPERATION.findall(text)}
+    halfmoves, fullmoves = operations.get("hmvc", halfmoves), operations.get("fmvn", fullmoves)
+    return " ".join([*fields[:4], halfmoves or "0", fullmoves or "1"]), operations.get("id") or name
+
+
+def read_fen(fen: str, where: str, remedy: str = "correct it") -> chess.Board:
+    """Return the board of a FEN. Raises InputError, which begins with `where`, for a faulty FEN."""
+    try:
+        board = chess.Board(fen)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; {remedy}") from None
+    if fault := position_fault(board, fen):
+        raise InputError(f"{where}: {fault}; {remedy}")
+    return board
+
+
+def position_fault(board: chess.Board, fen: str) -> str | None:
+    """Return why a position cannot occur in chess, or None if it can; `fen` is the text it was read from.
+
+    Stockfish crashes on positions that cannot exist.
+    """
+    status = board.status()
+    if not status:
+        return None
+    faults = []
+    if status & chess.STATUS_BAD_CASTLING_RIGHTS:
+        rights = fen.split()[2]
+        if not set(rights) <= set(_CASTLING):
+            faults.append(f"castling rights {rights} are those of Chess960, which is not supported")
+        for right in filter(rights.__contains__, _CASTLING):
+            side, king, rook = _CASTLING[right]
+            if board.king(side) != king or board.piece_at(rook) != chess.Piece(chess.ROOK, side):
+                squares = chess.square_name(king), chess.square_name(rook)
+                faults.append("castling right {} needs a king on {} and a rook on {}".format(right, *squares))
+    if status & chess.STATUS_INVALID_EP_SQUARE:
+        square = fen.split()[3]
+        faults.append(f"en passant square {square} needs a pawn that has just passed it in two steps")
+    explained = chess.STATUS_BAD_CASTLING_RIGHTS | chess.STATUS_INVALID_EP_SQUARE
+    others = [flag for flag in chess.Status if flag & status & ~explained]
+    faults += [str(flag.name).lower().replace("_", " ") for flag in others]
+    return f"{fen} cannot occur in chess: {', '.join(faults)}"
