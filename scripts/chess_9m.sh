@@ -44,7 +44,7 @@ done
 for loss in $losses; do
     run=$output/$loss
     if [ ! -d "$run/model" ]; then
-        accelerate launch --config_file configs/accelerate/one_device.yaml train.py --config chess_9m.yaml \
+        python train.py --config chess_9m.yaml \
             data.train="$boards" data.validation="$held_out" \
             data.prepared_dir="$output/prepared" value_loss.name="$loss" output_dir="$run" resume=true "$@"
     fi

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
     """Keep what commands cache out of the home folder; processes that tests start inherit it."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_python() -> Iterator[None]:
+    """Let scripts find the Python of the tests, and accelerate, where no environment is activated."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         yield
 
 

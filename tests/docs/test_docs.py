@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,6 +126,20 @@ def test_settings_exist(page):
     for module, arguments in module_calls(page):
         if module == "train" and (REPOSITORY / "configs" / arguments[1]).exists():
             load_config(arguments[1], [*required, *arguments[2:]])
+
+
+def test_files_that_commands_of_the_pages_write_are_ignored_by_git():
+    lines = [line for page in PAGES for line in commands(page)]
+    written = {"boards.parquet", "held_out.parquet", "elo/games.pgn", "runs/chess_tiny/model", ".venv/bin"}
+    for line in lines:
+        # Names in capitals stand for any.
+        written |= set(re.findall(r"--(?:output|json|pgn|plot|folder) ([a-z_][\w./]*)", line))
+        written |= {Path(url).name for url in re.findall(r"curl .*-O (\S+)", line)}
+    assert len(written) > 10
+    written -= {"checkpoints/chess_3m"}  # part of the repository
+    command = ["git", "check-ignore", "--no-index", *sorted(written)]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert set(result.stdout.splitlines()) == written
 
 
 @pytest.mark.slow
