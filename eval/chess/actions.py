@@ -28,6 +28,7 @@ from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall
 from eval.chess.calibration import Calibration, plot_reliability
 from eval.intervals import Z_95, mean_and_standard_error
 from eval.loading import check_finite, identify_model, load_model
+from eval.model_folder import model_name
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ACTION_PADDING, ACTIONS, black_to_move, orient_actions
 from models.value_losses import CategoricalLoss
@@ -214,8 +215,8 @@ def main() -> None:
         identity = identify_model(arguments.model)
         write_json(arguments.json, {"model": identity, "data": arguments.data, **results})
     if arguments.plot:
-        plot_reliability(results["calibration"], arguments.plot, arguments.model)
-    print(f"{arguments.model} on {arguments.data}: {results['num_boards']} boards", end="")
+        plot_reliability(results["calibration"], arguments.plot, model_name(arguments.model))
+    print(f"{model_name(arguments.model)} on {arguments.data}: {results['num_boards']} boards", end="")
     print(f" ({results['num_boards_ranked']} for τ), {results['num_action_values']} action values\n")
     print(format_table(results))
 

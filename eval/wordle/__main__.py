@@ -200,7 +200,7 @@ def main() -> None:
     if arguments.json:
         player = players[0]
         settings = {
-            "player": player.identify() if isinstance(player, ModelPlayer) else player.name,
+            "player": identity(player),
             "num_answers": num_answers,
             "num_guesses": num_guesses,
             "rule": game.rule,
@@ -263,8 +263,16 @@ def play_and_compare(
         comparison = compare_pairs(*won, *returns, derived_seed(seed, RESAMPLES))
         names = [player.name for player in players]
         print(f"\n{format_comparison(*names, comparison)}")
-        results |= {"compared_with": {"player": names[1], **all_results[1]}, "comparison": comparison}
+        results |= {
+            "compared_with": {"player": identity(players[1]), **all_results[1]},
+            "comparison": comparison,
+        }
     return results
+
+
+def identity(player: Player) -> str:
+    """Return a player's name for results: that of a model has the digest of its weights."""
+    return player.identify() if isinstance(player, ModelPlayer) else player.name
 
 
 if __name__ == "__main__":
