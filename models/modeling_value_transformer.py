@@ -25,6 +25,7 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from .board_rotation import rotate
 from .chess_embedding import ChessEmbedding
@@ -39,11 +40,13 @@ class HiddenStatesOutput(ModelOutput):
 
     last_hidden_state: (batch, length + action tokens, hidden_size). cache: keys and values for the next call,
     with `use_cache`. transformers 5.24 renamed `past_key_values` to `cache`; an output class of our own has
-    the new name under 5.23 too.
+    the new name under 5.23 too. hidden_states: the embeddings and the output of each block, with
+    `output_hidden_states`; the last is `last_hidden_state`.
     """
 
     last_hidden_state: Tensor | None = None
     cache: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -51,12 +54,14 @@ class ActionValueOutput(ModelOutput):
     """The prediction for each action; entries of padded actions are meaningless.
 
     loss: scalar float32, where `labels` were given. logits: (batch, num_actions, num_outputs).
-    value: (batch, num_actions) float32, the expected return, without gradient.
+    value: (batch, num_actions) float32, the expected return, without gradient. hidden_states: those of the
+    backbone; with full attention the batch is one sequence per action that is not padding.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     value: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -64,12 +69,14 @@ class TokenValueOutput(ModelOutput):
     """The prediction for every token of the vocabulary as the next one.
 
     logits: (batch, kept positions, vocab_size, num_outputs). value: (batch, kept positions, vocab_size)
-    float32, the expected return. cache: keys and values for the next call, with `use_cache`.
+    float32, the expected return. cache: keys and values for the next call, with `use_cache`. hidden_states:
+    those of the backbone.
     """
 
     logits: Tensor | None = None
     value: Tensor | None = None
     cache: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class ValueTransformerAttention(nn.Module):
@@ -109,6 +116,8 @@ class ValueTransformerAttention(nn.Module):
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
+        if batch == 0:
+            attend = eager_attention_forward  # fused kernels may refuse an empty batch
         with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
             attended, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.scaling)
         return self.output(attended.to(hidden.dtype).reshape(batch, length, width))
@@ -242,6 +251,7 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor,
@@ -250,6 +260,8 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         rotation: Tensor | None = None,
         cache: Cache | None = None,
         use_cache: bool = False,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
     ) -> HiddenStatesOutput:
         """Return the hidden states of state and actions, (batch, length + action tokens, hidden_size).
 
@@ -258,7 +270,8 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         `action_positions` (batch, num_actions, 2) are state tokens whose embeddings are added to those of the
         action; `rotation` (batch, 1 or 2, tokens, 2 × head width) turns queries and keys, see `rotate`. With
         causal attention, `use_cache` returns keys and values as `cache`; the next call takes them and only
-        the new tokens.
+        the new tokens. `attention_mask` (batch, length, with that of the cache) is 0 at padding, on either
+        side; positions count the other tokens.
         """
         if (use_cache or cache is not None) and self.config.attention != "causal":
             raise ValueError(f"attention is {self.config.attention}: only causal can use a key-value cache")
@@ -272,17 +285,29 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             raise ValueError(
                 f"{num_states} tokens, but the model has {self.config.max_position_embeddings} positions"
             )
-        positions = torch.arange(num_past, num_states, device=input_ids.device)
+        if attention_mask is None:
+            positions = torch.arange(num_past, num_states, device=input_ids.device)
+            after_state = positions.new_full((1, 1), num_states)
+        else:
+            positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, num_past:]
+            after_state = attention_mask.sum(dim=1, keepdim=True)
         hidden = self._embed(input_ids, positions)
         if action_ids is not None:
             if self.config.attention == "full" and action_ids.shape[1] > 1:
                 raise ValueError("full attention takes one action per sequence: put each in a row of its own")
-            actions = self._embed_actions(input_ids, action_ids, action_positions)
+            actions = self._embed_actions(input_ids, action_ids, action_positions, after_state)
             hidden = torch.cat([hidden, actions], dim=1)
-        mask = self._attention_mask(hidden, num_states, cache)
+        mask = self._attention_mask(hidden, num_states, cache, attention_mask)
+        states = []
         for block in self.blocks:
+            states.append(hidden)
             hidden = block(hidden, mask, rotation, cache)
-        return HiddenStatesOutput(last_hidden_state=self.norm(hidden), cache=cache)
+        hidden = self.norm(hidden)
+        return HiddenStatesOutput(
+            last_hidden_state=hidden,
+            cache=cache,
+            hidden_states=(*states, hidden) if output_hidden_states else None,
+        )
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         scale = math.sqrt(self.config.hidden_size)
@@ -293,12 +318,12 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         return hidden
 
     def _embed_actions(
-        self, input_ids: Tensor, action_ids: Tensor, action_positions: Tensor | None
+        self, input_ids: Tensor, action_ids: Tensor, action_positions: Tensor | None, after_state: Tensor
     ) -> Tensor:
-        """Embed the tokens of actions (batch, num_actions); all have the position after the state."""
+        """Embed the tokens of actions (batch, num_actions), at the position `after_state` (batch, 1)."""
         num_tokens = self.config.tokens_per_action
         action_ids = action_ids.clamp(min=0)  # padding, which no other token sees
-        hidden = self._embed(action_ids, torch.full_like(action_ids, input_ids.shape[1]))
+        hidden = self._embed(action_ids, after_state.expand_as(action_ids))
         hidden = hidden[:, :, None].repeat(1, 1, num_tokens, 1)  # (batch, num_actions, tokens, width)
         if action_positions is not None:
             tokens = input_ids.gather(1, action_positions.flatten(1)).view_as(action_positions)
@@ -308,9 +333,10 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             hidden = hidden + self.slot_embedding(torch.arange(num_tokens, device=action_ids.device))
         return hidden.flatten(1, 2)
 
-    def _attention_mask(self, hidden: Tensor, num_states: int, cache: Cache | None) -> Tensor | None:
-        """Return the mask for the attention kernels, (1, 1, tokens, keys): all rows have the same."""
-
+    def _attention_mask(
+        self, hidden: Tensor, num_states: int, cache: Cache | None, attention_mask: Tensor | None
+    ) -> Tensor | None:
+        """Return the mask for the kernels, (batch, 1, tokens, keys); batch is 1 if all rows are alike."""
         num_tokens = self.config.tokens_per_action
 
         def sees(batch, head, query, key):  # a state token that the pattern allows, or its own action
@@ -320,16 +346,22 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
 
         num_past = 0 if cache is None else cache.get_seq_length()
         pattern = None if num_past + hidden.shape[1] == num_states else sees
-        hidden = hidden[:1]
+        if attention_mask is None:
+            hidden = hidden[:1]
+        else:
+            num_actions = num_past + hidden.shape[1] - num_states
+            attention_mask = nn.functional.pad(attention_mask, (0, num_actions), value=1)
         if self.config.attention == "full":
-            return None
-        if self.config.attention == "prefix":
-            return create_bidirectional_mask(self.config, hidden, None, and_mask_function=pattern)
-        return create_causal_mask(self.config, hidden, None, cache, and_mask_function=pattern)
+            pattern = None
+        if self.config.attention == "causal":
+            return create_causal_mask(self.config, hidden, attention_mask, cache, and_mask_function=pattern)
+        return create_bidirectional_mask(self.config, hidden, attention_mask, and_mask_function=pattern)
 
 
 class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
     """Q(s, a) for actions that are tokens: one call values any number of actions in each state."""
+
+    accepts_loss_kwargs = True  # transformers' Trainer gives `num_items_in_batch`
 
     def __init__(self, config: ValueTransformerConfig):
         super().__init__(config)
@@ -345,44 +377,83 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         """The repeated blocks: compiled one by one; Muon trains their matrices."""
         return self.model.blocks
 
+    @can_return_tuple
     def forward(
-        self, input_ids: Tensor, action_ids: Tensor, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        action_ids: Tensor,
+        labels: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> ActionValueOutput:
         """Value actions; the interface is the same for every attention pattern.
 
-        `input_ids` (batch, length) are the state's tokens, `action_ids` (batch, num_actions) the actions,
-        padded with -100, and `labels` (batch, num_actions), if given, their true values.
+        `input_ids` (batch, length) are the state's tokens, `action_ids` (batch, num_actions) the actions, and
+        `labels` (batch, num_actions), if given, their true values; both are padded with -100.
+        `attention_mask` (batch, length) is 0 at padding of states. The loss is the mean over all actions, or
+        their sum divided by `num_items_in_batch`, which transformers' Trainer gives where it accumulates
+        gradients. Raises ValueError for padded states of a model whose actions refer to squares of a board.
         """
         start = torch.full_like(input_ids[:, :1], self.config.bos_token_id)
         states = torch.cat([start, input_ids], dim=1)
-        if self.config.attention == "full":
-            logits = self._value_pairs(states, action_ids)
-        else:
-            hidden = self._hidden_states(states, action_ids)[:, states.shape[1] :]
-            per_action = self.config.tokens_per_action
-            logits = self.head(hidden[:, per_action - 1 :: per_action])
-        loss = None if labels is None else self.value_loss.loss(logits, labels, weight=action_ids >= 0)
-        return ActionValueOutput(loss=loss, logits=logits, value=self.value_loss.value(logits.detach()))
+        if attention_mask is not None:
+            if self.board is not None and not attention_mask.all():
+                raise ValueError("all boards have the same length: attention_mask must be 1 everywhere")
+            attention_mask = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask], dim=1)
+        value_actions = self._value_pairs if self.config.attention == "full" else self._value_in_one_pass
+        logits, hidden_states = value_actions(states, action_ids, attention_mask, output_hidden_states)
+        loss = None
+        if labels is not None:
+            is_action = action_ids >= 0
+            loss = self.value_loss.loss(logits, labels, weight=is_action)
+            if num_items_in_batch is not None:
+                loss = loss * is_action.sum() / num_items_in_batch
+        value = self.value_loss.value(logits.detach())
+        return ActionValueOutput(loss=loss, logits=logits, value=value, hidden_states=hidden_states)
 
-    def _hidden_states(self, states: Tensor, action_ids: Tensor) -> Tensor:
+    def _run(
+        self,
+        states: Tensor,
+        action_ids: Tensor,
+        attention_mask: Tensor | None,
+        output_hidden_states: bool,
+    ) -> HiddenStatesOutput:
         action_positions = rotation = None
         if self.board is not None and self.config.action_embedding == "board":
             action_positions = self.board.action_positions(action_ids)
         if self.board is not None and self.config.board_rotation:
             rotation = self.board.rotation(states.shape[1], action_ids)
-        return self.model(states, action_ids, action_positions, rotation).last_hidden_state
+        return self.model(
+            states,
+            action_ids,
+            action_positions,
+            rotation,
+            attention_mask=attention_mask,
+            output_hidden_states=output_hidden_states,
+        )
 
-    def _value_pairs(self, states: Tensor, action_ids: Tensor) -> Tensor:
+    def _value_in_one_pass(
+        self, states: Tensor, action_ids: Tensor, *options
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Return the logits, and the hidden states if `options` ask for them."""
+        output = self._run(states, action_ids, *options)
+        num_tokens = self.config.tokens_per_action
+        hidden = output.last_hidden_state[:, states.shape[1] :]
+        return self.head(hidden[:, num_tokens - 1 :: num_tokens]), output.hidden_states
+
+    def _value_pairs(
+        self, states: Tensor, action_ids: Tensor, attention_mask: Tensor | None, *options
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """Run every (state, action) pair as a sequence of its own, without the padding."""
         if action_ids.shape[1] == 1:
-            return self.head(self._hidden_states(states, action_ids)[:, -1:])
-        is_action = action_ids >= 0
-        is_action[0, 0] = True  # attention kernels refuse an empty batch
-        row, column = is_action.nonzero(as_tuple=True)
-        hidden = self._hidden_states(states[row], action_ids[row, column, None])[:, -1]
-        pair_logits = self.head(hidden)  # (pairs, num_outputs)
+            return self._value_in_one_pass(states, action_ids, attention_mask, *options)
+        row, column = (action_ids >= 0).nonzero(as_tuple=True)
+        mask = None if attention_mask is None else attention_mask[row]
+        output = self._run(states[row], action_ids[row, column, None], mask, *options)
+        pair_logits = self.head(output.last_hidden_state[:, -1])  # (pairs, num_outputs)
         logits = pair_logits.new_zeros(*action_ids.shape, self.value_loss.num_outputs)
-        return logits.index_put((row, column), pair_logits)
+        return logits.index_put((row, column), pair_logits), output.hidden_states
 
 
 class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
@@ -404,23 +475,38 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
         """The repeated blocks: compiled one by one; Muon trains their matrices."""
         return self.model.blocks
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor,
+        attention_mask: Tensor | None = None,
         cache: Cache | None = None,
         use_cache: bool = False,
         logits_to_keep: int | Tensor = 0,
+        output_hidden_states: bool = False,
     ) -> TokenValueOutput:
         """Value every token of the vocabulary as the successor of each of `input_ids` (batch, length).
 
-        With `cache`, which `use_cache` returns, `input_ids` are only the new tokens. `logits_to_keep` gives
-        the positions to value: the last n (an int, 0 for all) or those of a tensor (kept,).
+        With `cache`, which `use_cache` returns, `input_ids` are only the new tokens. `attention_mask`
+        (batch, length, with that of the cache) is 0 at padding, on either side. `logits_to_keep` gives the
+        positions to value: the last n (an int, 0 for all) or those of a tensor (kept,).
         """
-        outputs = self.model(input_ids, cache=cache, use_cache=use_cache)
+        outputs = self.model(
+            input_ids,
+            cache=cache,
+            use_cache=use_cache,
+            attention_mask=attention_mask,
+            output_hidden_states=output_hidden_states,
+        )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.head(outputs.last_hidden_state[:, kept])
         logits = logits.unflatten(-1, (self.config.vocab_size, self.value_loss.num_outputs))
-        return TokenValueOutput(logits=logits, value=self.value_loss.value(logits), cache=outputs.cache)
+        return TokenValueOutput(
+            logits=logits,
+            value=self.value_loss.value(logits),
+            cache=outputs.cache,
+            hidden_states=outputs.hidden_states,
+        )
 
 
 ValueTransformerModel.register_for_auto_class("AutoModel")

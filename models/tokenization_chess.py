@@ -189,6 +189,7 @@ class ChessTokenizer(PreTrainedTokenizer):
     def __init__(self, orient: bool = True, **kwargs):
         self.orient = orient
         kwargs.setdefault("model_max_length", BOARD_LENGTH)
+        kwargs.setdefault("pad_token", ".")  # all boards have 77 tokens, but collators ask for one
         super().__init__(orient=orient, **kwargs)
 
     @property
@@ -196,7 +197,8 @@ class ChessTokenizer(PreTrainedTokenizer):
         return len(ACTIONS)
 
     def get_vocab(self) -> dict[str, int]:
-        return {**ACTION_IDS, **_TOKEN}
+        """Return one token per id. Ids 0 to 30 are board tokens here, and moves among `action_ids`."""
+        return {self._convert_id_to_token(index): index for index in range(len(ACTIONS))}
 
     def encode_positions(
         self, fens: Sequence[str], moves: Sequence[Sequence[str]], return_tensors: str | None = "np"
@@ -229,7 +231,10 @@ class ChessTokenizer(PreTrainedTokenizer):
         return [CHARACTERS[token] for token in (orient_tokens(tokens) if self.orient else tokens)[0]]
 
     def _convert_token_to_id(self, token: str) -> int:
-        return _TOKEN[token] if token in _TOKEN else ACTION_IDS[token]
+        index = _TOKEN.get(token, ACTION_IDS.get(token))
+        if index is None:
+            raise ValueError(f"{token!r} is neither a character of a board nor a move such as e2e4")
+        return index
 
     def _convert_id_to_token(self, index: int) -> str:
         return CHARACTERS[index] if index < len(CHARACTERS) else ACTIONS[index]

@@ -170,8 +170,8 @@ class OneHot(CategoricalLoss):
         edges = self.value_min + self.width * inner
         bins = torch.bucketize(value.contiguous(), edges)
         targets = torch.zeros(*value.shape, self.num_bins, dtype=torch.float32, device=value.device)
-        targets.scatter_(-1, bins[..., None], 1.0)
-        return targets.masked_fill_(value.isnan()[..., None], math.nan).to(device)
+        targets = targets.scatter(-1, bins[..., None], 1.0)
+        return targets.masked_fill(value.isnan()[..., None], math.nan).to(device)
 
 
 class HLGauss(CategoricalLoss):
@@ -228,7 +228,7 @@ class HLGauss(CategoricalLoss):
         probs, first = _truncated_gaussian(centre, sigma, self.num_bins)
         probs = _round_keeping_sum(probs) if self.match_mean else probs.float()
         bins = first[..., None] + torch.arange(probs.shape[-1], device=value.device)
-        targets = probs.new_zeros(*value.shape, self.num_bins).scatter_(-1, bins, probs)
+        targets = probs.new_zeros(*value.shape, self.num_bins).scatter(-1, bins, probs)
         return targets.to(device)
 
 
@@ -250,9 +250,8 @@ class TwoHot(CategoricalLoss):
         # On a grid of 2^-24 both fractions are exact in float32: they sum to 1, the mean is exact to 3e-8 Δ.
         upper_fraction = (torch.round(upper_fraction * 2**24) / 2**24).float()
         targets = torch.zeros(*value.shape, self.num_bins, dtype=torch.float32, device=value.device)
-        targets.scatter_(-1, lower[..., None], 1 - upper_fraction[..., None])
-        targets.scatter_(-1, lower[..., None] + 1, upper_fraction[..., None])
-        return targets.to(device)
+        targets = targets.scatter(-1, lower[..., None], 1 - upper_fraction[..., None])
+        return targets.scatter(-1, lower[..., None] + 1, upper_fraction[..., None]).to(device)
 
     def _split(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return the index of the location below each value, and the fraction of mass on the one above.
@@ -287,8 +286,8 @@ class C51(TwoHot):
         lower, upper_fraction = self._split(moved)
         probs = probs.to(reward.device, torch.float64).expand_as(upper_fraction)
         projected = torch.zeros_like(probs)
-        projected.scatter_add_(-1, lower, probs * (1 - upper_fraction))
-        projected.scatter_add_(-1, lower + 1, probs * upper_fraction)
+        projected = projected.scatter_add(-1, lower, probs * (1 - upper_fraction))
+        projected = projected.scatter_add(-1, lower + 1, probs * upper_fraction)
         return projected.to(device, torch.float32)
 
 
@@ -343,9 +342,7 @@ def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> tuple[Te
     mass = torch.erf(z / math.sqrt(2)).diff(dim=-1)
     # Up to 4σ outside, the total is above 1e-5 and the difference good to 1e-11 of it.
     far_outside = torch.maximum(-centre, centre - num_bins) > 4 * sigma
-    # `.any()` would synchronise with a GPU.
-    if far_outside.device.type != "cpu" or far_outside.any():
-        mass = torch.where(far_outside[..., None], _tail_mass(z), mass)
+    mass = torch.where(far_outside[..., None], _tail_mass(z), mass)
     return mass / mass.sum(dim=-1, keepdim=True), first.long()
 
 
@@ -356,15 +353,19 @@ def _tail_mass(z: Tensor) -> Tensor:
     turn into a target of zeros, and so into no gradient. The logarithm of the tail is exact, and the largest
     is taken out before the exponential.
     """
-    log_tail = torch.special.log_ndtr(-z.abs())
+    z = z.abs() / math.sqrt(2)
+    log_tail = torch.special.erfcx(z).log() - z.square()
     return (log_tail - log_tail.amax(dim=-1, keepdim=True)).exp().diff(dim=-1).abs()
 
 
+@torch.library.custom_op(f"{__name__.replace('.', '_')}::match_mean", mutates_args=())
 def _match_mean(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
     """Return the centres at which truncated Gaussians have the `mean` (...) over bins; all in bins, float64.
 
     The secant method on the logit of the mean, which is nearly linear in the centre even where the mean
     saturates at the outer centres; bisection guards it where σ is so small that the mean moves in steps.
+    It is an operator of its own, since the number of steps depends on the data: torch.compile calls it as it
+    is, and vmap calls it once for all.
     """
     tolerance = 1e-9
     first, last = 0.5, num_bins - 0.5
@@ -398,6 +399,16 @@ def _match_mean(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
         last_centre, last_error, centre = centre[open_rows], error[open_rows], following[open_rows]
         rows, target, low, high = rows[open_rows], target[open_rows], low[open_rows], high[open_rows]
     return solution.reshape(mean.shape)
+
+
+@_match_mean.register_fake
+def _(mean: Tensor, sigma: float, num_bins: int) -> Tensor:
+    return torch.empty_like(mean)
+
+
+@_match_mean.register_vmap
+def _(info, in_dims, mean: Tensor, sigma: float, num_bins: int) -> tuple[Tensor, int]:
+    return _match_mean(mean, sigma, num_bins), in_dims[0]
 
 
 def _logit(mean: Tensor, first: float, last: float) -> Tensor:

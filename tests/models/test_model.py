@@ -10,6 +10,7 @@ import chess
 import numpy as np
 import pytest
 import torch
+from transformers import Trainer, TrainingArguments
 
 from models.configuration_value_transformer import ATTENTIONS, ValueTransformerConfig
 from models.modeling_value_transformer import (
@@ -219,7 +220,7 @@ def test_board_action_embedding_knows_what_stands_on_the_squares():
     for action_embedding, depends in (("board", True), ("table", False)):
         model, hidden = small_model(action_embedding=action_embedding, num_hidden_layers=0), []
         for board in (states, changed):
-            hidden.append(model._hidden_states(board, actions)[:, -1])
+            hidden.append(model._run(board, actions, None, False).last_hidden_state[:, -1])
         assert torch.equal(*hidden) is not depends
 
 
@@ -231,7 +232,7 @@ def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(cha
     changed = states.clone()
     square = model.board.action_positions(actions)[:, 0, changed_end]
     changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
-    before, after = (model._hidden_states(s, actions)[:, -2:] for s in (states, changed))
+    before, after = (model._run(s, actions, None, False).last_hidden_state[:, -2:] for s in (states, changed))
     assert before.shape == (3, 2, 32)
     same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
     assert same == [changed_end == 1, changed_end == 0]
@@ -457,3 +458,86 @@ def test_what_a_cache_cannot_do_is_refused():
     cache = model(torch.zeros(1, 4, dtype=torch.long), use_cache=True).cache
     with pytest.raises(ValueError, match="not after cached keys"):
         model.model(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long), cache=cache)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_padded_states_have_the_values_of_those_alone(side, kernel):
+    def pad(tokens, filling):
+        padding = torch.full((1, 5), filling)
+        return torch.cat([padding, tokens] if side == "left" else [tokens, padding], dim=1)
+
+    generator = torch.Generator().manual_seed(0)
+    long, short = (torch.randint(31, (1, length), generator=generator) for length in (13, 8))
+    tokens = torch.cat([long, pad(short, 29)])
+    mask = torch.cat([torch.ones(1, 13, dtype=torch.long), pad(torch.ones(1, 8, dtype=torch.long), 0)])
+    kept = mask[1].bool()
+    model = small_token_model(position_period=12)
+    model.set_attn_implementation(kernel)
+    values = model(tokens, attention_mask=mask).value
+    torch.testing.assert_close(values[:1], model(long).value)
+    torch.testing.assert_close(values[1:, kept], model(short).value)
+    first = model(tokens[:, :9], attention_mask=mask[:, :9], use_cache=True)
+    rest = model(tokens[:, 9:], attention_mask=mask, cache=first.cache).value
+    torch.testing.assert_close(rest[:, kept[9:]], values[:, 9:][:, kept[9:]])
+
+    actions = torch.randint(1968, (2, 3), generator=generator)
+    for attention in ATTENTIONS:
+        model = small_model(attention=attention, action_embedding="table", board_rotation=False)
+        model.set_attn_implementation(kernel)
+        alone = torch.cat([model(long, actions[:1]).value, model(short, actions[1:]).value])
+        torch.testing.assert_close(model(tokens, actions, attention_mask=mask).value, alone)
+
+
+def test_boards_have_no_padding():
+    boards, actions = random_inputs()
+    model, mask = small_model(), torch.ones_like(boards)
+    assert torch.equal(model(boards, actions, attention_mask=mask).value, model(boards, actions).value)
+    mask[0, 0] = 0
+    with pytest.raises(ValueError, match="all boards have the same length"):
+        model(boards, actions, attention_mask=mask)
+
+
+def test_outputs_are_tuples_and_hidden_states_where_they_are_wanted():
+    boards, actions = random_inputs()
+    for model, inputs in ((small_model(), (boards, actions)), (small_token_model(), (boards[:, :20],))):
+        output = model(*inputs, output_hidden_states=True)
+        assert len(output.hidden_states) == 1 + len(model.blocks) and model(*inputs).hidden_states is None
+        values = model.head(output.hidden_states[-1][:, -output.logits.shape[1] :])
+        torch.testing.assert_close(values.view_as(output.logits), output.logits)
+        as_tuple = model(*inputs, return_dict=False)
+        assert all(torch.equal(*pair) for pair in zip(as_tuple, (output.logits, output.value), strict=True))
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("shape", [(0, 4), (0, 0), (3, 0)])
+def test_an_empty_batch_has_an_empty_result(attention, shape):
+    boards = torch.zeros(shape[0], 77, dtype=torch.long)
+    actions = torch.zeros(shape, dtype=torch.long)
+    output = small_model(attention=attention)(boards, actions, labels=torch.zeros(shape))
+    output.loss.backward()
+    assert output.value.shape == shape and output.loss == 0
+
+
+def test_trainer_does_not_depend_on_how_gradients_are_accumulated(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    boards = torch.randint(31, (16, 77), generator=generator)
+    actions = torch.randint(1968, (16, 9), generator=generator)
+    labels = torch.rand(16, 9, generator=generator)
+    padding = torch.arange(9) >= torch.arange(16)[:, None] % 9 + 1  # 1 to 9 actions per board
+    actions[padding], labels[padding] = -100, -100.0
+    columns = {"input_ids": boards, "action_ids": actions, "labels": labels}
+    examples = [{name: column[row] for name, column in columns.items()} for row in range(16)]
+
+    def update(batch_size, steps):
+        model = small_model()
+        before = model.head.weight.detach().clone()
+        settings = TrainingArguments(
+            output_dir=tmp_path, per_device_train_batch_size=batch_size, gradient_accumulation_steps=steps,
+            max_steps=1, optim="sgd", learning_rate=1.0, max_grad_norm=0, lr_scheduler_type="constant",
+            save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True, logging_strategy="no",
+        )  # fmt: skip
+        Trainer(model, settings, train_dataset=examples, processing_class=ChessTokenizer()).train()
+        return model.head.weight.detach() - before
+
+    torch.testing.assert_close(update(4, 4), update(16, 1), rtol=1e-4, atol=1e-6)

@@ -154,3 +154,14 @@ def test_a_broken_fen_is_named(fen):
 def test_a_string_that_is_no_move_is_refused():
     with pytest.raises(ValueError, match="'e9e4' is not a move"):
         ChessTokenizer().encode_positions([chess.STARTING_FEN], [["e9e4"]])
+
+
+def test_transformers_can_pad_and_count_the_vocabulary():
+    tokenizer = ChessTokenizer()
+    fens = [chess.STARTING_FEN, "8/8/8/8/8/8/k7/2K5 w - - 0 1"]
+    assert tokenizer(fens, padding=True)["input_ids"] == tokenizer(fens)["input_ids"]
+    assert len(tokenizer) == tokenizer.vocab_size == len(tokenizer.get_vocab()) == len(ACTIONS)
+    ids = tokenizer.get_vocab().values()
+    assert tokenizer.convert_tokens_to_ids(tokenizer.convert_ids_to_tokens(list(ids))) == list(ids)
+    with pytest.raises(ValueError, match="'e9e4' is neither a character of a board nor a move"):
+        tokenizer.convert_tokens_to_ids("e9e4")

@@ -406,3 +406,19 @@ def test_a_value_that_is_no_number_shows_in_the_loss_and_in_nothing_else(name, o
     targets = loss.targets(values)
     assert torch.equal(targets[[0, 2]], loss.targets(values[[0, 2]]))
     assert loss.loss(torch.zeros(3, 21), values).isnan()
+
+
+@pytest.mark.filterwarnings("error:There is a performance drop")  # of vmap without a batching rule
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in VALUE_LOSSES), ("hl_gauss", {"match_mean": True})],
+)
+def test_losses_work_under_vmap_and_in_a_full_graph_of_torch_compile(name, options):
+    value_loss = unit_loss(name, **options)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, value_loss.num_outputs, generator=generator)  # an ensemble of three critics
+    values, weights = torch.randn(3, 5, generator=generator), torch.rand(3, 5, generator=generator)
+    one_by_one = [value_loss.loss(*member) for member in zip(logits, values, weights, strict=True)]
+    torch.testing.assert_close(torch.vmap(value_loss.loss)(logits, values, weights), torch.stack(one_by_one))
+    compiled = torch.compile(value_loss.loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(logits, values, weights), value_loss.loss(logits, values, weights))
