@@ -25,6 +25,7 @@ from accelerate.utils import set_seed
 from cli.errors import command
 from cli.files import atomic_write
 from configs.schema import Config, load_config, save_config
+from eval.loading import without_progress_bars
 from training.checkpoints import (
     CheckpointReader,
     Interruption,
@@ -197,7 +198,8 @@ def train(config: Config) -> None:
     accelerator.wait_for_everyone()  # a process that ends may still be sending gathered weights
     if is_main:
         with atomic_write(output_dir / "model") as folder:
-            model.save_pretrained(folder, state_dict=final_weights)
+            with without_progress_bars():
+                model.save_pretrained(folder, state_dict=final_weights)
             task.save(folder)
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")
         write_model_card(output_dir)

@@ -1,6 +1,7 @@
 """Load a trained model of any domain, with its tokenizer, from a folder or from the hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,22 +121,20 @@ def _load(
     _, tokenizer_class, check_settings = ARCHITECTURES[model_class]
     if check_settings is not None:
         check_settings(name, config)
-    # The files are there; reading them takes a moment.
-    logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     # transformers reports missing weights as a table; the error below names them in one line.
     logging.set_verbosity_error()
     try:
-        # Mismatched sizes are refused below, where the message can name them.
-        model, info = model_class.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        with without_progress_bars():
+            # Mismatched sizes are refused below, where the message can name them.
+            model, info = model_class.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            )
         tokenizer = tokenizer_class.from_pretrained(folder) if tokenizer_class else None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     finally:
         logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
     # transformers initialises weights that it cannot load at random, with no more than a warning.
     if absent := sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]):
         raise InputError(
@@ -143,6 +142,16 @@ def _load(
             f"such as {absent[0]}; save it again"
         )
     return model.to(device).eval(), tokenizer
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Hide the bars of transformers for local files, which take a moment and leave a line for every file."""
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _check_is_model(name: str | Path, folder: Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:

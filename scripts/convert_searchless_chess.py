@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cli.errors import InputError, command, first_line
 from cli.files import atomic_write, check_output
 from cli.options import positive_int
+from eval.loading import without_progress_bars
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ACTIONS, ChessTokenizer
 from scripts.orbax import ARRAY_METADATA, MANIFEST, read_arrays
@@ -112,7 +113,8 @@ def convert_checkpoint(
             raise InputError(f"{source}: {first_line(error)}; check --checkpoint and --num-heads") from error
         if model.config.num_bins == len(ACTIONS):
             raise InputError(f"{source} predicts moves, not their values: give an action-value model")
-        model.save_pretrained(unfinished)
+        with without_progress_bars():
+            model.save_pretrained(unfinished)
         ChessTokenizer(orient=False).save_pretrained(unfinished)
     return model, source
 
