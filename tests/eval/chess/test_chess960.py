@@ -3,7 +3,6 @@
 import random
 
 import chess
-import chess.engine
 import pytest
 
 from eval.chess.chess960 import standard_fen, standard_move
@@ -11,7 +10,7 @@ from eval.chess.engines import ValueEngine, ordered_legal_moves
 from eval.chess.uci_protocol import read_move, read_position
 from models.tokenization_chess import ACTION_IDS, ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
-from tests.eval.chess.test_uci import ask, engine_process, gui  # noqa: F401 (fixtures)
+from tests.eval.chess.test_uci import make_session, one_thread, talk  # noqa: F401 (fixture)
 
 
 # Castling with the rooks on b and g, kings on c and f, and an inner rook that has the right.
@@ -81,34 +80,39 @@ def test_a_standard_position_has_the_values_of_standard_chess():
     }
 
 
-def test_without_the_option_rights_of_chess960_are_dropped_with_a_warning(ask):  # noqa: F811
-    fen = ROOKS_INSIDE
-    (line,) = ask(f"position fen {fen}")
+def test_without_the_option_rights_of_chess960_are_dropped_with_a_warning(model_folder):
+    (line,) = talk(model_folder, f"position fen {ROOKS_INSIDE}")
     assert line.startswith("info string castling rights of Chess960 in '1rk3r1/pppppppp/")
     assert line.endswith(" are dropped: set UCI_Chess960 to true")
-    assert ask("position fen r3k2r/8/8/8/8/8/8/R3K2R w KQkq - 0 1") == []
+    assert talk(model_folder, "position fen r3k2r/8/8/8/8/8/8/R3K2R w KQkq - 0 1") == []
 
 
-def test_the_option_castles_by_king_takes_rook(ask):  # noqa: F811
-    ask("setoption name UCI_Chess960 value true")
-    try:
-        assert ask(f"position fen {ROOKS_INSIDE} moves f1g1 c8b8") == []
-        assert ask("d")[-1] == "Fen: 2kr2r1/pppppppp/8/8/8/8/PPPPPPPP/1R3RK1 w - - 2 2"
-        assert ask("position fen 4k3/8/8/8/8/8/8/R4K1R w HA - 0 1") == []
-        assert ask("go searchmoves f1h1")[-1] == "bestmove f1h1"
-        assert ask("go searchmoves f1a1")[-1] == "bestmove f1a1"
-        ask("position startpos moves e2e4 e7e5 g1f3 g8f6 f1c4 f8c5 e1h1")
-        assert ask("d")[-1] == "Fen: rnbqk2r/pppp1ppp/5n2/2b1p3/2B1P3/5N2/PPPP1PPP/RNBQ1RK1 b kq - 5 4"
-    finally:
-        ask("setoption name UCI_Chess960 value false")
+def fen_after(model_folder, position: str) -> str:
+    *_, last = talk(model_folder, "setoption name UCI_Chess960 value true", f"position {position}", "d")
+    return last
 
 
-def test_a_program_plays_games_of_chess960_against_it(gui):  # noqa: F811
-    for number in (0, 359, 959):
-        board, game = chess.Board.from_chess960_pos(number), object()
-        # python-chess sets the option, and raises an error for an illegal move.
-        for _ in range(16):
-            board.push(gui.play(board, chess.engine.Limit(time=1), game=game).move)
+def test_the_option_castles_by_king_takes_rook(model_folder):
+    fen = fen_after(model_folder, f"fen {ROOKS_INSIDE} moves f1g1 c8b8")
+    assert fen == "Fen: 2kr2r1/pppppppp/8/8/8/8/PPPPPPPP/1R3RK1 w - - 2 2"
+    fen = fen_after(model_folder, "startpos moves e2e4 e7e5 g1f3 g8f6 f1c4 f8c5 e1h1")
+    assert fen == "Fen: rnbqk2r/pppp1ppp/5n2/2b1p3/2B1P3/5N2/PPPP1PPP/RNBQ1RK1 b kq - 5 4"
+
+
+def test_it_plays_legal_moves_of_chess960_castling_included(model_folder):
+    said: list[str] = []
+    session = make_session(model_folder, said)
+    session.run([b"setoption name UCI_Chess960 value true", b"setoption name MultiPV value 256"])
+    num_castling = 0
+    for board in positions()[::40]:
+        session.run([f"position fen {board.fen()}".encode(), b"go"])
+        *_, best = said
+        valued = {line.split(" pv ")[1] for line in said if " pv " in line}
+        assert valued == {move.uci() for move in board.legal_moves}
+        assert best.removeprefix("bestmove ") in valued
+        num_castling += sum(board.is_castling(chess.Move.from_uci(move)) for move in valued)
+        said.clear()
+    assert num_castling >= 5
 
 
 def test_moves_of_chess960_are_read_in_both_notations():
