@@ -121,7 +121,7 @@ def test_movetext_is_wrapped_and_event_and_site_are_filled():
     moves = SHUFFLE * 2
     white, black = (Script(name, moves[start::2], [0.5] * 4) for start, name in enumerate(("white", "black")))
     game = play_game(white, black, START)
-    assert max(map(len, game.pgn.splitlines())) <= 80 and game.pgn.endswith(" 1/2-1/2\n\n")
+    assert max(map(len, game.pgn.splitlines())) <= 80 and game.pgn.endswith("1/2-1/2\n\n")
     headers = reread(game).headers
     assert (headers["Event"], headers["Site"]) == ("Match", "Stop Regressing")
 
