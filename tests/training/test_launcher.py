@@ -20,7 +20,7 @@ sys.path.insert(0, {str(REPOSITORY)!r})
 from configs.schema import load_config
 from training.launcher import overruled_options
 
-print(*overruled_options(load_config("chess_tiny.yaml", [])), sep="\\n")
+print(*overruled_options(load_config("chess_tiny.yaml", ["training.precision=bf16"])), sep="\\n")
 """)
     return path
 
