@@ -46,6 +46,7 @@ def train(config: Config) -> None:
     from accelerate.utils import set_seed
 
     from cli.files import atomic_write
+    from eval.loading import without_progress_bars
     from training.checkpoints import (
         CheckpointReader,
         Interruption,
@@ -209,7 +210,8 @@ def train(config: Config) -> None:
     accelerator.wait_for_everyone()  # a process that ends may still be sending gathered weights
     if is_main:
         with atomic_write(output_dir / "model") as folder:
-            model.save_pretrained(folder, state_dict=final_weights)
+            with without_progress_bars():
+                model.save_pretrained(folder, state_dict=final_weights)
             task.save(folder)
         plot_curves(output_dir / "metrics.jsonl", task.panels, output_dir / "curves.png")
         write_model_card(output_dir)

@@ -1,23 +1,52 @@
 """Load a trained model of any domain, with its tokenizer, from a folder or from the hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HTTPError, RevisionResolutionError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
 
 from cli.errors import InputError, first_line
 from cli.files import digest
 from data.hub import TerminalBar
-from eval.model_folder import check_model_folder
+from eval.model_folder import check_model_files, check_model_folder, model_name
 from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerForTokenValue
 from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import GAME_LENGTH, TOKENS
+
+
+def local_folder(name: str | Path) -> Path:
+    """Return the folder of a model, downloaded if `name` is an id on the hub.
+
+    Without a network it is that of the last download. Raises InputError if there is no such model.
+    """
+    check_model_folder(name)
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        # transformers would ask six times for half a minute, with ten lines of warnings.
+        commit = HfApi().resolve_revision(str(name)).resolved
+        files = ["*.json", "*.safetensors"]
+        folder = snapshot_download(str(name), revision=commit, allow_patterns=files, tqdm_class=TerminalBar)
+    except RevisionResolutionError as error:
+        reason = error.__cause__ or error
+        raise InputError(
+            f"{name}: no such folder, and the hub cannot be reached ({reason}); check name and network"
+        ) from error
+    except (HTTPError, OSError, ValueError) as error:
+        raise InputError(
+            f"{name} is neither a folder nor a model on the hub: {first_line(error)}; "
+            "check the name and the network"
+        ) from error
+    check_model_files(name, Path(folder))
+    return Path(folder)
 
 
 def _check_wordle_settings(name: str | Path, config: dict[str, Any]) -> None:
@@ -87,27 +116,25 @@ def _load(
 ) -> tuple[Any, Any]:
     """Load a model and its tokenizer, None if the architecture has no class for it."""
     device = choose_device(device)
-    config = _check_is_model(name, model_class)
+    folder = local_folder(name)
+    config = _check_is_model(name, folder, model_class)
     _, tokenizer_class, check_settings = ARCHITECTURES[model_class]
     if check_settings is not None:
         check_settings(name, config)
-    if Path(name).is_dir():
-        # A progress bar is for downloads; a local folder takes a moment.
-        logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     # transformers reports missing weights as a table; the error below names them in one line.
     logging.set_verbosity_error()
     try:
-        # Mismatched sizes are refused below, where the message can name them.
-        model, info = model_class.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-        tokenizer = tokenizer_class.from_pretrained(name) if tokenizer_class else None
+        with without_progress_bars():
+            # Mismatched sizes are refused below, where the message can name them.
+            model, info = model_class.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        tokenizer = tokenizer_class.from_pretrained(folder) if tokenizer_class else None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     finally:
         logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
     # transformers initialises weights that it cannot load at random, with no more than a warning.
     if absent := sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]):
         raise InputError(
@@ -117,19 +144,22 @@ def _load(
     return model.to(device).eval(), tokenizer
 
 
-def _check_is_model(name: str | Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
-    """Return a model's configuration. Raises InputError unless its files exist and name `model_class`."""
-    check_model_folder(name)
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Hide the bars of transformers for local files, which take a moment and leave a line for every file."""
+    logging.disable_progress_bar()
     try:
-        config, _ = PreTrainedConfig.get_config_dict(name)
-        cached_file(name, "tokenizer_config.json")
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def _check_is_model(name: str | Path, folder: Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
+    """Return the configuration of the model in a folder. Raises InputError unless it is a `model_class`."""
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(folder)
     except (OSError, ValueError) as error:
-        if Path(name).is_dir():
-            raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
-        raise InputError(
-            f"{name} is neither a folder nor a model on the hub: {first_line(error)}; "
-            "check the name and the network"
-        ) from error
+        raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     architectures = config.get("architectures")
     if architectures != [model_class.__name__]:
         held = architectures[0] if architectures and isinstance(architectures, list) else "no known model"
@@ -143,19 +173,13 @@ def _check_is_model(name: str | Path, model_class: type[PreTrainedModel]) -> dic
 def identify_model(
     name: str | Path, model_class: type[PreTrainedModel] = ValueTransformerForActionValue
 ) -> str:
-    """Return a model's name with the digest of its files, such as runs/chess_tiny/model#1a2b3c4d.
+    """Return a model's name with the digest of its files, such as chess_tiny#1a2b3c4d.
 
     The digest is the same in a folder and on the hub. Raises InputError for a model of another class.
     """
-    _check_is_model(name, model_class)
-    folder = Path(name)
-    if not folder.is_dir():
-        try:
-            files = ["*.json", "*.safetensors"]
-            folder = Path(snapshot_download(name, allow_patterns=files, tqdm_class=TerminalBar))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{name} cannot be downloaded: {first_line(error)}; try again") from error
-    return f"{name}#{model_digest(folder)}"
+    folder = local_folder(name)
+    _check_is_model(name, folder, model_class)
+    return f"{model_name(name)}#{model_digest(folder)}"
 
 
 def model_digest(folder: Path) -> str:

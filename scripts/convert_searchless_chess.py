@@ -110,6 +110,7 @@ def convert_checkpoint(
         if any(part.split(".")[0].endswith("state_value") for part in Path(source).resolve().parts[-4:]):
             raise InputError(f"{source} values states, not actions: give an action-value model, as 9M.zip")
         # These import torch, which takes seconds.
+        from eval.loading import without_progress_bars
         from models.tokenization_chess import ACTIONS, ChessTokenizer
         from scripts.searchless_parameters import convert
 
@@ -120,7 +121,8 @@ def convert_checkpoint(
             raise InputError(f"{source}: {first_line(error)}; check --checkpoint and --num-heads") from error
         if model.config.num_bins == len(ACTIONS):
             raise InputError(f"{source} predicts moves, not their values: give an action-value model")
-        model.save_pretrained(unfinished)
+        with without_progress_bars():
+            model.save_pretrained(unfinished)
         ChessTokenizer(orient=False).save_pretrained(unfinished)
     return model, source
 

@@ -67,7 +67,9 @@ def draw_curves(results: dict) -> "Figure":
     grid.set(xscale="log")
     for row, (axis_row, title) in enumerate(zip(grid.axes, axes.values(), strict=True)):
         for axis, measure in zip(axis_row, measures, strict=True):
-            axis.set(title=measure["label"] if row == 0 else "", xlabel=title, ylabel="")
+            # The tables are of measurements after training, on other data.
+            name = f"{measure['label']}\nevaluated during training" if row == 0 else ""
+            axis.set(title=name, xlabel=title, ylabel="")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.xaxis.set_minor_locator(NullLocator())
@@ -149,3 +151,7 @@ def _format_values(axis: "Axes", measure: dict) -> None:
 
     if measure["format"].endswith("%"):
         axis.yaxis.set_major_formatter(PercentFormatter(1))
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, 0), min(high, 1))
+        for line in axis.lines:
+            line.set_clip_on(False)  # markers at 0% and 100%

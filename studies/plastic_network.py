@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from cli.errors import InputError, command, first_line
 from cli.files import atomic_write
 from cli.options import write_json
+from data.hub import pin
 from models.value_losses import ValueLoss, make_value_loss
 from studies.plasticity_config import BIASES, RESULT, PlasticityConfig, check_settings
 from training.run_log import keep_metrics
@@ -88,6 +89,7 @@ def read_images(name: str, number: int) -> np.ndarray:
     import datasets  # slow to import
 
     try:
+        pin(name)  # without a network this fails at once; load_dataset would try again for half a minute
         rows = datasets.load_dataset(name, split="train")
     except Exception as error:  # loaders raise many kinds
         raise InputError(f"--images {name}: cannot be loaded: {first_line(error)}") from None

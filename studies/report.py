@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REPORT_FILES = ("results.json", "report.md", "report.png")
 CHOSEN = "chosen on the other seeds"
 UNDEFINED = "–"
+CURVES = "The figure shows evaluations by train.py during training, the tables the measurements named above."
 
 
 def check_report(output: Path) -> None:
@@ -148,6 +149,7 @@ def format_report(results: dict) -> str:
     parts += [f"{name} failed: {line}" for name, line in results["failed"].items()]
     parts += [
         "![Results](report.png)",
+        *([CURVES] if results["figure"] == "curves" else []),
         f"    {results['command']}",
         f"{hardware['device']}, {hardware['cores']} cores, torch {hardware['torch']}",
     ]

@@ -24,7 +24,7 @@ from data.hub import local_files
 from data.parquet import list_files
 from eval.chess.calibration import plot_reliability
 from eval.intervals import Z_95
-from eval.model_folder import check_model_folder
+from eval.model_folder import check_model_folder, model_name
 
 
 def format_table(results: dict) -> str:
@@ -109,8 +109,8 @@ def main() -> None:
         identity = identify_model(arguments.model)
         write_json(arguments.json, {"model": identity, "data": arguments.data, **results})
     if arguments.plot:
-        plot_reliability(results["calibration"], arguments.plot, arguments.model)
-    print(f"{arguments.model} on {arguments.data}: {results['num_boards']} boards", end="")
+        plot_reliability(results["calibration"], arguments.plot, model_name(arguments.model))
+    print(f"{model_name(arguments.model)} on {arguments.data}: {results['num_boards']} boards", end="")
     print(f" ({results['num_boards_ranked']} for τ), {results['num_action_values']} action values\n")
     print(format_table(results))
 

@@ -30,6 +30,7 @@ from data.chess.fen_files import read_fen
 from data.chess.game_files import Game, read_game
 from eval.chess.engines import Analysis, ValueEngine
 from eval.chess.rules import game_end
+from eval.model_folder import model_name
 
 
 TEMPLATE = Path(__file__).with_name("analysis_page.html")
@@ -74,9 +75,9 @@ def position_data(
     """Return the page's data of one position; `support` is that of the distributions, if there are any.
 
     `moves` is a list of [UCI, SAN, the mover's win probability, and the two parts of the histogram], best
-    first; `by_rule` has the indices in it of the values that the rules give. `played` is the index of the
-    move played, `label` this move, as in "24…Qxb7", and `loss` its difference from the best. `white` is
-    White's win probability if the best move is played, or the result of a game that is over.
+    first; `by_rule` says how the game ends, for those whose value the rules give, by index. `played` is the
+    index of the move played, `label` this move, as in "24…Qxb7", and `loss` its difference from the best.
+    `white` is White's win probability if the best move is played, or the result of a game that is over.
     """
     order = analysis.ranking()
     moves: list[list] = [
@@ -88,7 +89,9 @@ def position_data(
         moves = [[*move, *encode_histogram(row)] for move, row in zip(moves, histograms, strict=True)]
     data: dict = {"fen": board.fen(), "moves": moves}
     if analysis.by_rule:
-        data["by_rule"] = [rank for rank, i in enumerate(order) if i in analysis.by_rule]
+        data["by_rule"] = {
+            rank: end_after(board, analysis.moves[i]) for rank, i in enumerate(order) if i in analysis.by_rule
+        }
     if moves:
         best = moves[0][2]
         data["white"] = round(best if board.turn == chess.WHITE else 1 - best, 5)
@@ -109,6 +112,14 @@ def position_data(
     return data
 
 
+def end_after(board: chess.Board, move: chess.Move) -> str:
+    """Return how a move ends the game, such as checkmate or draw: stalemate."""
+    board.push(move)
+    end = game_end(board)
+    board.pop()
+    return end.reason if end.is_mate else f"draw: {end.reason}"
+
+
 def largest_losses(positions: Sequence[dict]) -> list[int]:
     """Return the indices of the positions with the largest mistakes, at most MAX_MISTAKES, in order."""
     lost = [ply for ply, position in enumerate(positions) if position.get("loss", 0) >= MISTAKE]
@@ -122,7 +133,8 @@ def players_data(game: Game, positions: Sequence[dict]) -> list[dict]:
         played = [position for position in positions if "loss" in position and side in position["fen"]]
         players.append(
             {
-                "name": _known(game.headers.get(colour)) or colour,
+                # Without the digest of a model's weights, which eval.chess.play adds to its name.
+                "name": re.sub(r"#[0-9a-f]{8}\b", "", _known(game.headers.get(colour))) or colour,
                 "rating": _known(game.headers.get(f"{colour}Elo")),
                 "moves": len(played),
                 "first_choices": sum(position["played"] == 0 for position in played),
@@ -152,12 +164,8 @@ def game_data(game: Game, positions: Sequence[dict]) -> dict:
 
 def model_data(name: str, engine: ValueEngine) -> dict:
     """Return the page's data of the model."""
-    folder = Path(name)
-    # A run's model is in <output_dir>/model; the page does not show absolute paths.
-    if folder.is_dir():
-        name = folder.resolve().parent.name if folder.resolve().name == "model" else folder.resolve().name
     return {
-        "name": name,
+        "name": model_name(name),
         "parameters": engine.model.num_parameters(),
         "value_loss": engine.model.config.value_loss,
         "bins": engine.model.value_loss.num_outputs,

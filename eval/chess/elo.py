@@ -184,7 +184,7 @@ def main() -> None:
         print(warning)
     if arguments.json:
         write_json(arguments.json, {"player": name, "seed": arguments.seed, **results})
-    plot_scores(results, tournament.rating, folder / "elo.png", name)
+    plot_scores(results, tournament.rating, folder / "elo.png", model.describe())
     print(f"Games and figure: {folder}/games.pgn, {folder}/elo.png")
 
 

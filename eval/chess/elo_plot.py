@@ -42,7 +42,7 @@ def plot_scores(results: dict, rating: Rating, path: Path, player: str) -> None:
         ylim=(-0.03, 1.07),
     )
     title = textwrap.fill(f"{player}, {results['num_games']} games", TITLE_WIDTH, break_on_hyphens=False)
-    # A path can contain dollar signs.
+    # The name of a folder can contain dollar signs.
     axis.set_title(title, fontsize=10, parse_math=False)
     axis.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside lower center", ncols=3)

@@ -22,6 +22,7 @@ import chess
 import numpy as np
 
 from cli.options import ExactEnds
+from eval.chess.chess960 import standard_fen, standard_move
 from eval.chess.rules import values_by_rule
 from eval.model_folder import check_model_folder
 
@@ -101,7 +102,7 @@ def ordered_legal_moves(board: chess.Board) -> list[chess.Move]:
     """List the legal moves by action id, ChessBench's order, which decides ties."""
     from models.tokenization_chess import ACTION_IDS
 
-    return sorted(board.legal_moves, key=lambda move: ACTION_IDS[move.uci()])
+    return sorted(board.legal_moves, key=lambda move: ACTION_IDS[standard_move(board, move)])
 
 
 class MoveChoice(NamedTuple):
@@ -214,8 +215,8 @@ class ValueEngine(Engine):
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             inputs = self.tokenizer.encode_positions(
-                [boards[i].fen() for i in batch],
-                [[move.uci() for move in moves[i]] for i in batch],
+                [standard_fen(boards[i]) for i in batch],
+                [[standard_move(boards[i], move) for move in moves[i]] for i in batch],
                 return_tensors="pt",
             )
             with torch.inference_mode():

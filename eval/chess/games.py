@@ -14,23 +14,31 @@ from eval.chess.openings import Opening
 from eval.chess.rules import game_end
 
 
+SITE = "Stop Regressing"
+COLUMNS = 80  # of movetext, as the PGN standard has it
+
+
 class Resignation(Exception):
     """The side to move resigns."""
 
 
+class LeftGame(Exception):
+    """The side to move leaves the game, which then has no result."""
+
+
 class PlayedGame(NamedTuple):
-    """A finished game. `crash` is set if an engine lost by a crash, a timeout or an illegal move."""
+    """A game that is over. `crash` is set if an engine lost by a crash, a timeout or an illegal move."""
 
     white: str
     black: str
-    result: str  # 1-0, 0-1 or 1/2-1/2
+    result: str  # 1-0, 0-1 or 1/2-1/2; * if a side left the game
     ending: str
     crash: str | None
     pgn: str
     final_board: chess.Board
 
     def points(self, is_white: bool) -> float:
-        """Return the points of a side: 1, 0.5 or 0."""
+        """Return the points of a side: 1, 0.5 or 0. The game must have a result."""
         return {"1-0": float(is_white), "0-1": float(not is_white), "1/2-1/2": 0.5}[self.result]
 
 
@@ -39,11 +47,12 @@ def play_game(
 ) -> PlayedGame:
     """Play a game from an opening to its end by the rules.
 
-    An engine that crashes, hangs or plays an illegal move loses. `headers` are added to the PGN.
+    An engine that crashes, hangs or plays an illegal move loses. `headers` are added to the PGN and can
+    replace its own, except the result.
     """
     board = opening.board()
     chosen: list[ChosenMove] = []
-    crash = None
+    crash, is_left = None, False
     while (end := game_end(board)) is None:
         engine = white if board.turn else black
         try:
@@ -56,25 +65,32 @@ def play_game(
         except Resignation:
             ending = f"{engine.name} resigned"
             break
+        except LeftGame:
+            ending, is_left = f"{engine.name} left the game", True
+            break
         chosen.append(choice)
         board.push(choice.move)
     else:
         ending = end.reason
     is_draw = end is not None and not end.is_mate
-    result = "1/2-1/2" if is_draw else "0-1" if board.turn == chess.WHITE else "1-0"
+    loss = "0-1" if board.turn == chess.WHITE else "1-0"
+    result = "*" if is_left else "1/2-1/2" if is_draw else loss
     game = _record(opening, chosen, ending)
     game.headers.update(
         {
+            "Event": "Match",
+            "Site": SITE,
             "Date": datetime.date.today().strftime("%Y.%m.%d"),
             "White": white.name,
             "Black": black.name,
             "Opening": opening.name,
-            "Termination": "abandoned" if crash else "normal",
+            "Termination": "abandoned" if crash else "unterminated" if is_left else "normal",
             **(headers or {}),
             "Result": result,
         }
     )
-    return PlayedGame(white.name, black.name, result, ending, crash, f"{game}\n\n", board)
+    pgn = game.accept(chess.pgn.StringExporter(columns=COLUMNS))
+    return PlayedGame(white.name, black.name, result, ending, crash, f"{pgn}\n\n", board)
 
 
 def _record(opening: Opening, chosen: Sequence[ChosenMove], ending: str) -> chess.pgn.Game:

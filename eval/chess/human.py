@@ -5,18 +5,22 @@ import sys
 
 import chess
 
+from cli.colours import has_colours
 from eval.chess.engines import ChosenMove, Engine, ValueEngine
-from eval.chess.games import Resignation
+from eval.chess.games import LeftGame, Resignation
 
 
 HELP = "a move such as Nf3, exd5, O-O or g1f3 · moves · hint · resign · quit"
 NUM_HINTS = 3
+# Of the 256 colours of terminals: the dark and the light squares, without and with the last move.
+SHADES = ((65, 108), (136, 179))
+WHITE_PIECE, BLACK_PIECE = 231, 16
 
 
 class HumanEngine(Engine):
     """Asks for every move on the terminal; hints are the best moves of `adviser`.
 
-    `choose` raises Resignation, or KeyboardInterrupt when the person quits.
+    `choose` raises Resignation, or LeftGame when the person quits, also by Ctrl-C or Ctrl-D.
     """
 
     name = "human"
@@ -31,8 +35,9 @@ class HumanEngine(Engine):
         while True:
             try:
                 text = input(f"{board.fullmove_number}{'.' if board.turn else '…'} ").strip()
-            except EOFError:
-                raise KeyboardInterrupt("the game was left") from None
+            except (EOFError, KeyboardInterrupt):
+                print()
+                raise LeftGame from None
             match text.lower():
                 case "":
                     continue
@@ -47,7 +52,7 @@ class HumanEngine(Engine):
                 case "resign":
                     raise Resignation
                 case "quit" | "exit":
-                    raise KeyboardInterrupt("the game was left")
+                    raise LeftGame
                 case _:
                     try:
                         return ChosenMove(_read_move(board, text))
@@ -74,22 +79,42 @@ def _read_move(board: chess.Board, text: str) -> chess.Move:
 
 
 def draw_board(board: chess.Board, orientation: chess.Color) -> str:
-    """Draw a board from one side's view, in Unicode where the terminal has it, the last move in brackets."""
+    """Draw a board from one side's view, in Unicode where stdout has it.
+
+    A terminal that shows colours gets coloured squares and pieces, with the last move highlighted. Elsewhere
+    the last move is in brackets.
+    """
     has_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    draw_square = _draw_coloured if has_colours() else _draw_plain
     ranks = range(8) if orientation == chess.BLACK else range(7, -1, -1)
     files = range(7, -1, -1) if orientation == chess.BLACK else range(8)
     last = {board.peek().from_square, board.peek().to_square} if board.move_stack else set()
     lines = []
     for rank in ranks:
-        cells = []
-        for file in files:
-            square = chess.square(file, rank)
-            if piece := board.piece_at(square):
-                symbol = piece.unicode_symbol() if has_unicode else piece.symbol()
-            else:
-                symbol = "·" if has_unicode else "."
-            cells.append(f"[{symbol}]" if square in last else f" {symbol} ")
+        squares = [chess.square(file, rank) for file in files]
+        cells = [
+            draw_square(square, board.piece_at(square), square in last, has_unicode) for square in squares
+        ]
         lines.append(f"{rank + 1} {''.join(cells)}")
     lines.append("  " + "".join(f" {chess.FILE_NAMES[file]} " for file in files))
     indent = " " * min(4, max(0, shutil.get_terminal_size().columns - 30))
     return "\n".join(indent + line for line in lines)
+
+
+def _draw_plain(square: chess.Square, piece: chess.Piece | None, is_last: bool, has_unicode: bool) -> str:
+    if piece is None:
+        symbol = "·" if has_unicode else "."
+    else:
+        symbol = piece.unicode_symbol() if has_unicode else piece.symbol()
+    return f"[{symbol}]" if is_last else f" {symbol} "
+
+
+def _draw_coloured(square: chess.Square, piece: chess.Piece | None, is_last: bool, has_unicode: bool) -> str:
+    is_light = bool(chess.BB_SQUARES[square] & chess.BB_LIGHT_SQUARES)
+    shade = SHADES[is_last][is_light]
+    if piece is None:
+        return f"\033[48;5;{shade}m   \033[0m"
+    # The black symbols are filled; the colour of the text tells the sides apart.
+    black = chess.Piece(piece.piece_type, chess.BLACK)
+    symbol = black.unicode_symbol() if has_unicode else piece.symbol()
+    return f"\033[1;38;5;{WHITE_PIECE if piece.color else BLACK_PIECE};48;5;{shade}m {symbol} \033[0m"

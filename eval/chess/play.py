@@ -50,21 +50,26 @@ def play_human(
     colour: str,
     log: GameLog | None,
 ) -> MatchScore:
-    """Play games at the terminal; return the person's score."""
+    """Play games at the terminal until the person leaves; return the person's score of finished games."""
     score = MatchScore()
     with model.start() as engine:
         human = HumanEngine(adviser=engine)
-        print(f"You play {engine.name}. Type {HELP}.")
+        print(f"You play {model.describe()}. Type {HELP}.")
         order = shuffled_openings(openings, seed)
         for number in range(num_games):
             scheduled = games_of_round(order[number // 2 % len(order)], number // 2, seed)[number % 2]
             is_white = scheduled.player_is_white if colour == "both" else colour == "white"
             engine.new_game(scheduled.seed)
             white, black = (human, engine) if is_white else (engine, human)
-            game = play_game(white, black, scheduled.opening, scheduled.headers)
-            score.add_game(game.points(is_white))
+            headers = {"Event": "Game at the terminal", **scheduled.headers}
+            game = play_game(white, black, scheduled.opening, headers)
             if log is not None:
                 log.append([game])
+            if game.result == "*":
+                saved = "no --pgn was given" if log is None else f"it is in {log.path} with the result *"
+                print(f"The game was left; {saved}")
+                break
+            score.add_game(game.points(is_white))
             print(f"\n{draw_board(game.final_board, is_white)}\n\n{game.result}: {game.ending}")
     return score
 
@@ -198,6 +203,9 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         saved = f"{len(log)} finished games are in {log.path}" if log is not None else "no --pgn was given"
         raise KeyboardInterrupt(f"{interrupt}; {saved}".lstrip("; ")) from None
+    if not score.num_games:
+        print("No game was finished: there are no results")
+        return
     print(f"\n{format_table(names, score)}")
     if arguments.json:
         write_json(arguments.json, summarise(names, score, crashes))

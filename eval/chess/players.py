@@ -10,7 +10,6 @@ import argparse
 import math
 import shlex
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, Self
 
 from chess.engine import Limit
@@ -26,7 +25,7 @@ from eval.chess.uci_engines import (
     describe_limit,
     start_stockfish,
 )
-from eval.model_folder import check_model_folder
+from eval.model_folder import check_model_folder, model_name
 
 
 DEFAULT_SECONDS = 0.1
@@ -90,9 +89,14 @@ class ModelPlayer:
         check_model_folder(self.model)
         from eval.loading import identify_model  # imports torch
 
-        # Different paths to a folder are the same player.
-        folder = Path(self.model).resolve()
-        parts = [identify_model(folder if folder.is_dir() else self.model)]
+        return self._with_settings(identify_model(self.model))
+
+    def describe(self) -> str:
+        """Return the name without the digest of the weights, for headings."""
+        return self._with_settings(model_name(self.model))
+
+    def _with_settings(self, name: str) -> str:
+        parts = [name]
         if self.exact_ends != "all":
             parts.append(f"exact-ends {self.exact_ends}")
         if self.choice.temperature:

@@ -28,6 +28,7 @@ from cli.options import (
 from data.chess.puzzles import Puzzle, read_puzzles
 from eval.chess.engines import ValueEngine
 from eval.intervals import wilson_interval
+from eval.model_folder import model_name
 
 
 RATING_BAND = 200
@@ -156,7 +157,7 @@ def main() -> None:
 
         identity = identify_model(arguments.model)
         write_json(arguments.json, {"model": identity, "puzzles": arguments.puzzles, **results})
-    print(f"{arguments.model} on {results['num_puzzles']} puzzles of {arguments.puzzles}\n")
+    print(f"{model_name(arguments.model)} on {results['num_puzzles']} puzzles of {arguments.puzzles}\n")
     print(format_table(results))
 
 

@@ -15,7 +15,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import chess
@@ -34,7 +33,7 @@ from eval.chess.uci_protocol import (
     read_position,
     split_option,
 )
-from eval.model_folder import check_model_folder
+from eval.model_folder import check_model_folder, model_name
 
 
 # torch takes seconds to import, and GUIs wait only briefly for `uciok`: it is imported when it is needed.
@@ -112,10 +111,8 @@ class UciSession:
             traceback.print_exc()
 
     def _introduce(self, words: list[str]) -> None:
-        folder = Path(self._arguments.model).resolve()
-        run = folder.parent.name if folder.name == "model" else folder.name
         self._send(
-            f"id name Stop Regressing {' '.join(run.split())}",
+            f"id name Stop Regressing {' '.join(model_name(self._arguments.model).split())}",
             "id author the Stop Regressing contributors",
             *(option.declare() for option in self._options.values()),
             "uciok",
@@ -158,10 +155,12 @@ class UciSession:
         self._values[option.name] = value
 
     def _start_new_game(self, words: list[str]) -> None:
-        self._board = chess.Board()
+        self._board = chess.Board(chess960=self._values["UCI_Chess960"])
 
     def _set_position(self, words: list[str]) -> None:
-        self._board, moves = read_position(words)
+        self._board, moves, warning = read_position(words, self._values["UCI_Chess960"])
+        if warning:
+            self._send(f"info string {warning}")
         # As in Stockfish, the moves before an illegal one are played.
         for move in moves:
             self._board.push(read_move(self._board, move))

@@ -90,6 +90,8 @@ def list_options(temperature: float, margin: float, exact_ends: str) -> list[Opt
         Option("Threads", "spin", count_cores(), 1, 1024),
         Option("UCI_ShowWDL", "check", False),
         Option("ExactEnds", "combo", exact_ends, choices=EXACT_ENDS),
+        # The rules of Chess960. Models were trained on standard chess and never saw such positions.
+        Option("UCI_Chess960", "check", False),
         Option("Hash", "spin", 16, 1, 33_554_432),
         Option("Clear Hash", "button"),
         Option("Ponder", "check", False),
@@ -132,21 +134,30 @@ def read_go(words: Sequence[str]) -> Search:
     return Search(only, "ponder" in words, "infinite" in words)
 
 
-def read_position(words: Sequence[str]) -> tuple[chess.Board, list[str]]:
-    """Parse the words after `position`: the board to start from, and the moves to play on it.
+class Position(NamedTuple):
+    """The arguments of `position`: the board to start from, and the moves to play on it."""
+
+    board: chess.Board
+    moves: list[str]
+    warning: str = ""
+
+
+def read_position(words: Sequence[str], chess960: bool = False) -> Position:
+    """Parse the words after `position`, by the rules of Chess960 or of standard chess.
 
     Raises ProtocolError for a position that chess cannot start from. Positions that cannot arise but can be
     played on are accepted, such as one with twenty queens; castling rights and en-passant squares without the
-    pieces they need are dropped. Clocks may be left out.
+    pieces they need are dropped. There is a warning if those rights exist in Chess960. Clocks may be left
+    out.
     """
     end = words.index("moves") if "moves" in words else len(words)
     if words[:1] == ["startpos"]:
-        return chess.Board(), list(words[end + 1 :])
+        return Position(chess.Board(chess960=chess960), list(words[end + 1 :]))
     if words[:1] != ["fen"]:
         raise ProtocolError("position needs startpos or fen")
     fen = " ".join(words[1:end])
     try:
-        board = chess.Board(fen)
+        board = chess.Board(fen, chess960=True)
     except ValueError as error:
         raise ProtocolError(f"broken FEN {quote(fen)}: {quote(str(error))}") from None
     status = board.status()
@@ -155,8 +166,12 @@ def read_position(words: Sequence[str]) -> tuple[chess.Board, list[str]]:
         raise ProtocolError(f"impossible position {quote(fen)}: {reason}")
     if status & chess.STATUS_INVALID_EP_SQUARE:
         board.ep_square = None
+    rights = board.clean_castling_rights()
+    board.chess960 = chess960
     board.castling_rights = board.clean_castling_rights()
-    return board, list(words[end + 1 :])
+    is_lost = board.castling_rights != rights
+    warning = f"castling rights of Chess960 in {quote(fen)} are dropped: set UCI_Chess960 to true"
+    return Position(board, list(words[end + 1 :]), warning if is_lost else "")
 
 
 def read_move(board: chess.Board, text: str) -> chess.Move:

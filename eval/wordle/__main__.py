@@ -199,11 +199,9 @@ def main() -> None:
             )
         measured[protocol]["temperature"] = temperature
     if arguments.json:
-        from eval.wordle.model_player import ModelPlayer
-
         player = players[0]
         settings = {
-            "player": player.identify() if isinstance(player, ModelPlayer) else player.name,
+            "player": identity(player),
             "num_answers": num_answers,
             "num_guesses": num_guesses,
             "rule": game.rule,
@@ -273,8 +271,18 @@ def play_and_compare(
         comparison = compare_pairs(*won, *returns, derived_seed(seed, RESAMPLES))
         names = [player.name for player in players]
         print(f"\n{format_comparison(*names, comparison)}")
-        results |= {"compared_with": {"player": names[1], **all_results[1]}, "comparison": comparison}
+        results |= {
+            "compared_with": {"player": identity(players[1]), **all_results[1]},
+            "comparison": comparison,
+        }
     return results
+
+
+def identity(player: Player) -> str:
+    """Return a player's name for results: that of a model has the digest of its weights."""
+    from eval.wordle.model_player import ModelPlayer
+
+    return player.identify() if isinstance(player, ModelPlayer) else player.name
 
 
 if __name__ == "__main__":

@@ -4,20 +4,16 @@ Tiles are coloured if the terminal shows colours. Otherwise the letters g, y and
 turns colours off.
 """
 
-import os
 import sys
 
 import numpy as np
+
+from cli.colours import has_colours
 
 
 BACKGROUNDS = {"g": "1;30;42", "y": "1;30;43", "b": "1;97;100"}  # ANSI escape codes
 COLUMNS = 24  # width of a histogram
 BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
-
-
-def has_colours() -> bool:
-    """Return whether stdout is a terminal that shows colours, and NO_COLOR (no-color.org) is not set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def draw_guess(word: str, pattern: str) -> str:

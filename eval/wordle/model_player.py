@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
-from transformers.utils import cached_file
 
 from cli.errors import InputError, first_line
 from data.wordle.game_batch import GameBatch
@@ -25,7 +24,8 @@ from data.wordle.rules import NO_PATTERN
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import WordLists
-from eval.loading import check_finite, identify_model, load_wordle_model
+from eval.loading import check_finite, identify_model, load_wordle_model, local_folder
+from eval.model_folder import model_name
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.tokenization_wordle import (
     END_OF_ACTION,
@@ -57,7 +57,8 @@ class ModelPlayer(Player):
     """Plays with a model. `masked` says whether it considers allowed words alone.
 
     With `temperature` 0 it is greedy; otherwise it samples tokens with `seed`, not with the `rng` of
-    `choose`. `game` is the one that the model was trained for, if it is known.
+    `choose`. `game` is the one that the model was trained for, if it is known, and `source` the folder or hub
+    id that it was loaded from.
     """
 
     model: ValueTransformerForTokenValue
@@ -67,6 +68,7 @@ class ModelPlayer(Player):
     temperature: float = 0.0
     seed: int = 0
     games_at_once: int = 512
+    source: str = ""
 
     def __post_init__(self) -> None:
         self._device = next(self.model.parameters()).device
@@ -82,11 +84,11 @@ class ModelPlayer(Player):
         tokens = torch.arange(GAME_LENGTH, device=model.device) % len(TOKENS)
         with torch.no_grad():
             check_finite(model(tokens[None]).value.cpu().numpy())
-        return cls(model, name, read_game(name), **settings)
+        return cls(model, model_name(name), read_game(name), source=name, **settings)
 
     def identify(self) -> str:
         """Return the name with the identity of the weights, for results."""
-        return identify_model(self.name, ValueTransformerForTokenValue)
+        return identify_model(self.source, ValueTransformerForTokenValue)
 
     @torch.no_grad()
     def choose(self, batch: GameBatch, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -171,13 +173,11 @@ def read_game(name: str) -> GameDescription | None:
 
     `name` is a folder or an id on the hub. Raises InputError for a file that does not describe a game.
     """
-    try:
-        path = cached_file(name, "wordle.json")
-    except OSError:
+    path = local_folder(name) / "wordle.json"
+    if not path.is_file():
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            return GameDescription.from_json(json.load(file))
+        return GameDescription.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{name}: its wordle.json does not describe a game ({first_line(error)}): save the model again"

@@ -3,6 +3,8 @@
 python -m eval.wordle --model runs/wordle_tiny/model --play
 """
 
+import shutil
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
@@ -29,13 +31,21 @@ CHOICES = """\
   watch [WORD]   the model plays, with this secret or a random one
   play [WORD]    you play, with the model's advice
   advise         you play elsewhere, and enter every guess with its colours
+  list [START]   the allowed guesses, or those that start with these letters
   quit"""
-OTHER_ANSWERS = "more, undo, leave or quit"
+OTHER_ANSWERS = "help, more, list, undo, menu or quit"
 GUESS_AND_COLOURS = "a word and its colours (g green, y yellow, b grey), such as crane bbgyb"
 FEW, MANY = 5, 20  # numbers of words of advice
+# None of these has five letters, as a guess has.
+HELP = f"""\
+  more           {MANY} words of advice
+  list [START]   the allowed guesses, or those that start with these letters
+  undo           take the last guess back
+  menu           end this game
+  quit"""
 
 
-class Leave(Exception):
+class Menu(Exception):
     """The person returns to the choice of games."""
 
 
@@ -79,13 +89,15 @@ class WordleTerminal:
                         self.play(self._secret(*secret))
                     case ["advise"]:
                         self.advise()
+                    case ["list", *start] if len(start) < 2:
+                        self._print_allowed(*start)
                     case ["quit" | "exit"]:
                         return
                     case _:
                         print(f"Enter\n{CHOICES}")
             except InputError as error:
                 print(error)
-            except Leave:
+            except Menu:
                 continue
 
     def watch(self, secret: str) -> None:
@@ -146,20 +158,25 @@ class WordleTerminal:
             self._print_advice(guesses, patterns, FEW)
             num_guesses = len(guesses)
             while len(guesses) == num_guesses:
-                match _ask(f"{num_guesses + 1}> "):
-                    case "":
+                answer = _ask(f"{num_guesses + 1}> ")
+                match answer.split():
+                    case []:
                         continue
-                    case "more":
+                    case ["help" | "?"]:
+                        print(HELP)
+                    case ["more"]:
                         self._print_advice(guesses, patterns, MANY)
-                    case "undo":
+                    case ["list", *start] if len(start) < 2:
+                        self._print_allowed(*start)
+                    case ["undo"]:
                         if not guesses:
                             print("there is nothing to undo")
                         del guesses[-1:], patterns[-1:]
-                    case "leave":
-                        raise Leave
-                    case "quit" | "exit":
+                    case ["menu"]:
+                        raise Menu
+                    case ["quit" | "exit"]:
                         raise EOFError
-                    case answer:
+                    case _:
                         try:
                             word, pattern = read(answer, guesses, patterns)
                         except InputError as error:
@@ -218,6 +235,13 @@ class WordleTerminal:
         for rank, advice in enumerate(self.advisor.top_words(guesses, patterns, count)):
             marks = f"{'>' if is_choice and not rank else ' '} {'*' if advice.word in words_left else ' '}"
             print(f"{marks} {advice.word}{advice.advantage:z11.2f}{self._draw_value(advice)}")
+
+    def _print_allowed(self, start: str = "") -> None:
+        """Print the allowed guesses that start with these letters."""
+        words = [word for word in self.words.guesses if word.startswith(start)]
+        print(f"{len(words):,} allowed guess{'' if len(words) == 1 else 'es'}{start and f' with {start}'}")
+        if words:
+            print(textwrap.fill(" ".join(words), shutil.get_terminal_size().columns))
 
     def _value_heading(self) -> str:
         return "   value" + ("" if self.support is None else f"  {draw_axis(self.support)}")

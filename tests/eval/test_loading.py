@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 
 import chess
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from cli.errors import InputError
 from eval.chess.engines import ValueEngine
 from eval.loading import identify_model, load_model
+from eval.model_folder import model_name
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 
@@ -76,6 +78,33 @@ def test_folder_without_a_complete_chess_model_is_an_error_with_the_reason(tmp_p
         assert str(tmp_path / folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/chess_tiny/model", "chess_tiny"),
+        ("runs/chess_tiny/model/", "chess_tiny"),
+        ("checkpoints/chess_3m", "chess_3m"),
+        ("user/chess_3m", "user/chess_3m"),
+    ],
+)
+def test_a_model_has_the_name_of_its_run_or_folder_or_its_hub_id(path, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/chess_tiny/model", "checkpoints/chess_3m"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert model_name(path) == name
+    if (tmp_path / path).is_dir():
+        assert model_name(tmp_path / path) == name
+
+
+def test_without_a_network_a_model_of_the_hub_is_an_error_within_seconds(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"user/name: no such folder, and the hub cannot be reached \(.*\)"):
+        load_model("user/name", "cpu")
+    assert time.monotonic() - started < 5
+
+
 def test_missing_device_is_an_error():
     with pytest.raises(InputError, match="'nonsense'"):
         load_model("anything", "nonsense")
@@ -83,17 +112,17 @@ def test_missing_device_is_an_error():
 
 def test_a_model_is_identified_by_what_is_in_its_files(model_folder, tmp_path):
     name = identify_model(model_folder)
-    assert re.fullmatch(rf"{re.escape(str(model_folder))}#[0-9a-f]{{8}}", name)
+    assert re.fullmatch(rf"{re.escape(model_folder.parent.name)}#[0-9a-f]{{8}}", name)
     digest = name.rpartition("#")[2]
     copy = tmp_path / "copy"
     shutil.copytree(model_folder, copy)
     (copy / "notes.txt").write_text("nothing that plays")
-    assert identify_model(copy) == f"{copy}#{digest}"
+    assert identify_model(copy) == f"copy#{digest}"
     model = tiny_model()
     torch.nn.init.constant_(model.head.bias, 1e-3)
     model.save_pretrained(copy)
-    assert identify_model(copy) != f"{copy}#{digest}"
+    assert identify_model(copy) != f"copy#{digest}"
     model = tiny_model()
     model.save_pretrained(copy)
     ChessTokenizer(orient=False).save_pretrained(copy)
-    assert identify_model(copy) != f"{copy}#{digest}"
+    assert identify_model(copy) != f"copy#{digest}"

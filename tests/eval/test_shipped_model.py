@@ -53,7 +53,7 @@ def test_it_solves_puzzles_as_the_default_model(tmp_path):
     result = run_command("eval.chess.puzzles", "--puzzles", puzzles, "--json", tmp_path / "puzzles.json")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "puzzles.json").read_text())
-    assert re.fullmatch(r"checkpoints/chess_3m#\w{8}", found["model"])
+    assert re.fullmatch(r"chess_3m#\w{8}", found["model"])
     assert 0.15 < found["accuracy"] < 0.35
 
 

@@ -100,6 +100,7 @@ def test_a_converted_model_works_in_every_command_and_elsewhere(tmp_path):
     options = ("--checkpoint", checkpoint, "--output", folder, "--num-heads", NUM_HEADS)
     result = run_script(*options)
     assert result.returncode == 0, result.stderr
+    assert "Writing model shards" not in result.stderr
     assert f"2 layers of width 32, 128 bins, read with 4 heads from {checkpoint}/" in result.stdout
     assert result.stdout.splitlines()[-2].endswith("270M/6400000/params_ema")
     config = json.loads((folder / "config.json").read_text())

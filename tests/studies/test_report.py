@@ -48,7 +48,7 @@ def tables_of(text: str) -> list[list[list[str]]]:
 def curves() -> list[dict]:
     return [
         {
-            "variant": variant, "point": "", "seed": seed, "step": step, "agreement": agreement + step / 10,
+            "variant": variant, "point": "", "seed": seed, "step": step, "agreement": agreement + step / 100,
             "examples_seen": 100 * step, "training_seconds": 6.0 * step,
         }
         for (variant, seed), (_, agreement) in NUMBERS.items()
@@ -77,6 +77,7 @@ def test_a_report_lists_means_differences_and_costs(tmp_path, capsys):
         "1",
     ]
     assert costs[2] == ["prefix", "1,001", "1,000", "30,000", "61.2", "3"]
+    assert text.count("The figure shows evaluations by train.py during training, the tables the") == 1
     assert "wide-seed0 failed: loss is nan" in text and "python -m studies" in text
     assert results["settings"] == ["seed=0"] and len(results["cells"]) == len(NUMBERS)
     assert results["hardware"]["cores"] and results["failed"] == {"wide-seed0": "loss is nan"}
@@ -88,6 +89,7 @@ def test_a_report_of_several_points_has_a_line_for_each(tmp_path, capsys, figure
     rows = [*rows_of(NUMBERS, "0")[:6], *rows_of(better, "0.5")[:6]]
     options = {"points_title": "noise η", "figure": figure, "baseline": "0", "tuned": True}
     _, text = report(tmp_path, capsys, rows, **options)
+    assert "The figure shows" not in text
     means, differences, changes, at_best, _ = tables_of(text)
     assert means[0] == ["variant", "noise η", "KL ↓", "best move ↑", "seeds"]
     assert [line[:2] for line in means[2:]] == [
@@ -113,11 +115,23 @@ def results_of(**fields: object) -> dict:
 def test_curves_are_means_over_seeds_by_examples_and_by_time():
     figure = draw_curves(results_of(curves=curves()))
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["best move ↑", ""]  # KL was not logged
+    assert titles == ["best move ↑\nevaluated during training", ""]  # KL was not logged
     assert [axis.get_xlabel() for axis in figure.axes] == ["boards seen", "training seconds"]
     line = figure.axes[0].lines[0]
-    assert list(line.get_xdata()) == [500, 1000] and list(line.get_ydata()) == pytest.approx([0.83, 1.33])
+    assert list(line.get_xdata()) == [500, 1000] and list(line.get_ydata()) == pytest.approx([0.38, 0.43])
     assert list(figure.axes[1].lines[0].get_xdata()) == [30, 60]
+    pyplot.close(figure)
+
+
+def test_axes_of_percentages_end_at_0_and_100():
+    low_and_high = {("prefix", 0): (None, 0.004), ("full", 0): (None, 0.997)}
+    means = [
+        {"variant": variant, "point": "0", "measure": "agreement", "mean": agreement}
+        for (variant, _), (_, agreement) in low_and_high.items()
+    ]
+    figure = draw_lines(results_of(cells=rows_of(low_and_high, "0"), means=means))
+    (axis,) = figure.axes
+    assert axis.get_ylim() == (0, 1)
     pyplot.close(figure)
 
 

@@ -68,7 +68,13 @@ def test_results_of_evaluations_are_shown_with_their_intervals(copied_run, tmp_p
     actions = {"best_move_agreement": 0.25, "random_agreement": 0.06, "regret": 0.05, "num_boards": 400}
     actions |= {"standard_errors": {"best_move_agreement": 0.01}, "data": "some/held_out.parquet"}
     puzzles = {"accuracy": 0.5, "low": 0.402, "high": 0.598, "num_puzzles": 100, "puzzles": "puzzles.csv"}
-    elo = {"elo": 512.3, "low": None, "high": 700.0, "num_games": 40, "opponents": [{"name": "Stockfish 0"}]}
+    elo = {
+        "elo": 512.3,
+        "low": None,
+        "high": 700.0,
+        "num_games": 40,
+        "opponents": [{"name": "Stockfish 0", "rating": 1320}],
+    }
     lost = elo | {"elo": None, "high": 911.2, "num_games": 8}
     won = elo | {"elo": None, "low": 2900.0, "high": None, "num_games": 8}
     files = []
@@ -93,6 +99,37 @@ def test_results_of_evaluations_are_shown_with_their_intervals(copied_run, tmp_p
         ("puzzles.csv", "accuracy", 0.5),
         ("Stockfish 0", "elo", 512.3),
     ]
+
+
+def test_an_elo_against_many_opponents_has_a_short_name_for_the_hub(copied_run, tmp_path):
+    folder = copied_run / "model"
+    opponents = [
+        {"name": f"Stockfish 15.1 skill {n} depth {n + 1}", "rating": 1320 + 100 * n} for n in range(6)
+    ]
+    found = {"elo": 1512.3, "low": 1400.0, "high": 1600.0, "num_games": 40, "opponents": opponents}
+    write_json(tmp_path / "elo.json", {"player": identify_model(folder), **found})
+    write_model_card(copied_run, results=read_results([tmp_path / "elo.json"], "chess", folder, "tiny"))
+    card = ModelCard.load(folder / "README.md")
+    (result,) = card.data.eval_results
+    assert result.dataset_name == "6 opponents rated 1320 to 1820"
+    assert result.dataset_type == "6-opponents-rated-1320-to-1820"
+    assert "40 games against Stockfish 15.1 skill 0 depth 1, Stockfish 15.1 skill 1" in card.text
+
+
+def test_puzzles_have_the_name_that_the_command_of_the_card_has_only_if_they_are_the_same(
+    copied_run, tmp_path
+):
+    folder = copied_run / "model"
+    sample = "data/chess/sample/puzzles.csv"
+    files = []
+    for path in ("elsewhere/puzzles.csv", REPOSITORY / sample):
+        files.append(tmp_path / f"{len(files)}.json")
+        found = {"accuracy": 0.5, "num_puzzles": 200, "puzzles": str(path)}
+        write_json(files[-1], {"model": identify_model(folder), **found})
+    write_model_card(copied_run, results=read_results(files, "chess", folder, "tiny"))
+    text = (folder / "README.md").read_text()
+    assert f"--puzzles {sample}    # 200 puzzles\n" in text
+    assert "200 puzzles of `puzzles.csv`" in text and f"200 puzzles of `{sample}`" in text
 
 
 def test_results_of_wordle_are_read_of_one_protocol_or_of_all(tmp_path, model_folder):

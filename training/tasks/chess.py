@@ -33,6 +33,7 @@ ACTION_METRICS = (
 )
 PUZZLE_METRICS = (Metric("accuracy", "puzzles solved", ".1%"),)
 RATING_METRICS = (Metric("elo", "Elo", "z.0f"),)
+SAMPLE_PUZZLES = "data/chess/sample/puzzles.csv"
 # Python and Markdown of the model card; {name} and {load} are filled in.
 EXAMPLE = """\
 from transformers import AutoModel, AutoTokenizer
@@ -57,7 +58,7 @@ board.push_uci(moves[model(**inputs).value[0].argmax()])
 COMMANDS = (
     "python -m eval.chess.uci --model {name}    # an engine for any chess program",
     "python -m eval.chess.play --model {name} --opponent stockfish --skill 3 --games 20",
-    "python -m eval.chess.puzzles --model {name} --puzzles data/chess/sample/puzzles.csv",
+    f"python -m eval.chess.puzzles --model {{name}} --puzzles {SAMPLE_PUZZLES}    # 200 puzzles",
     "python -m eval.chess.analyse --model {name} --output analysis.html "
     '--fen "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"',
 )
@@ -220,13 +221,19 @@ class ChessTask(OfflineTask):
         if "best_move_agreement" in found:
             return _results_on_boards(found, found["data"])
         if "num_puzzles" in found:
-            data, amount = Path(found["puzzles"]).name, f"{found['num_puzzles']:,} puzzles"
+            source, amount = Path(found["puzzles"]), f"{found['num_puzzles']:,} puzzles"
+            # The command in the card names the repository's puzzles, which are not those of other files.
+            is_sample = source.resolve() == Path(__file__).parents[2] / SAMPLE_PUZZLES
+            data = SAMPLE_PUZZLES if is_sample else source.name
             measured = f"{amount} of `{data}`"
             return results_of(found, PUZZLE_METRICS, amount=amount, data=data, measured=measured)
         if "elo" in found:
             amount = f"{found['num_games']:,} games"
-            data = ", ".join(opponent["name"] for opponent in found["opponents"])
-            measured = f"{amount} against {data}"
+            names = [opponent["name"] for opponent in found["opponents"]]
+            measured = f"{amount} against {', '.join(names)}"
+            ratings = [opponent["rating"] for opponent in found["opponents"]]
+            data = f"{len(names)} opponents rated {min(ratings):.0f} to {max(ratings):.0f}"
+            data = data if len(names) > 1 else names[0]
             if found["elo"] is None:
                 # The player lost or won all games: one end of the interval is known.
                 low, high = found["low"], found["high"]

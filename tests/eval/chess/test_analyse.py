@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import chess
+import chess.pgn
 import numpy as np
 import pytest
 
@@ -19,9 +20,11 @@ from eval.chess.analyse import (
     display_histograms,
     encode_histogram,
     largest_losses,
+    players_data,
     position_data,
 )
 from eval.chess.engines import Analysis, ValueEngine, ordered_legal_moves
+from eval.chess.rules import values_by_rule
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import run_command
@@ -179,13 +182,37 @@ def test_loss_is_the_movers_and_the_curve_is_whites(turn, label, white):
     assert data["moves"][0] == ["d1e2", "Ke2", pytest.approx(0.8)]
 
 
-def test_values_by_rule_are_marked():
-    board = chess.Board("8/8/8/8/7k/8/8/3K4 w - - 0 1")
+@pytest.mark.parametrize(
+    ("fen", "uci", "end"),
+    [
+        ("7k/8/5KQ1/8/8/8/8/8 w - - 0 1", "g6g7", "checkmate"),
+        ("7k/8/4K1Q1/8/8/8/8/8 w - - 0 1", "e6f7", "draw: stalemate"),
+        ("7k/8/8/8/8/8/6r1/5R1K w - - 99 80", "f1f8", "draw: fifty-move rule"),
+    ],
+)
+def test_a_value_by_rule_says_how_the_game_ends(fen, uci, end):
+    board = chess.Board(fen)
     moves = ordered_legal_moves(board)
-    values = np.linspace(0.1, 0.5, len(moves), dtype=np.float32)
-    analysis = Analysis(moves, values, by_rule={0: 0.1})
-    assert position_data(board, analysis)["by_rule"] == [len(moves) - 1]
+    values = np.full(len(moves), 0.5, np.float32)
+    index = moves.index(chess.Move.from_uci(uci))
+    values[index] = 1.0
+    data = position_data(board, Analysis(moves, values, by_rule=values_by_rule(board, moves, "all")))
+    assert data["by_rule"][0] == end and data["moves"][0][0] == uci
     assert "by_rule" not in position_data(board, Analysis(moves, values))
+
+
+def test_browser_says_of_a_mating_move_that_it_is_checkmate(folder):
+    page = make_page(folder, "mate.html", "--fen", "7k/8/5KQ1/8/8/8/8/8 w - - 0 1")
+    dom = dom_of(page, "#move=g6g7")
+    assert '<abbr title="By the rules of chess: checkmate">100.0%</abbr>' in dom
+    legend = re.search('<p class="names">(.*?)</p>', dom, re.S)[1]
+    assert "(checkmate)" in legend and "draw" not in legend
+
+
+def test_a_headline_names_a_model_without_the_digest_of_its_weights():
+    game = chess.pgn.Game({"White": "chess_3m#0a1b2c3d exact-ends draws", "Black": "user/name#ffffffff"})
+    names = [player["name"] for player in players_data(game, [])]
+    assert names == ["chess_3m exact-ends draws", "user/name"]
 
 
 def test_final_positions_follow_the_rules():

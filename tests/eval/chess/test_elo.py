@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ from pathlib import Path
 import chess
 import psutil
 import pytest
+import torch
 from matplotlib import image
 
 from eval.chess import elo
 from eval.chess.elo import extrapolation_warning, summarise
 from eval.chess.ratings import MatchScore, expected_score, fit_rating
+from tests.eval.chess.test_engines import tiny_model
 from tests.eval.chess.test_play import games_in, points, run_here
 from tests.eval.chess.test_tournament import played, results_of, tournament
 from tests.eval.chess.test_uci_engines import assert_end
@@ -177,6 +180,16 @@ def test_another_path_to_a_model_is_the_same_player(rated, model_folder, run, mo
     monkeypatch.chdir(model_folder)
     result = run(*arguments("../model/", output))
     assert "has 8 games already" in result.stdout, result.stderr
+
+
+def test_a_changed_model_of_the_same_name_is_another_player(rated, model_folder, run, tmp_path):
+    _, results, output = rated
+    changed = tmp_path / model_folder.parent.name / "model"
+    shutil.copytree(model_folder, changed)
+    model = tiny_model()
+    torch.nn.init.constant_(model.head.bias, 1e-3)
+    model.save_pretrained(changed)
+    assert_input_error(run(*arguments(changed, output)), f"games of {results['player']}, not of run")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def test_boards_together_equal_boards_alone(attention, batch_size):
         np.testing.assert_allclose(analysis.distributions, alone.distributions, atol=1e-5)
 
 
+def test_no_boards_have_no_analyses():
+    engine = ValueEngine(tiny_model(), ChessTokenizer())
+    assert engine.analyse_many([]) == []
+    assert engine.analyse_many([], distributions=True) == []
+
+
 def test_every_legal_move_is_valued_promotions_included():
     engine = ValueEngine(tiny_model(), ChessTokenizer())
     for fen in FENS:

@@ -13,7 +13,7 @@ from chess.engine import Limit
 from data.chess.stockfish import EngineCrash, centipawns_from_win_prob
 from eval.chess import uci_engines
 from eval.chess.engines import ChosenMove, Engine, MoveChoice
-from eval.chess.games import PlayedGame, Resignation, play_game
+from eval.chess.games import LeftGame, PlayedGame, Resignation, play_game
 from eval.chess.match import Match, ScheduledGame
 from eval.chess.openings import Opening
 from eval.chess.players import ModelPlayer, RandomPlayer, StockfishPlayer, UciPlayer
@@ -115,6 +115,23 @@ def test_evals_in_the_pgn_are_the_movers_win_probability_from_whites_side(fen):
         assert node.eval().white().score() == (centipawns if mover else -centipawns)
         assert node.comment.startswith(f"{win_prob:.1%}")
     assert nodes[-1].comment.endswith("second resigned")
+
+
+def test_movetext_is_wrapped_and_event_and_site_are_filled():
+    moves = SHUFFLE * 2
+    white, black = (Script(name, moves[start::2], [0.5] * 4) for start, name in enumerate(("white", "black")))
+    game = play_game(white, black, START)
+    assert max(map(len, game.pgn.splitlines())) <= 80 and game.pgn.endswith("1/2-1/2\n\n")
+    headers = reread(game).headers
+    assert (headers["Event"], headers["Site"]) == ("Match", "Stop Regressing")
+
+
+def test_a_game_that_a_side_leaves_has_no_result():
+    game = play(START, "e2e4", "e7e5", LeftGame())
+    assert (game.result, game.ending, game.crash) == ("*", "first left the game", None)
+    read = reread(game)
+    assert (read.headers["Result"], read.headers["Termination"]) == ("*", "unterminated")
+    assert len(list(read.mainline_moves())) == 2
 
 
 def test_moves_without_a_win_probability_have_no_eval():

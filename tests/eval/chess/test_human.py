@@ -1,13 +1,14 @@
 """A person at the terminal: what can be said, what is shown, and a game from the first move to the last."""
 
 import io
+import re
 import sys
 
 import chess
 import pytest
 
 from eval.chess.engines import ValueEngine
-from eval.chess.games import Resignation, play_game
+from eval.chess.games import LeftGame, Resignation, play_game
 from eval.chess.human import HELP, HumanEngine, draw_board
 from eval.chess.openings import Opening
 from models.tokenization_chess import ChessTokenizer
@@ -58,7 +59,7 @@ def test_what_is_no_legal_move_is_asked_again(says, capsys, said):
 
 @pytest.mark.parametrize(
     ("said", "answer"),
-    [("resign", Resignation), ("RESIGN", Resignation), ("quit", KeyboardInterrupt)],
+    [("resign", Resignation), ("RESIGN", Resignation), ("quit", LeftGame)],
 )
 def test_words_that_end_the_move(says, said, answer):
     says(said)
@@ -68,7 +69,16 @@ def test_words_that_end_the_move(says, said, answer):
 
 def test_a_closed_terminal_leaves_the_game(says):
     says()
-    with pytest.raises(KeyboardInterrupt, match="the game was left"):
+    with pytest.raises(LeftGame):
+        HumanEngine(ADVISER).choose(chess.Board())
+
+
+def test_ctrl_c_leaves_the_game(monkeypatch):
+    def interrupt(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupt)
+    with pytest.raises(LeftGame):
         HumanEngine(ADVISER).choose(chess.Board())
 
 
@@ -143,6 +153,29 @@ def test_a_drawing_has_the_last_move_in_brackets_and_signs_the_terminal_can_show
     assert white[7] == f"    1 {f' {empty} ' * 4} {king} {f' {empty} ' * 3}"
     assert black[3] == f"    4 {f' {empty} ' * 3}[{pawn}]{f' {empty} ' * 4}"
     "\n".join(white).encode(encoding)
+
+
+def test_a_terminal_that_shows_colours_gets_square_shades_and_pieces_in_two_colours(monkeypatch):
+    board = chess.Board("4k3/8/8/8/8/8/4P3/4K3 w - - 0 1")
+    board.push_san("e4")
+    terminal = Terminal("utf-8")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    plain = draw_board(board, chess.WHITE)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = draw_board(board, chess.WHITE).splitlines()
+    cells = [re.findall(r"\033\[([\d;]*)48;5;(\d+)m (.) \033\[0m", line) for line in coloured[:8]]
+    assert {len(row) for row in cells} == {8}
+    (king, _, king_symbol), (pawn, moved, pawn_symbol) = cells[0][4], cells[4][4]
+    assert (king_symbol, pawn_symbol) == ("♚", "♟") and king != pawn
+    shades = [[shade for _, shade, _ in row] for row in cells]
+    dark, light = shades[7][0], shades[7][1]
+    assert len({dark, light, moved, shades[6][4]}) == 3  # e2 and e4 have the colour of the last move
+    assert all(shades[7][file] == (light if file % 2 else dark) for file in range(8))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert draw_board(board, chess.WHITE) == plain
 
 
 def test_a_person_can_resign_as_black_in_an_opening(says):

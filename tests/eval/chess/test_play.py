@@ -14,6 +14,7 @@ import pytest
 
 from cli.errors import command
 from eval.chess import play
+from eval.chess.game_log import GameLog
 from eval.chess.openings import DEFAULT_BOOK, read_openings
 from eval.chess.ratings import difference
 from tests.eval.chess.test_uci_engines import answering, assert_end, descendants, fake_engine
@@ -139,7 +140,7 @@ def test_other_opponents(run, model_folder, endings, tmp_path, kind):
     result = run(*options)
     assert result.returncode == 0, result.stderr
     results = json.loads(numbers.read_text())
-    assert results["opponent"] == name and results["player"].startswith(f"{model_folder}#")
+    assert results["opponent"] == name and results["player"].startswith(f"{model_folder.parent.name}#")
     games = games_in(pgn)
     assert_agree(results, games)
     assert {game.headers["FEN"] for game in games} == set(ENDINGS.splitlines())
@@ -227,7 +228,7 @@ def says(monkeypatch, tmp_path_factory):
         yield say
 
 
-def test_a_person_plays_at_the_terminal(run, says, tmp_path):
+def test_a_person_plays_at_the_terminal(run, says, model_folder, tmp_path):
     pgn, numbers = tmp_path / "games.pgn", tmp_path / "match.json"
     says("e4", "hint", "nonsense", "Nc3", "resign")
     result = run("--opponent", "human", "--color", "white", "--pgn", pgn, "--json", numbers)
@@ -240,6 +241,7 @@ def test_a_person_plays_at_the_terminal(run, says, tmp_path):
     assert (results["player"], results["losses"]) == ("human", 1)
     assert results["opponent"] == game.headers["Black"]
     assert "nonsense: not a legal move" in result.stdout
+    assert f"You play {model_folder.parent.name}. Type" in result.stdout
     assert "0-1: human resigned" in result.stdout and "♔" in result.stdout
 
 
@@ -257,13 +259,31 @@ def test_a_persons_colours(run, says, tmp_path, colour, whites):
     assert all(points(game, "human") == 0 for game in games)
 
 
-def test_quitting_keeps_the_finished_games(run, says, tmp_path):
-    pgn = tmp_path / "games.pgn"
-    says("resign", "", "quit")
-    result = run("--opponent", "human", "--games", 3, "--color", "white", "--pgn", pgn)
-    assert result.returncode == 130
-    assert result.stderr == f"interrupted: the game was left; 1 finished games are in {pgn}\n"
-    assert len(games_in(pgn)) == 1
+@pytest.mark.parametrize("last", [("quit",), ()], ids=["quit", "closed terminal"])
+def test_a_game_that_is_left_is_kept_without_a_result(run, says, tmp_path, last):
+    pgn, numbers = tmp_path / "games.pgn", tmp_path / "match.json"
+    says("resign", "", "e4", *last)
+    options = ("--games", 3, "--color", "white", "--pgn", pgn, "--json", numbers)
+    result = run("--opponent", "human", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"The game was left; it is in {pgn} with the result *\n" in result.stdout
+    finished, left = games_in(pgn)
+    assert (finished.headers["Result"], left.headers["Result"]) == ("0-1", "*")
+    assert left.headers["Termination"] == "unterminated"
+    assert next(iter(left.mainline_moves())).uci() == "e2e4"
+    assert json.loads(numbers.read_text())["num_games"] == 1
+    log = GameLog(pgn)
+    assert len(log) == 2
+    log.close()
+
+
+def test_without_a_finished_game_there_are_no_results(run, says, tmp_path):
+    numbers = tmp_path / "match.json"
+    says("quit")
+    result = run("--opponent", "human", "--json", numbers)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "The game was left; no --pgn was given\nNo game was finished" in result.stdout
+    assert not numbers.exists()
 
 
 def test_ctrl_c_keeps_the_finished_games(model_folder, tmp_path):

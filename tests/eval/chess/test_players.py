@@ -88,12 +88,14 @@ def test_a_models_name_has_every_setting_that_changes_its_moves(model_folder):
         return ModelPlayer(str(model_folder), **options).identify()
 
     plain = name()
-    assert plain.startswith(f"{model_folder}#")
+    assert plain.startswith(f"{model_folder.parent.name}#")
     assert name(exact_ends="draws") == f"{plain} exact-ends draws"
     assert name(choice=MoveChoice(0.05)) == f"{plain} temperature 0.05 margin inf"
     assert name(choice=MoveChoice(math.inf, 0.1)) == f"{plain} temperature inf margin 0.1"
     assert name(dtype="bfloat16") == f"{plain} bfloat16"
     assert name(device="cpu", compile=True) == plain
+    described = ModelPlayer(str(model_folder), dtype="bfloat16").describe()
+    assert described == f"{model_folder.parent.name} bfloat16"
 
 
 def test_a_model_that_was_trained_further_has_another_name(model_folder, tmp_path):
@@ -126,7 +128,7 @@ def test_a_model_has_one_name_however_its_path_is_spelled(model_folder, tmp_path
     (tmp_path / "link").symlink_to(model_folder)
     spellings = (".//model/", "../run/model".replace("run", model_folder.parent.name), tmp_path / "link")
     names = {ModelPlayer(str(spelling)).identify() for spelling in (model_folder, "model", *spellings)}
-    assert len(names) == 1 and names.pop().startswith(f"{model_folder}#")
+    assert len(names) == 1 and names.pop().startswith(f"{model_folder.parent.name}#")
 
 
 def test_which_players_are_deterministic():

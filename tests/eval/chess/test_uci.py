@@ -151,6 +151,7 @@ def test_options_are_declared_as_python_chess_reads_them(gui):
         "Threads": ("spin", 1, 1, 1024),
         "UCI_ShowWDL": ("check", False, None, None),
         "ExactEnds": ("combo", "all", None, None),
+        "UCI_Chess960": ("check", False, None, None),
         "Hash": ("spin", 16, 1, 33_554_432),
         "Clear Hash": ("button", None, None, None),
         "Ponder": ("check", False, None, None),
@@ -283,7 +284,7 @@ EXCHANGES = (
     ("go infinite", (INFO,)),
     ("isready", ("readyok",)),
     ("ponderhit", ()),
-    ("uci", ("id name .*", "id author .*", *["option name .*"] * 11, "uciok")),
+    ("uci", ("id name .*", "id author .*", *["option name .*"] * 12, "uciok")),
     ("stop", (BEST,)),
     ("stop", ()),
     ("go ponder wtime 100 btime 100", (INFO,)),
@@ -325,7 +326,7 @@ EXCHANGES = (
     ("setoption name SyzygyPath value <empty>", ()),
     ("setoption name Ponder value true", ()),
     ("setoption name Clear Hash", ()),
-    ("setoption name UCI_Chess960 value true", ("info string No such option: 'UCI_Chess960'",)),
+    ("setoption name UCI_Variant value atomic", ("info string No such option: 'UCI_Variant'",)),
     ("setoption", ("info string No such option: ''",)),
     ("setoption name value value 3", ("info string No such option: ''",)),
     # Positions
@@ -428,7 +429,7 @@ def test_a_game_of_three_thousand_moves_continues(ask):
 
 
 def test_illegal_moves_and_broken_positions_are_refused_in_one_line():
-    board, moves = read_position(["startpos", "moves", "e2e4", "e7e5"])
+    board, moves, _ = read_position(["startpos", "moves", "e2e4", "e7e5"])
     assert (board, moves) == (chess.Board(), ["e2e4", "e7e5"])
     for illegal in ("e2e5", "e7e9", "0000", "banana", "e8g8", "P@e4", "", "é"):
         with pytest.raises(ProtocolError, match="illegal move"):

@@ -1,6 +1,7 @@
 """`python -m eval.wordle` as a user runs it: results, comparisons, the choice of the game, bad input."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -128,8 +129,9 @@ def test_comparison_gives_both_the_same_secrets(folder, run):
         assert comparison["high"] < 0 and "McNemar" in shown
     same, _ = run(*model, "--protocol", "official", "--compare", folder / "model")
     assert same["comparison"]["mcnemar_p_value"] == 1 and same["comparison"]["return_difference"] == 0
-    results, _ = run(*model, "--protocol", "official", "--compare", folder / "other")
-    assert results["compared_with"]["player"] == str(folder / "other")
+    results, shown = run(*model, "--protocol", "official", "--compare", folder / "other")
+    assert re.fullmatch(r"other#\w{8}", results["compared_with"]["player"])
+    assert f"{folder.name} against other, on the same" in shown and str(folder) not in shown
 
 
 def test_options_say_what_is_played_before_the_model_does(folder, run):

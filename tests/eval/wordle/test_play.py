@@ -17,7 +17,7 @@ from data.wordle.words import WordLists
 from eval.wordle.advice import WordAdvisor
 from eval.wordle.drawing import COLUMNS, draw_axis, draw_distribution, draw_guess, guess_width
 from eval.wordle.model_player import ModelPlayer
-from eval.wordle.play import play_in_terminal
+from eval.wordle.play import HELP, play_in_terminal
 from models.tokenization_wordle import END_OF_ACTION
 from tests.eval.wordle.test_advice import TRIE, WORDS
 from tests.support.wordle_feedback import feedback
@@ -177,9 +177,31 @@ def test_a_model_without_a_mask_or_with_a_temperature_has_no_choice_among_the_wo
 
 
 def test_a_model_of_mse_has_values_and_no_distributions(play):
-    shown = play("play abler", "clang", "leave", "watch abler", player=make_player("mse"))
+    shown = play("play abler", "clang", "menu", "watch abler", player=make_player("mse"))
     assert len(listed(shown)) == 10 and all(len(line) == 28 for line in listed(shown))
     assert not set("▁▂▃▄▅▆▇█") & set(shown)
+
+
+@pytest.mark.parametrize("game", [("play abler",), ("advise",)], ids=["play", "advise"])
+def test_help_explains_every_answer_in_a_game(play, game):
+    shown = play(*game, "help", "quit")
+    assert f"1> {HELP}\n1> " in shown
+    assert {line.split()[0] for line in HELP.splitlines()} == {"more", "list", "undo", "menu", "quit"}
+
+
+@pytest.mark.parametrize("lines", [("list cl",), ("play abler", "list cl", "quit")], ids=["menu", "game"])
+def test_the_allowed_guesses_are_listed_also_by_their_first_letters(play, lines):
+    words = [word for word in WORDS.guesses if word.startswith("cl")]
+    shown = play(*lines)
+    assert f"{len(words)} allowed guesses with cl\n{' '.join(words)}\n" in shown
+    every = play("list")
+    assert "446 allowed guesses\n" in every
+    assert all(re.search(rf"\b{word}\b", every) for word in WORDS.guesses)
+    assert "0 allowed guesses with qx\n" in play("list qx")
+
+
+def test_no_word_can_be_taken_for_a_command():
+    assert all(len(line.split()[0]) != 5 for line in HELP.splitlines())
 
 
 def test_six_wrong_guesses_end_the_game(play):
@@ -220,7 +242,7 @@ def test_a_guess_from_elsewhere_need_not_be_in_the_list(play):
     ],
 )
 def test_impossible_feedback_is_asked_again_with_one_line(play, said, answer):
-    shown = play("advise", "clang bbbbb", said, "leave", "quit")
+    shown = play("advise", "clang bbbbb", said, "menu", "quit")
     assert f"2> {answer}" in shown and "Traceback" not in shown
     assert shown.count("2> ") == 2 and len(rows(shown)) == 1
 

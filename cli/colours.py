@@ -1,0 +1,9 @@
+"""Whether the terminal shows colours."""
+
+import os
+import sys
+
+
+def has_colours() -> bool:
+    """Return whether stdout is a terminal that shows colours, and NO_COLOR (no-color.org) is not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
