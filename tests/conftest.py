@@ -17,6 +17,11 @@ from tests.support.pushed_run import EIGHT_STEPS, REPO
 from tests.support.training_runs import tiny_settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the slow tests, so that no process is idle while another ends with them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> Iterator[None]:
     """Keep what commands cache out of the home folder; processes that tests start inherit it."""

@@ -49,6 +49,11 @@ def make_accelerator(config: Config) -> Accelerator:
     if not torch.cuda.is_available():
         # DeepSpeed would detect this itself, with a warning, even if it is only imported.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            from deepspeed.ops import __compatible_ops__
+
+            # Collectives in shared memory, which would be compiled for minutes first; gloo does the same.
+            __compatible_ops__["deepspeed_shm_comm"] = False
     needs_gloo = several and not torch.cuda.is_available()
     if needs_gloo and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         # Without a GPU accelerate would treat these as independent processes.

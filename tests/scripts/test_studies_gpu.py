@@ -35,7 +35,6 @@ def test_it_runs_the_named_studies_and_continues(tmp_path):
             ["--variants", "mse", "model.hidden_size=16", "model.num_hidden_layers=2"],
             ["mse-seed0"],
         ),
-        ("sigma", ["--variants", "0.75", "--points", "21", "model.hidden_size=16"], ["0.75-21-seed0"]),
         ("sizes", ["--variants", "hl_gauss", "--points", "16x1"], ["hl_gauss-16x1-seed0"]),
     ):
         line = [boards, boards, puzzles, tmp_path / "out", *QUICK, *options]

@@ -23,7 +23,7 @@ from training.run_log import read_metrics
 
 pytestmark = pytest.mark.slow  # several runs of train.py
 
-CELLS = [f"{variant}-seed4" for variant in ("prefix", "full", "diverging")]
+CELLS = [f"{variant}-seed4" for variant in ("two_hot", "hl_gauss", "diverging")]
 STUDY = """
 title: Does it continue?
 config: chess_tiny.yaml
@@ -35,10 +35,10 @@ settings:
   log_every: 1
 quick: {training.steps: 200}
 seeds: [0, 1, 2]
-reference: prefix
+reference: two_hot
 variants:
-  prefix: {}
-  full: {model.attention: full}
+  two_hot: {value_loss.name: two_hot}
+  hl_gauss: {}
   diverging: {optimizer.name: adamw, optimizer.learning_rate: 1.0e+30}
 """
 
@@ -98,7 +98,7 @@ def test_the_others_are_reported_when_one_fails(study):
     assert (output / "report.md").read_text() in printed
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
     assert results["command"].startswith("python -m studies ") and results["quick"] is True
-    assert [row["variant"] for row in results["differences"]] == ["full"] * 5
+    assert [row["variant"] for row in results["differences"]] == ["hl_gauss"] * 5
 
 
 def test_models_learn_and_are_measured_as_by_the_commands_for_it(study):
@@ -126,14 +126,14 @@ def test_models_learn_and_are_measured_as_by_the_commands_for_it(study):
         ]
         assert curve[-1]["training_seconds"] == pytest.approx(row["training_seconds"])
         config = load_run_config(model_folder.parent)
-        assert (config.seed, config.model.attention) == (4, row["variant"])
+        assert (config.seed, config.value_loss.name) == (4, row["variant"])
 
 
 def test_repeated_nothing_is_trained_or_measured_and_other_settings_are_refused(folder, study):
     output, results, _ = study
     files = [path for cell in CELLS for path in (output / cell).rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files}
-    result = run_command("studies", *arguments(folder, "--variants", "prefix", "full"))
+    result = run_command("studies", *arguments(folder, "--variants", "two_hot", "hl_gauss"))
     assert result.returncode == 0, result.stderr
     assert "2 cells, 2 of them trained already" in result.stdout and "is trained\n" not in result.stdout
     assert before == {path: path.stat().st_mtime_ns for path in files}
@@ -141,7 +141,7 @@ def test_repeated_nothing_is_trained_or_measured_and_other_settings_are_refused(
     for key in ("cells", "means", "differences", "curves"):
         assert again[key] == results[key]
     result = run_command("studies", *arguments(folder, "training.steps=260"))
-    assert_input_error(result, "prefix-seed4 was trained with other settings: training.steps: 200, now 260")
+    assert_input_error(result, "two_hot-seed4 was trained with other settings: training.steps: 200, now 260")
 
 
 def test_the_models_are_probed(study):
@@ -150,7 +150,7 @@ def test_the_models_are_probed(study):
     assert result.returncode == 0, result.stderr
     results = json.loads((output / "probes/results.json").read_text())
     found = {(row["variant"], row["point"], row["measure"]): row["mean"] for row in results["means"]}
-    for variant in ("prefix", "full"):
+    for variant in ("two_hot", "hl_gauss"):
         # A network makes the values that it predicts linear.
         assert found[variant, "1", "value"] > found[variant, "0", "material"]
         assert found[variant, "1", "value"] > 0.5

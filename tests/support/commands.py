@@ -24,54 +24,80 @@ _SERVER.set_forkserver_preload(
 )
 
 
-def start_command(module: str, *arguments: object, **environment: str) -> subprocess.Popen:
-    """Start `python -m module` in the repository."""
+class ForkedCommand:
+    """A command in a process that was forked when the libraries were imported; used like subprocess.Popen."""
+
+    def __init__(self, module: str, arguments: list[str], environment: dict[str, str]):
+        self.args = ["-m", module, *arguments]
+        pipes = [multiprocessing.Pipe(duplex=False) for _ in ("stdout", "stderr")]
+        ends = [end for _, end in pipes]
+        self._process = _SERVER.Process(target=_run_module, args=(module, arguments, environment, *ends))
+        self._process.start()
+        for end in ends:
+            end.close()
+        self.stdout, self.stderr = (os.fdopen(os.dup(reading.fileno())) for reading, _ in pipes)
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Read to the end of the output, also of processes that the command leaves behind."""
+        with ThreadPoolExecutor() as pool:
+            try:
+                printed = tuple(
+                    pool.map(lambda pipe: pipe.read(), (self.stdout, self.stderr), timeout=timeout)
+                )
+                self._process.join(timeout)
+            finally:
+                self._process.kill()
+                self._process.join()
+        self.stdout.close()
+        self.stderr.close()
+        return printed
+
+
+def start_command(module: str, *arguments: object, **environment: str) -> ForkedCommand | subprocess.Popen:
+    """Start `python -m module` in the repository.
+
+    It is a new interpreter where the environment names a hub, which libraries read when they are imported.
+    """
+    line = list(map(str, arguments))
+    if "HF_ENDPOINT" not in environment:
+        return ForkedCommand(module, line, os.environ | environment)
     return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, "-m", module, *line],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
         env=os.environ | environment,
-        # A shell makes what it starts in the background deaf to Ctrl-C, tests included.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def run_command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    """Run `python -m module` to its end: in a new interpreter if it is to have an environment of its own.
-
-    Otherwise a process is forked that has imported the libraries already.
-    """
-    if environment:
-        process = start_command(module, *arguments, **environment)
-        stdout, stderr = process.communicate(timeout=_LONGEST)
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-    line = ["-m", module, *map(str, arguments)]
-    pipes = [multiprocessing.Pipe(duplex=False) for _ in ("stdout", "stderr")]
-    ends = [end for _, end in pipes]
-    process = _SERVER.Process(target=_run_module, args=(module, line[2:], dict(os.environ), *ends))
-    process.start()
-    for end in ends:
-        end.close()
-    with ThreadPoolExecutor() as pool:
-        try:
-            # To the end of what is written, by processes that the command leaves behind too.
-            printed = list(pool.map(_read, [reading for reading, _ in pipes], timeout=_LONGEST))
-            process.join(_LONGEST)
-        finally:
-            process.kill()
-            process.join()
-    return subprocess.CompletedProcess(line, process.exitcode, *printed)
-
-
-def _read(reading: Connection) -> str:
-    with open(reading.fileno(), closefd=False) as file:
-        return file.read()
+    """Run `python -m module` to its end."""
+    process = start_command(module, *arguments, **environment)
+    stdout, stderr = process.communicate(timeout=_LONGEST)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def _run_module(
-    module: str, arguments: list[str], environment: dict[str, str], stdout: Connection, stderr: Connection
+    module: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    stdout: Connection,
+    stderr: Connection,
 ) -> None:
     """Be `python -m module` with this environment, stdout and stderr."""
     os.environ.clear()
@@ -82,6 +108,8 @@ def _run_module(
     os.chdir(REPOSITORY)
     sys.path.insert(0, str(REPOSITORY))
     sys.argv = [module, *arguments]
+    # A shell makes what it starts in the background deaf to Ctrl-C, tests included.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # What a new interpreter has of its own: random numbers, a way to start processes, and a main module.
     np.random.seed()
     multiprocessing.set_start_method(None, force=True)

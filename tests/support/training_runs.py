@@ -4,13 +4,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from tests.support.commands import REPOSITORY, start_command
+from tests.support.commands import REPOSITORY, ForkedCommand, start_command
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
@@ -68,6 +71,22 @@ def run_until(arguments: list[object], line: str, number: signal.Signals) -> sub
     return subprocess.CompletedProcess(process.args, process.returncode, "".join(printed) + rest, errors)
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def launch_line(
+    arguments: list[object], backend: str, num_processes: int, program: str | Path, **options: object
+) -> list[str]:
+    """Return the arguments of `accelerate launch` with a file of configs/accelerate/."""
+    line = ["--num_processes", num_processes, "--config_file", f"configs/accelerate/{backend}.yaml"]
+    for name, value in ({"main_process_port": 0} | options).items():
+        line += [f"--{name}", value]
+    return list(map(str, [*line, program, *arguments]))
+
+
 def start_launch(
     arguments: list[object],
     backend: str = "ddp",
@@ -75,14 +94,11 @@ def start_launch(
     program: str | Path = "train.py",
     **options: object,
 ) -> subprocess.Popen:
-    """Start `accelerate launch` with a file of configs/accelerate/ as on a GPU, but on the CPU."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(num_processes)]
-    launch += ["--config_file", f"configs/accelerate/{backend}.yaml"]
-    for name, value in ({"main_process_port": 0} | options).items():
-        launch += [f"--{name}", str(value)]
+    """Start `accelerate launch` as on a GPU, but on the CPU."""
+    line = launch_line(arguments, backend, num_processes, program, **options)
     environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if backend == "ddp" else {})
     return subprocess.Popen(
-        [*launch, str(program), *map(str, arguments)],
+        [sys.executable, "-m", "accelerate.commands.launch", *line],
         cwd=REPOSITORY,
         env=environment | {"PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
@@ -92,12 +108,40 @@ def start_launch(
     )
 
 
-def kill_at(process: subprocess.Popen, line: str) -> None:
-    """Kill a launcher and all it started, as when a machine dies, once a line that matches is printed."""
-    for text in process.stdout:
+def start_processes(arguments: list[object], backend: str, num_processes: int = 2) -> list[ForkedCommand]:
+    """Start train.py in the environments that `start_launch` would, without launcher and new interpreters."""
+    parsed = launch_command_parser().parse_args(launch_line(arguments, backend, num_processes, "train.py"))
+    parsed, _, _ = _validate_launch_command(parsed)
+    if parsed.use_deepspeed:
+        parsed.deepspeed_fields_from_accelerate_config = ""
+        _, environment = prepare_deepspeed_cmd_env(parsed)
+    else:
+        environment = prepare_multi_gpu_env(parsed)
+    if backend == "ddp":
+        environment["ACCELERATE_USE_CPU"] = "true"
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GROUP_WORLD_SIZE": "1"}
+    environment["WORLD_SIZE"] = environment["LOCAL_WORLD_SIZE"] = str(num_processes)
+    line = list(map(str, arguments))
+    return [
+        ForkedCommand("train", line, environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(num_processes)
+    ]
+
+
+def kill_at(processes: list[ForkedCommand], line: str) -> None:
+    """Kill all processes, as when a machine dies, once the first prints a line that matches."""
+    for text in processes[0].stdout:
         if re.search(line, text):
             break
-    # The launcher first: it would notice its children's end.
-    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-        one.kill()
-    process.communicate()
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.communicate()
+
+
+def finish(processes: list[ForkedCommand]) -> str:
+    """Wait for the end of processes that succeed; return what the first one prints."""
+    with ThreadPoolExecutor() as pool:
+        printed = list(pool.map(lambda process: process.communicate(timeout=300), processes))
+    assert not any(process.returncode for process in processes), printed
+    return printed[0][0]

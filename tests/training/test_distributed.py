@@ -1,7 +1,6 @@
 """One program, every backend: processes and backends do not change what is learnt, nor what is continued."""
 
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,15 @@ from safetensors.torch import load_file
 from cli.errors import InputError
 from configs.schema import load_config
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
-from tests.support.training_runs import kill_at, read_losses, read_steps, start_launch
+from tests.support.training_runs import (
+    finish,
+    free_port,
+    kill_at,
+    read_losses,
+    read_steps,
+    start_launch,
+    start_processes,
+)
 from training.distributed import configure_deepspeed
 
 
@@ -47,18 +54,6 @@ def one_process(arguments, tmp_path_factory) -> Path:
     return run_alone(arguments, tmp_path_factory.mktemp("one") / "run")
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def finish(process: subprocess.Popen) -> str:
-    printed, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, printed
-    return printed
-
-
 def assert_same_run(run: Path, expected: Path) -> None:
     """Assert equal losses, gradient norms, evaluations of averaged weights, and averaged weights."""
     losses = read_losses(run)
@@ -74,9 +69,9 @@ def assert_same_run(run: Path, expected: Path) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_processes_learn_what_one_does_also_killed_and_resumed(arguments, one_process, tmp_path, backend):
     arguments = [*arguments, f"output_dir={tmp_path}/run", "resume=true"]
-    kill_at(start_launch(arguments, backend), rf"step +7/{NUM_STEPS}")
+    kill_at(start_processes(arguments, backend), rf"step +7/{NUM_STEPS}")
     assert not (tmp_path / "run/model").exists()
-    printed = finish(start_launch(arguments, backend))
+    printed = finish(start_processes(arguments, backend))
     assert f"device  2 × cpu, {BACKENDS[backend]}\n" in printed
     assert "continued after step 6\n" in printed
     assert_same_run(tmp_path / "run", one_process)
@@ -90,7 +85,7 @@ def test_any_backend_on_any_number_of_processes_continues_what_another_began(
     legs = [("zero1", 2, 0), ("fsdp2", 1, 3), ("zero3", 2, 6)]
     for backend, num_processes, continued in legs:
         last = continued + 4
-        kill_at(start_launch(arguments, backend, num_processes), rf"step +{last}/{NUM_STEPS}")
+        kill_at(start_processes(arguments, backend, num_processes), rf"step +{last}/{NUM_STEPS}")
     result = run_command("train", *arguments)
     assert result.returncode == 0, result.stderr
     assert "continued after step 9\n" in result.stdout
@@ -102,7 +97,7 @@ def test_muon_learns_on_two_processes_what_it_does_on_one(arguments, tmp_path):
     arguments = [*arguments, "optimizer.name=muon", "training.steps=6"]
     alone = read_losses(run_alone(arguments, tmp_path / "alone"))
     for backend in ("ddp", "fsdp2"):
-        finish(start_launch([*arguments, f"output_dir={tmp_path / backend}"], backend))
+        finish(start_processes([*arguments, f"output_dir={tmp_path / backend}"], backend))
         # It multiplies matrices in bfloat16, in other parts when they are sharded.
         assert read_losses(tmp_path / backend) == pytest.approx(alone, abs=1.5e-3)
 
@@ -113,7 +108,8 @@ def test_two_machines_join(arguments, one_process, tmp_path):
     place = {"num_machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": free_port()}
     machines = [start_launch(arguments, "ddp", 2, machine_rank=rank, **place) for rank in (0, 1)]
     for process in machines:
-        finish(process)
+        printed, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, printed
     assert_same_run(tmp_path / "run", one_process)
 
 

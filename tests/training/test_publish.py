@@ -21,7 +21,7 @@ from eval.loading import identify_model, load_model, model_digest
 from tests.support.commands import REPOSITORY, run_command
 from tests.support.hub_server import HubServer
 from tests.support.pushed_run import EIGHT_STEPS, REPO, code_blocks
-from tests.support.training_runs import SAMPLE
+from tests.support.training_runs import SAMPLE, TINY
 from training.publish import main, publish, publish_after_training, publish_folder
 
 
@@ -290,7 +290,8 @@ def test_a_wordle_agent_is_pushed_with_its_game_and_measured_from_the_hub(own_hu
     arguments = ["--games=100", "--words=american_446", "--rule=simplified", f"--output={games}"]
     assert run_command("data.wordle.generate", *arguments).returncode == 0
     repo, output_dir = "user/agent", tmp_path / "agent"
-    arguments = ["--config=wordle_tiny.yaml", f"data.train={games}", *EIGHT_STEPS, "evaluation.games=20"]
+    arguments = ["--config=wordle_tiny.yaml", f"data.train={games}", *TINY, *EIGHT_STEPS]
+    arguments += ["evaluation.games=20"]
     arguments += [f"output_dir={output_dir}", f"push_to_hub={repo}"]
     result = run_command("train", *arguments, **own_hub.environment)
     assert result.returncode == 0, result.stderr

@@ -292,16 +292,16 @@ def test_bad_settings_give_one_line_and_leave_nothing(settings, tmp_path, change
 
 @pytest.mark.slow
 def test_chess_tiny_learns_to_choose_and_rank_moves():
-    """The main job of the README, a third as long."""
+    """The main job of the README, an eighteenth as long."""
     output_dir = REPOSITORY / "runs/test_chess_tiny"
     remove(output_dir)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "train.py", "--config", "chess_tiny.yaml"]
-    command = [*launch, f"output_dir={output_dir}", "training.steps=270", "training.precision=fp32"]
+    command = [*launch, f"output_dir={output_dir}", "training.steps=45", "evaluation.boards=500"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
     first, *_, last = (row for row in rows if row["kind"] == "eval")
     assert last["kl"] < 0.9 * first["kl"]
-    assert last["best_move_agreement"] >= 3 * last["random_agreement"]
-    assert last["kendall_tau"] > 0.2
+    assert last["best_move_agreement"] >= 1.5 * last["random_agreement"]
+    assert last["kendall_tau"] > 0.1
     remove(output_dir)
