@@ -13,7 +13,7 @@ from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import RULES
 from data.wordle.words import load_word_lists
-from eval.loading import load_wordle_model
+from eval.loading import load_wordle_model, local_folder
 from eval.wordle.model_player import ModelPlayer, read_game
 from training.tasks import make_task
 
@@ -113,7 +113,7 @@ def model_player(game: GameDescription, settings: Settings) -> Table:
 
 def measure(settings: Settings) -> Iterator[Table]:
     """Measure steps and games per second, of the model's own game or of the default one."""
-    game = read_game(settings.model) if settings.model else None
+    game = read_game(local_folder(settings.model)) if settings.model else None
     game = game or GameDescription(load_word_lists(WORDS), RULES[0])
     table = environments(game, settings)
     words = f"{len(game.words.answers):,} secret words, {len(game.words.guesses):,} allowed guesses"

@@ -99,7 +99,7 @@ class StudiedWordle:
 
     def _player(self, model: Path) -> ModelPlayer:
         """Return a greedy player of a model; raise InputError if it was trained on other games."""
-        trained_on = read_game(str(model))
+        trained_on = read_game(model)
         if trained_on is None or identify(trained_on) != identify(self.game):
             raise InputError(
                 f"{model.parent} was trained on other games than data.train: delete it, "

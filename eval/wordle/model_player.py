@@ -9,6 +9,7 @@ model reads.
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -84,7 +85,7 @@ class ModelPlayer(Player):
         tokens = torch.arange(GAME_LENGTH, device=model.device) % len(TOKENS)
         with torch.no_grad():
             check_finite(model(tokens[None]).value.cpu().numpy())
-        return cls(model, model_name(name), read_game(name), source=name, **settings)
+        return cls(model, model_name(name), read_game(local_folder(name)), source=name, **settings)
 
     def identify(self) -> str:
         """Return the name with the identity of the weights, for results."""
@@ -168,19 +169,19 @@ class ModelPlayer(Player):
         return torch.multinomial(probs, 1, generator=self._generator).squeeze(-1)
 
 
-def read_game(name: str) -> GameDescription | None:
-    """Return the game that a model was trained for, from its wordle.json; None without that file.
+def read_game(folder: Path) -> GameDescription | None:
+    """Return the game that the model in a folder was trained for, from its wordle.json; None without it.
 
-    `name` is a folder or an id on the hub. Raises InputError for a file that does not describe a game.
+    Raises InputError for a file that does not describe a game.
     """
-    path = local_folder(name) / "wordle.json"
+    path = folder / "wordle.json"
     if not path.is_file():
         return None
     try:
         return GameDescription.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{name}: its wordle.json does not describe a game ({first_line(error)}): save the model again"
+            f"{folder}: its wordle.json does not describe a game ({first_line(error)}): save the model again"
         ) from None
 
 
