@@ -150,7 +150,7 @@ def train(config: Config) -> None:
         is_last = step == config.training.steps
         is_saved = is_last or step % config.checkpoint.every == 0
         # A step that is saved is logged first: weights that have diverged must not replace good ones.
-        is_logged = is_saved or step % config.log_every == 0
+        is_logged = is_saved or step % config.log_every == 0 or step == first_step + 1
         totals = torch.zeros(1 + len(task.metrics), device=accelerator.device)  # the loss, and metrics
         for batch in micro_batches:
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}

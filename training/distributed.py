@@ -104,14 +104,17 @@ def zero_stage_of(accelerator: Accelerator) -> int:
 
 def describe_processes(accelerator: Accelerator) -> str:
     """Return the number of processes, their device and their backend: 8 × cuda, ZeRO-2."""
-    backend = ""
+    backend = threads = ""
+    if accelerator.device.type == "cpu":
+        num_threads = torch.get_num_threads()
+        threads = f" ({num_threads} thread{'s' if num_threads > 1 else ''})"
     if zero_stage_of(accelerator):
         backend = f", ZeRO-{zero_stage_of(accelerator)}"
     elif accelerator.distributed_type == DistributedType.FSDP:
         backend = ", FSDP2"
     elif accelerator.num_processes > 1:
         backend = ", DDP"
-    return f"{accelerator.num_processes} × {accelerator.device.type}{backend}"
+    return f"{accelerator.num_processes} × {accelerator.device.type}{threads}{backend}"
 
 
 def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Config) -> None:

@@ -238,8 +238,6 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     check_model_folder(arguments.model)
-    # Otherwise torch's idle threads take the cores that they share with another engine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     gui = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115 (open until the process ends)
     # A GUI would read what libraries print as moves: from here on that goes to stderr.
     os.dup2(2, 1)

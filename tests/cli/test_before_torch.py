@@ -15,6 +15,7 @@ from contextlib import redirect_stderr
 
 import chess.pgn, huggingface_hub, matplotlib.figure, omegaconf, pandas, pyarrow.parquet, scipy.stats
 
+os.environ.pop("OMP_WAIT_POLICY", None)
 for line in json.loads(sys.argv[1]):
     if os.fork():
         os.wait()
@@ -26,6 +27,8 @@ for line in json.loads(sys.argv[1]):
     except SystemExit as end:
         status = end.code
     slow = [name for name in ("torch", "transformers", "accelerate", "datasets") if name in sys.modules]
+    # Torch reads it when it is imported: threads that wait actively are many times slower on a busy machine.
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     print(json.dumps([status, slow, printed.getvalue()]), flush=True)
     os._exit(0)
 """

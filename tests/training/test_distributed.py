@@ -72,7 +72,7 @@ def test_two_processes_learn_what_one_does_also_killed_and_resumed(arguments, on
     kill_at(start_processes(arguments, backend), rf"step +7/{NUM_STEPS}")
     assert not (tmp_path / "run/model").exists()
     printed = finish(start_processes(arguments, backend))
-    assert f"device  2 × cpu, {BACKENDS[backend]}\n" in printed
+    assert f"device  2 × cpu (1 thread), {BACKENDS[backend]}\n" in printed
     assert "continued after step 6\n" in printed
     assert_same_run(tmp_path / "run", one_process)
 
