@@ -35,8 +35,8 @@ def command(main: Callable[[], None]) -> None:
     `head`, has closed it, the status is 141, without a line. Any other exception is a bug and keeps its
     traceback.
     """
-    # Torch reads this when it is imported. Threads that wait actively take the cores of other programs and lose
-    # their own: on a busy machine a move with two threads took 140 to 210 ms instead of 40.
+    # Torch reads this when it is imported. Threads that wait actively take the cores of other programs and
+    # lose their own: on a busy machine a move with two threads took 140 to 210 ms instead of 40.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main()
