@@ -46,5 +46,6 @@ def make_wordle_tokenizer() -> PreTrainedTokenizerFast:
         bos_token="<a>",
         eos_token="</eod>",
         clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids"],
+        padding_side="left",  # the last position values the next token
+        model_input_names=["input_ids", "attention_mask"],
     )

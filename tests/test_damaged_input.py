@@ -93,9 +93,9 @@ def read_uci(path: Path) -> None:
     for option in list_options(0.0, 1.0, "all"):
         ignore(ProtocolError, lambda option=option: option.read(text))
     read_go(text.split())
-    board, moves = read_position(text.split())
-    for move in moves:
-        board.push(read_move(board, move))
+    position = read_position(text.split())
+    for move in position.moves:
+        position.board.push(read_move(position.board, move))
 
 
 READERS = [

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -101,6 +100,9 @@ class Weights:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()  # DeepSpeed gathers on a stream of its own
             self._wrapped.empty_partition_cache()  # type: ignore[operator]
-        for module in self._model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        if any(isinstance(parameter, DTensor) for parameter in self.parameters.values()):
+            from torch.distributed.fsdp import FSDPModule  # takes a second to import
+
+            for module in self._model.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()

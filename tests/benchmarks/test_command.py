@@ -43,14 +43,6 @@ def test_all_benchmarks_run(tmp_path):
     assert all(measured["tables"].values())
 
 
-@pytest.mark.slow
-def test_a_compiled_configuration_is_compared_with_the_same_not_compiled(tmp_path):
-    overrides = ["training.compile=true", "value_loss.name=one_hot", "model.num_hidden_layers=1"]
-    measured = run_quick(tmp_path, "training", *overrides)
-    rows = measured["tables"]["training"][0]["rows"]
-    assert "not compiled" in rows and all(row["MFU %"] > 0 for row in rows.values())
-
-
 def test_trained_models_play(tmp_path):
     tiny_model().save_pretrained(tmp_path / "chess")
     ChessTokenizer().save_pretrained(tmp_path / "chess")

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 
+import huggingface_hub.constants
 import numpy as np
 
 
@@ -67,22 +68,9 @@ class ForkedCommand:
         return printed
 
 
-def start_command(module: str, *arguments: object, **environment: str) -> ForkedCommand | subprocess.Popen:
-    """Start `python -m module` in the repository.
-
-    It is a new interpreter where the environment names a hub, which libraries read when they are imported.
-    """
-    line = list(map(str, arguments))
-    if "HF_ENDPOINT" not in environment:
-        return ForkedCommand(module, line, os.environ | environment)
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *line],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-    )
+def start_command(module: str, *arguments: object, **environment: str) -> ForkedCommand:
+    """Start `python -m module` in the repository."""
+    return ForkedCommand(module, list(map(str, arguments)), os.environ | environment)
 
 
 def run_command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
@@ -108,6 +96,7 @@ def _run_module(
     os.chdir(REPOSITORY)
     sys.path.insert(0, str(REPOSITORY))
     sys.argv = [module, *arguments]
+    _read_hub_settings(environment)
     # A shell makes what it starts in the background deaf to Ctrl-C, tests included.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # What a new interpreter has of its own: random numbers, a way to start processes, and a main module.
@@ -118,6 +107,22 @@ def _run_module(
         runpy._run_module_as_main(module)  # which is all that -m does
     finally:
         atexit._run_exitfuncs()  # which forked processes leave out
+
+
+def _read_hub_settings(environment: dict[str, str]) -> None:
+    """Set the constants that libraries read from the environment when they were imported."""
+    if "HF_ENDPOINT" in environment:
+        constants = huggingface_hub.constants
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+        constants.ENDPOINT = environment["HF_ENDPOINT"]
+        constants.HUGGINGFACE_CO_URL_TEMPLATE = constants.ENDPOINT + template
+    for name, value in environment.items():
+        for module in list(sys.modules.values()) if name.startswith("HF_") else ():
+            constant = vars(module).get(name)
+            if isinstance(constant, bool):
+                setattr(module, name, value == "1")
+            elif isinstance(constant, str | Path):
+                setattr(module, name, type(constant)(value))
 
 
 def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None:

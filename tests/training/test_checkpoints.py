@@ -2,17 +2,16 @@
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.support.commands import REPOSITORY, assert_input_error, run_command, start_command
-from tests.support.training_runs import read_losses, start_launch
+from tests.support.commands import assert_input_error, run_command, start_command
+from tests.support.training_runs import read_losses, start_processes
 from training.checkpoints import Interruption, find_damage
 from training.run_folder import list_checkpoints
 
@@ -169,13 +168,10 @@ def test_a_run_killed_while_it_saves_loses_nothing_that_was_saved(arguments, tmp
 
 def with_room_for_files_of(num_bytes: int, *arguments: object) -> subprocess.CompletedProcess:
     """Run training where no file can grow beyond so many bytes, as on a disk that is full."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
-
-    command = [sys.executable, "train.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, preexec_fn=limit, capture_output=True, text=True)
+    process = start_command("train", *arguments)
+    psutil.Process(process.pid).rlimit(psutil.RLIMIT_FSIZE, (num_bytes, num_bytes))
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, whole_run, tmp_path):
@@ -201,14 +197,14 @@ def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, 
 def test_a_full_disk_ends_all_processes(arguments, whole_run, tmp_path):
     run = tmp_path / "run"
     # A file stands where the folder of checkpoints would be made, which fails for the main process alone.
-    process = start_launch([*arguments, f"output_dir={run}", "checkpoint.every=12"])
-    for line in process.stdout:
+    processes = start_processes([*arguments, f"output_dir={run}", "checkpoint.every=12"], "ddp")
+    for line in processes[0].stdout:
         if "step  1/12" in line:
             (run / "checkpoints").write_text("")
             break
-    rest, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert len(re.findall(r"error: .*step_0000012 cannot be written", rest)) == 1
+    errors = "".join(process.communicate(timeout=300)[1] for process in processes)
+    assert all(process.returncode != 0 for process in processes)
+    assert len(re.findall(r"error: .*step_0000012 cannot be written", errors)) == 1
     assert not (run / "model").exists()
 
 

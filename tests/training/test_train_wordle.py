@@ -18,7 +18,7 @@ from data.wordle.games import GameDescription, read_games
 from data.wordle.rules import ALL_GREEN
 from models.tokenization_wordle import TOKENS
 from tests.support.commands import assert_input_error, run_command
-from tests.support.training_runs import TINY, read_losses, run_until, start_launch
+from tests.support.training_runs import TINY, finish, read_losses, run_until, start_launch, start_processes
 from training.optimization import TargetNetwork
 from training.sharding import Weights
 from training.tasks import make_task
@@ -66,7 +66,7 @@ def test_a_run_leaves_a_model_that_loads_and_knows_its_game(finished_run, games)
     inputs = tokenizer(["<a>slate</a><b><b><g><y><b></s><a>", "<a>"], return_tensors="pt", padding=True)
     value = model(**inputs).value
     assert value.shape == (2, 14, len(TOKENS))
-    torch.testing.assert_close(value[1, :1], model(tokenizer("<a>", return_tensors="pt").input_ids).value[0])
+    torch.testing.assert_close(value[1, -1:], model(tokenizer("<a>", return_tensors="pt").input_ids).value[0])
     game = GameDescription.from_json(json.loads((finished_run / "model/wordle.json").read_text()))
     assert (game.rule, len(game.words.answers), game.policy) == ("simplified", 446, "mixture:0.33")
     rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
@@ -122,9 +122,13 @@ def one_process(eight_steps, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("backend", ["zero3", "fsdp2"])
 def test_two_processes_learn_what_one_does(eight_steps, one_process, tmp_path, backend):
     """The target network follows weights of which each process may hold shards only."""
-    process = start_launch([*eight_steps, f"output_dir={tmp_path}/two"], backend)
-    printed, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, printed
+    arguments = [*eight_steps, f"output_dir={tmp_path}/two"]
+    if backend == "zero3":  # also a test of accelerate's launcher with DeepSpeed
+        process = start_launch(arguments, backend)
+        printed, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, printed
+    else:
+        finish(start_processes(arguments, backend))
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(one_process), abs=1e-5)
     target = "checkpoints/step_0000008/target.safetensors"
     ours, theirs = load_file(tmp_path / "two" / target), load_file(one_process / target)
