@@ -50,7 +50,7 @@ def read_boards(source: TextSource) -> Iterator[tuple[str, str, chess.Board]]:
 
 
 def _read_operations(fields: list[str], where: str, name: str) -> tuple[str, str]:
-    """Return the FEN and the id, or else `name`, of the fields of a line, the last of which is the rest."""
+    """Return the FEN and the id, or else `name`, of a line: its first four fields and the rest."""
     match = _CLOCKS_AND_OPERATIONS.fullmatch(fields[4])
     if match is None:
         raise InputError(

@@ -1,7 +1,7 @@
 """Read games (PGN); a faulty game is an error, or is left out with a warning on request.
 
-This file finds where games begin and end, which python-chess takes for every blank line. python-chess reads
-the tags and moves of each.
+This file splits a text into games; python-chess would end a game at every blank line. python-chess reads the tags
+and the moves of each game.
 """
 
 import contextlib

@@ -206,7 +206,7 @@ def find_strategy(words: WordLists, rule: str) -> Strategy:
         search = Search(words, rule, None, MOST_SITUATIONS)
         with contextlib.suppress(TooManySituations):
             search.solve(np.arange(num_answers), NUM_TURNS, show_progress=True)
-            # What this play does not lead to may be as large as the whole list, many times over.
+            # Situations that this play does not reach may have as many candidates as the whole list.
             search.widths, search.most = WIDTHS, None
             return Strategy(search, num_answers, exact=True)
     search = Search(words, rule, WIDTHS)
