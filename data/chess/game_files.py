@@ -1,7 +1,7 @@
 """Read games (PGN); a faulty game is an error, or is left out with a warning on request.
 
-This file splits a text into games; python-chess would end a game at every blank line. python-chess reads the tags
-and the moves of each game.
+This file splits a text into games; python-chess would end a game at every blank line. python-chess reads the
+tags and the moves of each game.
 """
 
 import contextlib
