@@ -279,9 +279,8 @@ class WordleDataConfig(DataConfig):
     words: str | None = setting(None, may_differ=True)
     guesses: str | None = setting(None, may_differ=True)
     rule: Literal["official", "simplified"] | None = None
-    reward_noise: float = setting(
-        0.0, NOT_NEGATIVE
-    )  # add noise from U(0, n) to every reward, sampled once: n
+    # Add noise from U(0, n) to every reward, sampled once: n.
+    reward_noise: float = setting(0.0, NOT_NEGATIVE)
 
     def check_files(self) -> None:
         super().check_files()
