@@ -97,6 +97,7 @@ def load(*names: object, **environment: str) -> dict:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_datasets_loads_and_streams_the_rows_from_hub_and_folder(sources, folders, own_hub, monkeypatch):
     for kind, paths in sources.items():
         run_main(monkeypatch, *publish_arguments(paths), "--repo", f"user/{kind}")

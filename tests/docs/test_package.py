@@ -67,6 +67,7 @@ def test_the_losses_of_the_pages_run_without_transformers(installed, tmp_path, p
     assert run_python(PRELUDE + code + gradient, installed, tmp_path) == "True\n"
 
 
+@pytest.mark.slow
 def test_every_module_imports_from_another_folder(installed, tmp_path):
     names = sorted(
         path.stem for path in (installed / "stop_regressing").glob("*.py") if path.stem != "__init__"

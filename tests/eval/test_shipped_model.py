@@ -57,6 +57,7 @@ def test_it_solves_puzzles_as_the_default_model(tmp_path):
     assert 0.15 < found["accuracy"] < 0.35
 
 
+@pytest.mark.slow
 def test_it_is_the_engine_of_a_chess_program():
     # A queen that costs nothing.
     lines = "uci\nposition fen 4k3/8/8/3q4/4P3/8/8/4K3 w - - 0 1\ngo nodes 1\nquit\n"

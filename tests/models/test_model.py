@@ -332,6 +332,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 def test_saved_models_load_by_remote_code_in_a_fresh_process_elsewhere(tmp_path):
     model, tokenizer = small_model(value_loss="hl_gauss", match_mean=True), ChessTokenizer()
     model.save_pretrained(tmp_path / "model")
@@ -358,6 +359,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_models_of_both_kinds_load_in_one_process_in_any_order(tmp_path):
     """Their code is the same, and with it their class of configurations."""
     small_model().save_pretrained(tmp_path / "chess/model")
@@ -416,6 +418,7 @@ def test_reading_in_pieces_with_a_cache_gives_the_values_of_reading_at_once(kern
     torch.testing.assert_close(torch.cat(values, dim=1), expected.value, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_cache_works_without_a_warning():
     program = """if True:
         import torch

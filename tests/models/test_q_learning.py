@@ -284,6 +284,7 @@ def learn_table(toy: ToyGame, value_loss, objective: QLearning) -> torch.Tensor:
     return q.gather(2, actions.clamp(min=0)[..., None]).squeeze(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target"),
     [(name, "q_learning") for name in LOSSES] + [("hl_gauss", "sarsa"), ("hl_gauss", "monte_carlo")],

@@ -97,6 +97,7 @@ def test_every_image_comes_once_in_an_epoch():
     assert flat[:10].tolist() != flat[10:].tolist()
 
 
+@pytest.mark.slow
 def test_the_error_is_the_fraction_of_the_variance_that_is_not_learnt(tmp_path):
     config = PlasticityConfig("mse", 0, width=8, steps=300, batch_size=32, num_images=32)
     result = train(config, tmp_path, torch.device("cpu"))

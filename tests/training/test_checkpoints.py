@@ -174,6 +174,7 @@ def with_room_for_files_of(num_bytes: int, *arguments: object) -> subprocess.Com
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, whole_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole_run, run)

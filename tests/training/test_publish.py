@@ -84,6 +84,7 @@ def test_a_run_pushes_its_model_with_code_tokenizer_card_licence_and_curves(push
     assert not list(pushed_run.glob(".publish-*"))
 
 
+@pytest.mark.slow
 def test_the_code_in_the_cards_needs_only_torch_and_transformers(pushed_run, model_hub, tmp_path):
     assert set(model_hub.branches("models", REPO)) == {"main", "step_4", "step_8"}
     cards = [model_hub.files("models", REPO, branch)["README.md"].decode() for branch in ("main", "step_4")]

@@ -112,6 +112,7 @@ def test_the_averaged_weights_are_saved(finished_run):
         assert not torch.equal(parameter, raw[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
 )
@@ -159,6 +160,7 @@ def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, 
     assert list((tmp_path / "run/checkpoints").glob("step_*"))
 
 
+@pytest.mark.slow
 def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_path):
     changes = ["optimizer.name=adamw", "training.steps=12", "training.gradient_accumulation_steps=4"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
@@ -244,6 +246,7 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
         assert read_metrics(tmp_path / "metrics.jsonl") == kept
 
 
+@pytest.mark.slow
 def test_a_run_with_a_constant_learning_rate_gets_more_steps_to_the_same_bits(settings, tmp_path):
     arguments = [*settings, "training.decay=constant", "evaluation.every=100"]
     commands = {"whole": [["training.steps=8"]], "parts": [["training.steps=4"], ["training.steps=8"]]}

@@ -122,6 +122,7 @@ def test_ctrl_c_keeps_the_finished_part_and_says_how_to_continue(fens, expected,
     assert rows(output) == expected
 
 
+@pytest.mark.slow
 def test_selfplay_killed_while_playing_gives_the_same_rows(tmp_path):
     uninterrupted, killed = tmp_path / "uninterrupted.parquet", tmp_path / "killed.parquet"
     selfplay = ("--boards", 40, "--seed", 7)

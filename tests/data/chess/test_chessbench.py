@@ -307,6 +307,7 @@ def test_a_finished_file_of_a_folder_is_kept(many, tmp_path):
     assert pa.concat_tables(tables).equals(pq.read_table(tmp_path / "whole.parquet"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_partial_results_are_kept(many, tmp_path):
     """A limit on the size of files simulates a full disk."""
     output = tmp_path / "boards.parquet"

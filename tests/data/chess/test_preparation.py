@@ -172,6 +172,7 @@ def test_wide_types_are_read_like_narrow_ones(tmp_path):
     assert boards.win_probs.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_several_workers_give_the_same_arrays_and_the_same_error(tmp_path, monkeypatch):
     monkeypatch.setattr(checked_rows, "ROWS_PER_CHUNK", 50)
     parquet = tmp_path / "boards.parquet"
@@ -186,6 +187,7 @@ def test_several_workers_give_the_same_arrays_and_the_same_error(tmp_path, monke
             np.testing.assert_array_equal(array, same_array)
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_leave_one_whole_folder(tmp_path):
     parquet = tmp_path / "boards.parquet"
     random_file(parquet, 2000)

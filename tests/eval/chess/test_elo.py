@@ -89,6 +89,7 @@ def assert_agree(results: dict, games: Sequence[chess.pgn.Game]) -> None:
         assert (value is None and math.isinf(expected)) or value == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_json_and_games_agree(rated):
     _, results, output = rated
     games = games_in(output / "games.pgn")

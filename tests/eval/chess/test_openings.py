@@ -78,6 +78,7 @@ def test_no_opening_of_the_book_decides_the_game(book):
         assert board.is_check() or board.legal_moves.count() >= 20, opening.name
 
 
+@pytest.mark.slow
 def test_every_opening_of_the_book_is_balanced(book):
     with Stockfish() as engine:
 

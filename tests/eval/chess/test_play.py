@@ -99,6 +99,7 @@ def match(model_folder, tmp_path_factory):
     return result, json.loads(numbers.read_text()), pgn
 
 
+@pytest.mark.slow
 def test_numbers_of_a_match_are_those_of_its_games(match):
     _, results, pgn = match
     games = games_in(pgn)

@@ -162,6 +162,7 @@ def test_options_are_declared_as_python_chess_reads_them(gui):
     assert gui.id["name"].startswith("Stop Regressing run")
 
 
+@pytest.mark.slow
 def test_a_whole_game_is_played_against_itself_within_the_rules(gui):
     board = chess.Board()
     game = object()

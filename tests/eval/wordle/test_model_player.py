@@ -55,6 +55,7 @@ def replayed_word(model, guesses: np.ndarray, patterns: np.ndarray, masked: bool
     return chosen
 
 
+@pytest.mark.slow
 def test_cached_play_is_what_full_passes_over_the_history_choose(model):
     games = play(ModelPlayer(model, games_at_once=40))
     known = {bytes(word) for word in LETTERS}
