@@ -146,7 +146,7 @@ def _load(
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Hide the bars of transformers for local files, which take a moment and leave a line for every file."""
+    """Hide the progress bars of transformers for local files: each would leave a line on the terminal."""
     logging.disable_progress_bar()
     try:
         yield

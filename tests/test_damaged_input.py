@@ -56,7 +56,7 @@ def fixed(text: str) -> Callable[[Path], bytes]:
 
 
 def plain_parquet(path: Path) -> bytes:
-    """Write a file again without compression, so that a changed byte changes what it holds."""
+    """Write a file again without compression, so that a changed byte changes its contents."""
     pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False)
     return path.read_bytes()
 

@@ -51,7 +51,7 @@ def write_model_folder(
 
     Raises InputError if a result file holds results of other weights than those written.
     """
-    # These import torch, which takes seconds; what is published has been checked before.
+    # These import torch, which takes seconds. The folder has been checked before.
     import torch
     from huggingface_hub import save_torch_state_dict
     from safetensors.torch import load_file

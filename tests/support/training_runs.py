@@ -140,7 +140,7 @@ def kill_at(processes: list[ForkedCommand], line: str) -> None:
 
 
 def finish(processes: list[ForkedCommand]) -> str:
-    """Wait for the end of processes that succeed; return what the first one prints."""
+    """Wait until all processes have succeeded; return the output of the first."""
     with ThreadPoolExecutor() as pool:
         printed = list(pool.map(lambda process: process.communicate(timeout=300), processes))
     assert not any(process.returncode for process in processes), printed

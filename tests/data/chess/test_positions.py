@@ -92,7 +92,7 @@ def test_the_first_position_is_taken_unless_it_is_the_initial_one(tmp_path):
 
 def test_the_positions_to_choose_from_are_counted(tmp_path):
     (tmp_path / "games.pgn").write_text(GAMES)
-    # 8 and 4 plies, the last of which is mate.
+    # 8 plies, and 4 plies that end in mate: the last position has no legal move.
     assert read_positions(tmp_path / "games.pgn", 2, 0)[1:] == (8 + 3, 2)
 
 
