@@ -27,6 +27,7 @@ def run_quick(tmp_path, *arguments: object) -> dict:
     return measured
 
 
+@pytest.mark.slow
 def test_a_benchmark_is_chosen_by_its_name(tmp_path):
     measured = run_quick(tmp_path, "losses", "--seed", 3)
     assert list(measured["tables"]) == ["losses"]
@@ -43,6 +44,7 @@ def test_all_benchmarks_run(tmp_path):
     assert all(measured["tables"].values())
 
 
+@pytest.mark.slow
 def test_trained_models_play(tmp_path):
     tiny_model().save_pretrained(tmp_path / "chess")
     ChessTokenizer().save_pretrained(tmp_path / "chess")

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.cli.test_help import commands
 from tests.support.commands import REPOSITORY
 
@@ -78,12 +80,14 @@ def refuse(lines: list[list[str]]) -> list[tuple[int, list[str], str]]:
     return [tuple(json.loads(line)) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_unknown_options_are_refused_before_torch_is_imported():
     lines = [[command, "--no-such-option"] for command in commands()]
     for line, (status, slow, printed) in zip(lines, refuse(lines), strict=True):
         assert (status, slow) == (2, []), (line, printed)
 
 
+@pytest.mark.slow
 def test_wrong_settings_and_missing_files_are_refused_before_torch_is_imported():
     expected = [(message, line) for message, lines in REFUSED.items() for line in lines]
     refused = refuse([line for _, line in expected])

@@ -124,6 +124,7 @@ def test_names_on_the_hub_are_distinguished_from_paths(source, expected, monkeyp
         assert str(read_name(source)) == source
 
 
+@pytest.mark.slow
 def test_only_the_files_of_a_split_are_downloaded_and_only_once(hub, contents):
     train = [contents[path] for path in SHARDS]
     assert download(hub, "user/boards", "user/boards") == [train, train]
@@ -133,6 +134,7 @@ def test_only_the_files_of_a_split_are_downloaded_and_only_once(hub, contents):
     assert requests(hub) == sorted([*SHARDS, *SHARDS, TEST])
 
 
+@pytest.mark.slow
 def test_without_a_connection_the_last_download_is_used(hub, contents):
     train = [contents[path] for path in SHARDS]
     assert download(hub, "user/boards") == [train]
@@ -143,6 +145,7 @@ def test_without_a_connection_the_last_download_is_used(hub, contents):
     assert error.startswith("user/other: no such file or folder; Cannot resolve revision")
 
 
+@pytest.mark.slow
 def test_a_revision_stays_the_same_when_the_dataset_changes(hub, contents):
     commit = put(hub, "user/boards", contents)
     (before,) = download(hub, "user/boards")
@@ -157,6 +160,7 @@ def test_of_two_processes_one_downloads(hub, contents):
     assert requests(hub) == list(SHARDS)
 
 
+@pytest.mark.slow
 def test_bad_names_and_datasets_are_refused_in_one_line(hub, contents):
     put(hub, "user/empty", {"README.md": b"nothing"})
     put(hub, "user/card", {"README.md": b"---\na: [\n---\n", "a.parquet": b""})

@@ -45,6 +45,7 @@ def cells_of(name: object, output: Path, **options: object) -> list[Cell]:
     return make_cells(study, output, list(study.variants), list(study.points), study.seeds, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(STUDY_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_study_can_be_trained(tmp_path, path):
     study = read_study(path.stem)

@@ -33,6 +33,7 @@ def names(output_dir: Path) -> list[str]:
     return sorted(path.name for path in (output_dir / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_what_their_checksums_say(whole_run):
     assert names(whole_run) == ["step_0000004", "step_0000008", "step_0000012"]
     for checkpoint in list_checkpoints(whole_run):
@@ -90,6 +91,7 @@ def test_any_damage_is_found(whole_run, tmp_path, damage):
     assert find_damage(checkpoint)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(arguments, whole_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole_run, run)
@@ -209,6 +211,7 @@ def test_a_full_disk_ends_all_processes(arguments, whole_run, tmp_path):
     assert not (run / "model").exists()
 
 
+@pytest.mark.slow
 def test_the_newest_and_those_of_every_so_many_steps_are_kept(arguments, tmp_path):
     changes = ["checkpoint.every=2", "checkpoint.keep=2", "checkpoint.keep_every=4"]
     result = run_command("train", *arguments, f"output_dir={tmp_path}/run", *changes)

@@ -16,6 +16,7 @@ from tests.support.training_runs import SAMPLE
 from training.model_card import read_results, write_model_card
 
 
+@pytest.mark.slow
 def test_the_code_in_the_card_of_a_run_loads_its_folder_and_plays(pushed_run):
     scope = {}
     for block in code_blocks((pushed_run / "model/README.md").read_text()):

@@ -168,6 +168,7 @@ def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_p
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -261,6 +262,7 @@ def test_a_run_with_a_constant_learning_rate_gets_more_steps_to_the_same_bits(se
     assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(settings, tmp_path):
     arguments = [*settings, f"output_dir={tmp_path}/run", "evaluation.boards=20"]
     long = ["training.steps=100000", "checkpoint.every=100000", "evaluation.every=100000"]
@@ -272,6 +274,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_starts_again(settings, tmp
     assert list(read_losses(tmp_path / "run")) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_resuming_on_other_boards_is_refused(settings, finished_run, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
     changes = [f"data.train={SAMPLE.parent}/train_boards.parquet", f"data.prepared_dir={tmp_path}/prepared"]

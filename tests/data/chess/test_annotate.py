@@ -88,6 +88,7 @@ def test_two_processes_give_the_same_rows_as_one(fens, expected, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["boards.parquet"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_with_the_same_arguments_and_gives_the_same_rows(fens, expected, tmp_path):
     output = tmp_path / "boards.parquet"
     log, _, _ = stop_in_the_middle(

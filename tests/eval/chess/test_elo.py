@@ -99,6 +99,7 @@ def test_json_and_games_agree(rated):
     assert len({game.headers["Opening"] for game in games}) == 4
 
 
+@pytest.mark.slow
 def test_the_table_shows_the_numbers_of_the_json(rated):
     result, results, output = rated
     lines = result.stdout.splitlines()
@@ -163,6 +164,7 @@ def test_an_interrupted_tournament_leaves_no_process_and_resumes(model_folder, t
     assert_agree(results, games_in(log))
 
 
+@pytest.mark.slow
 def test_a_finished_tournament_is_reported_again(rated, model_folder, run, tmp_path):
     _, results, output = rated
     numbers = tmp_path / "elo.json"
@@ -176,6 +178,7 @@ def test_a_finished_tournament_is_reported_again(rated, model_folder, run, tmp_p
     assert (output / "games.pgn").read_text() == before
 
 
+@pytest.mark.slow
 def test_another_path_to_a_model_is_the_same_player(rated, model_folder, run, monkeypatch):
     _, _, output = rated
     monkeypatch.chdir(model_folder)
@@ -183,6 +186,7 @@ def test_another_path_to_a_model_is_the_same_player(rated, model_folder, run, mo
     assert "has 8 games already" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_model_of_the_same_name_is_another_player(rated, model_folder, run, tmp_path):
     _, results, output = rated
     changed = tmp_path / model_folder.parent.name / "model"
@@ -193,6 +197,7 @@ def test_a_changed_model_of_the_same_name_is_another_player(rated, model_folder,
     assert_input_error(run(*arguments(changed, output)), f"games of {results['player']}, not of run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "parts"),
     [

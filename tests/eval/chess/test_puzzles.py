@@ -163,6 +163,7 @@ def test_network_solves_the_same_puzzles_in_batches_and_alone(puzzles_file):
     assert together["accuracy"] == pytest.approx(np.mean([result["accuracy"] for result in alone]))
 
 
+@pytest.mark.slow
 def test_command_prints_a_table_and_writes_json(tmp_path, model_folder, puzzles_file):
     output = tmp_path / "results.json"
     done = run("--model", model_folder, "--puzzles", puzzles_file, "--limit", 2, "--json", output)

@@ -69,6 +69,7 @@ def lose(pairing: Pairing) -> list[float]:
     return [0.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("truth", "processes"), [(1700, 1), (2100, 8)])
 def test_a_known_rating_is_inside_the_interval(truth, processes):
     ratings = []

@@ -173,6 +173,7 @@ def test_a_whole_game_is_played_against_itself_within_the_rules(gui):
     assert board.ply() > 10
 
 
+@pytest.mark.slow
 def test_what_lichess_bot_sends_is_understood(gui):
     gui.configure(
         {
@@ -199,6 +200,7 @@ def test_what_lichess_bot_sends_is_understood(gui):
     gui.ping()
 
 
+@pytest.mark.slow
 def test_analysis_gives_as_many_lines_as_asked_for_best_first(gui):
     board = chess.Board("r1bqkbnr/pppp1ppp/2n5/4p3/2B1P3/5N2/PPPP1PPP/RNBQK2R b KQkq - 3 3")
     lines = gui.analyse(board, chess.engine.Limit(depth=10), multipv=100)
@@ -519,6 +521,7 @@ def test_missing_models_are_errors_at_once(tmp_path, model_folder):
         assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_damaged_weights_end_it_with_the_reason(tmp_path):
     model = tiny_model()
     torch.nn.init.constant_(model.head.bias, torch.nan)
