@@ -3,10 +3,12 @@
 The files are those of google-deepmind/searchless_chess (arXiv 2402.04494); every record is one (board, move,
 win probability), and the records of one board may be in any shard.
 
+    python -m data.chess.chessbench --download 20 --output runs/chessbench
     python -m data.chess.chessbench action_value-*_data.bag --output boards.parquet
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,21 +17,40 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
 from cli.options import positive_int
-from data.chess.bag_records import list_shards, open_bag, read_action_values
+from data.chess.bag_records import ACTION_VALUES, list_shards, open_bag, read_action_values
+from data.chess.chessbench_download import (
+    ADDRESS,
+    DISK_FACTOR,
+    NUM_SHARDS,
+    PUZZLES,
+    TEST_FOLDER,
+    RemoteFile,
+    check_space,
+    fetch_all,
+    find_files,
+    parse_download,
+    save_puzzles,
+)
 from data.chess.record_store import RecordStore, group_by_board
 from data.chess.resumable_job import ResumableJob
 from data.chess.rows import ROWS_PER_GROUP, SCHEMA
-from data.parquet import list_files
+from data.parquet import SUFFIXES, list_files, open_file, parquet_files, read_batches
 
 
 MEMORY_LIMIT = 4.0
 LEAST_MEMORY = 1.0
+# Records are numbered in the order of the shards, of which none has so many.
+NUMBERS_PER_SHARD = 2**32
+MADE_BY = "this command"
+# The records of a file are found among all: in more files than this, blocks would be read several times.
+MAX_FILES = 64
 # Level 19 would take longer than everything else.
 COMPRESSION = 3
 
@@ -46,17 +67,46 @@ def convert(
 
     With `num_files` the output is a folder of that many Parquet files. The boards are sorted by DuckDB's
     hash, for any `memory_limit` (gigabytes) and `threads`; of a repeated move the first value counts. An
-    interrupted conversion continues from `<output>.partial`, a folder about as large as the input. Raises
-    InputError for files that are missing or damaged.
+    interrupted conversion continues from `<output>.partial`, a folder about as large as the input. A bag may
+    also be a Parquet file of rows that was converted from other shards. Raises InputError for files that are
+    missing or damaged.
     """
     shards = [shard for bag in bags for shard in list_shards(bag)]
-    lengths = [len(open_bag(shard)) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
+    lengths = [_count_records(shard) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
     threads = threads or os.cpu_count() or 1
     with (
         ResumableJob(output, _arguments_of_output(shards, lengths, num_files)) as job,
         RecordStore(job.folder / "records.duckdb", memory_limit, threads) as store,
     ):
         _read(shards, lengths, job, store)
+        return _write(output, num_files, job, store)
+
+
+def convert_downloads(
+    files: Sequence[RemoteFile],
+    output: Path,
+    *,
+    num_files: int,
+    memory_limit: float = MEMORY_LIMIT,
+    threads: int | None = None,
+) -> int:
+    """Do the same with files on a server; at most two are on disk, until their records are stored."""
+    arguments = {
+        "shards": f"{files[0].name} to {files[-1].name}",
+        "files": num_files,
+        "DuckDB": duckdb.__version__,
+    }
+    threads = threads or os.cpu_count() or 1
+    with (
+        ResumableJob(output, arguments) as job,
+        RecordStore(job.folder / "records.duckdb", memory_limit, threads) as store,
+    ):
+        log = job.log("shards")
+        with contextlib.closing(fetch_all(files, job.folder, num_done=len(log))) as paths:
+            for path in paths:
+                store.add(read_action_values(path), len(log) * NUMBERS_PER_SHARD)
+                log.append(path.name)
+                path.unlink()
         return _write(output, num_files, job, store)
 
 
@@ -82,8 +132,29 @@ def _read(shards: list[str], lengths: list[int], job: ResumableJob, store: Recor
     ) as progress:
         for index in range(len(log), len(shards)):
             # If the process is killed before the next line, the shard is added again, which changes nothing.
-            store.add(_counted(read_action_values(shards[index]), progress), sum(lengths[:index]))
+            records = _counted(_read_records(shards[index]), progress)
+            store.add(records, index * NUMBERS_PER_SHARD)
             log.append(shards[index])
+
+
+def _count_records(path: str) -> int:
+    if Path(path).suffix not in SUFFIXES:
+        return len(open_bag(path))
+    file = open_file(Path(path), SCHEMA, MADE_BY).metadata
+    moves = SCHEMA.get_field_index("moves")
+    return sum(file.row_group(group).column(moves).num_values for group in range(file.num_row_groups))
+
+
+def _read_records(path: str) -> Iterator[pa.RecordBatch]:
+    """Yield the action values of a .bag file, or of a Parquet file of rows."""
+    if Path(path).suffix not in SUFFIXES:
+        yield from read_action_values(path)
+        return
+    file = open_file(Path(path), SCHEMA, MADE_BY)
+    for _, rows in read_batches(Path(path), file, SCHEMA.names, ROWS_PER_GROUP):
+        fens = rows["fen"].take(pc.list_parent_indices(rows["moves"]))
+        columns = [fens, rows["moves"].flatten(), rows["win_probs"].flatten()]
+        yield pa.RecordBatch.from_arrays(columns, schema=ACTION_VALUES)
 
 
 def _counted(batches: Iterable[pa.RecordBatch], progress: tqdm) -> Iterator[pa.RecordBatch]:
@@ -107,6 +178,11 @@ def _write(output: Path, num_files: int | None, job: ResumableJob, store: Record
             else:
                 records = _counted(store.sorted_records(part, num_files), progress)
                 num_boards += _write_boards(path, records)
+    if output.exists():
+        # It has the test set or the puzzles.
+        for path in output.iterdir():
+            path.rename(folder / path.name)
+        output.rmdir()
     folder.rename(output)
     return num_boards
 
@@ -139,26 +215,47 @@ def _of_equal_length(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.chessbench",
-        description="Gather the action values of ChessBench's .bag files into Parquet, one row per board. "
-        "Records pass through a folder next to the output that takes about as much space as they do. After "
-        "an interruption or a crash the same command continues. The rows and their order do not depend on "
-        "the memory limit and the number of threads.",
+        description="Gather the action values of ChessBench's .bag files into Parquet, one row per board, or "
+        "download them and do the same. Records pass through a folder next to the output that takes about as "
+        "much space as they do. After an interruption or a crash the same command continues. The rows and "
+        "their order do not depend on the memory limit and the number of threads.",
     )
     add = parser.add_argument
     add(
         "bags",
-        nargs="+",
+        nargs="*",
         metavar="SHARD.bag",
         help="action-value files; name@N_data.bag means all N shards of name. Give all shards that may hold "
-        "moves of the same boards together",
+        "moves of the same boards together, or gather the Parquet files of several conversions in a second "
+        "one",
     )
-    add("--output", required=True, type=Path, help="the Parquet file to write; with --files a folder of them")
+    add(
+        "--download",
+        type=parse_download,
+        metavar="WHAT",
+        help=f"download into the folder OUTPUT: the first so many of the {NUM_SHARDS} training shards (0.57 "
+        "GB each on average) and the test set (0.15 GB); the shards of a range such as 20-39; only the test "
+        "set (test); or the 10,000 puzzles (puzzles)",
+    )
+    add(
+        "--address",
+        metavar="URL",
+        default=ADDRESS,
+        help="the folder with ChessBench's files on a server (default: %(default)s)",
+    )
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        help="the Parquet file to write; with --files and --download a folder of them",
+    )
     add(
         "--files",
         type=positive_int,
         metavar="N",
         help="write a folder of N Parquet files of about equal size, which training reads like one file; "
-        "complete files are kept after an interruption",
+        f"complete files are kept after an interruption (default of --download: one per shard, up to "
+        f"{MAX_FILES})",
     )
     add(
         "--memory-limit",
@@ -177,17 +274,24 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
+    if bool(arguments.bags) == bool(arguments.download):
+        parser.error("give either files, SHARD.bag, or --download")
     # NaN fails the comparison.
     if not arguments.memory_limit >= LEAST_MEMORY:
         parser.error(f"--memory-limit must be at least {LEAST_MEMORY:g}, not {arguments.memory_limit:g}")
-    if arguments.files is not None and arguments.overwrite:
-        parser.error("--overwrite replaces a file, not a folder: with --files, delete the folder first")
+    if (arguments.files is not None or arguments.download) and arguments.overwrite:
+        parser.error(
+            "--overwrite replaces a file, not a folder: with --files and --download, delete the folder first"
+        )
     return arguments
 
 
 def main() -> None:
     arguments = parse_arguments()
     output: Path = arguments.output
+    if arguments.download:
+        download(arguments)
+        return
     if arguments.files is None:
         check_output(output, arguments.overwrite)
     elif output.exists():
@@ -201,8 +305,42 @@ def main() -> None:
         memory_limit=arguments.memory_limit,
         threads=arguments.threads,
     )
-    files = list_files(output)
-    size = sum(path.stat().st_size for path in files)
+    report_boards(output, num_boards)
+
+
+def download(arguments: argparse.Namespace) -> None:
+    """Download training boards, test boards or puzzles to their places in the folder `--output`."""
+    output: Path = arguments.output
+    check_output(output / "boards.parquet", overwrite=False)
+    # The test set that came with an interrupted download of training shards is complete.
+    places = {output / place: paths for place, paths in arguments.download.items()}
+    if len(places) > 1 and (output / TEST_FOLDER).exists():
+        del places[output / TEST_FOLDER]
+    for place in places:
+        if place.is_file() or (place.is_dir() and parquet_files(place)):
+            raise InputError(f"{place} exists: choose another --output, or delete it")
+    files = {place: find_files(arguments.address, paths) for place, paths in places.items()}
+    num_bytes = sum(file.size for found in files.values() for file in found)
+    done = [path for path in output.parent.glob(f"{output.name}.partial/**/*") if path.is_file()]
+    check_space(output, int(DISK_FACTOR * num_bytes) - sum(path.stat().st_size for path in done))
+    for place, found in files.items():
+        if place.name == PUZZLES:
+            save_puzzles(found, place)
+            print(place)
+        else:
+            num_files = arguments.files or min(len(found), MAX_FILES)
+            num_boards = convert_downloads(
+                found,
+                place,
+                num_files=num_files,
+                memory_limit=arguments.memory_limit,
+                threads=arguments.threads,
+            )
+            report_boards(place, num_boards)
+
+
+def report_boards(output: Path, num_boards: int) -> None:
+    size = sum(path.stat().st_size for path in list_files(output))
     print(f"{output}: {num_boards} boards, {size / 1000:.0f} kB")
 
 
