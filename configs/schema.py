@@ -22,10 +22,13 @@ from yaml import YAMLError
 from cli.errors import InputError
 from cli.files import atomic_write
 from data.hub import is_hub_id, read_name
+from data.parquet import parquet_files
 from data.wordle.words import load_word_lists
 
 
 CONFIG_FOLDER = Path(__file__).parent
+# Training rows and the test set of data.chess.chessbench, in the configurations for GPUs.
+CHESSBENCH = (Path("runs/chessbench"), Path("runs/chessbench/test"))
 TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 
@@ -245,9 +248,15 @@ class ChessDataConfig(DataConfig):
     label_noise: float = setting(0.0, NOT_NEGATIVE)
 
     def check_files(self) -> None:
-        super().check_files()
-        if self.validation:
-            _check_source(self.validation)
+        for source in filter(None, (self.train, self.validation)):
+            folder = Path(source)
+            if folder in CHESSBENCH and not (folder.is_dir() and parquet_files(folder)):
+                raise InputError(
+                    f"{folder} has no boards: `python -m data.chess.chessbench --download 20 --output "
+                    f"{CHESSBENCH[0]}` downloads 20 of ChessBench's 2,148 shards, about 11 GB, and its test "
+                    "set; data.train=FILE and data.validation=FILE (or null) name other boards"
+                )
+            _check_source(source)
 
 
 @dataclass

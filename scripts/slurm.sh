@@ -1,7 +1,7 @@
 #!/bin/bash
 # Train on the nodes of a Slurm cluster: one `accelerate launch` on each, one process per GPU.
 #
-#     sbatch --nodes 2 scripts/slurm.sh --config chess_270m.yaml data.train=boards.parquet \
+#     sbatch --nodes 2 scripts/slurm.sh --config chess_270m.yaml \
 #         training.gradient_accumulation_steps=1 output_dir=runs/big
 #
 # Submit it in the repository's folder, which all nodes must see, with the Python environment active.

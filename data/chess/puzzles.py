@@ -1,11 +1,13 @@
 """Read and check chess puzzles: positions with their solutions.
 
 Those of Lichess (CC0) are CSV at https://database.lichess.org/#puzzles and Parquet on the hub as
-Lichess/chess-puzzles. Those of ChessBench (arXiv 2402.04494) are CSV without themes.
+Lichess/chess-puzzles. Those of ChessBench (arXiv 2402.04494) are CSV without themes, with the game before the
+position as PGN, which tells repetitions.
 """
 
 import contextlib
 import csv
+import io
 import itertools
 import math
 from collections.abc import Iterator
@@ -13,15 +15,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import chess
+import chess.pgn
 import pyarrow as pa
 
-from cli.errors import InputError
+from cli.errors import InputError, first_line
 from data.chess.fen_files import read_fen
+from data.hub import local_files
 from data.parquet import list_files, open_file, read_batches
 from data.text_files import TextSource
 
 
-COLUMNS = ("PuzzleId", "FEN", "Moves", "Rating")  # required; Themes is optional
+COLUMNS = ("PuzzleId", "FEN", "Moves", "Rating")  # required
+OPTIONAL = ("Themes", "PGN")
 _SCHEMA = pa.schema(
     [("PuzzleId", pa.string()), ("FEN", pa.string()), ("Moves", pa.string()), ("Rating", pa.float64())]
 )
@@ -29,27 +34,37 @@ _ROWS_PER_BATCH = 8192
 
 
 class Puzzle(NamedTuple):
-    """A puzzle: `moves[0]` is the opponent's, played from `fen`; moves 1, 3, … are the solver's."""
+    """A puzzle: `moves[0]` is the opponent's, played from `fen`; moves 1, 3, … are the solver's.
+
+    `game` has the moves from the initial position to `fen`, or none if they are unknown.
+    """
 
     puzzle_id: str
     fen: str
     moves: list[chess.Move]
     rating: int | None
     themes: list[str]
+    game: list[chess.Move]
 
     def board(self) -> chess.Board:
-        """Set up the position in which the solver has to find the first move."""
-        board = chess.Board(self.fen)
-        board.push(self.moves[0])
+        """Set up the position in which the solver has to find the first move, with the known moves before."""
+        board = chess.Board() if self.game else chess.Board(self.fen)
+        for move in (*self.game, self.moves[0]):
+            board.push(move)
         return board
 
 
 def read_puzzles(path: str | Path, limit: int | None = None) -> list[Puzzle]:
     """Read the puzzles, or the first `limit`, of a CSV or Parquet file; ratings and themes may be empty.
 
+    `path` may also name a dataset on the hub, of which the split train is read.
+
     Raises InputError for a file that is missing, empty or in another format, and for a faulty puzzle: a
-    broken FEN, an illegal move, or a solution that does not end with a move of the solver.
+    broken FEN, an illegal move, a game that does not lead to the FEN, or a solution that does not end with a
+    move of the solver.
     """
+    if ".csv" not in str(path).lower():
+        path = local_files(path, "train")
     is_parquet = Path(path).is_dir() or Path(path).suffix.lower() in (".parquet", ".pq")
     rows = _parquet_rows(path) if is_parquet else _csv_rows(TextSource(path))
     puzzles = [_read_puzzle(where, row) for where, row in itertools.islice(rows, limit)]
@@ -80,7 +95,7 @@ def _csv_rows(source: TextSource) -> Iterator[tuple[str, dict[str, Any]]]:
 def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in list_files(path):
         file = open_file(name, _SCHEMA, "Lichess's puzzles on the hub")
-        columns = [*COLUMNS, *({"Themes"} & set(file.schema_arrow.names))]
+        columns = [*COLUMNS, *(set(OPTIONAL) & set(file.schema_arrow.names))]
         for first_row, batch in read_batches(name, file, columns, _ROWS_PER_BATCH):
             for number, row in enumerate(batch.to_pylist(), start=first_row):
                 yield f"{name} row {number} (id {row['PuzzleId']})", row
@@ -90,7 +105,8 @@ def _read_puzzle(where: str, row: dict[str, Any]) -> Puzzle:
     moves = _read_moves(where, row["FEN"] or "", (row["Moves"] or "").split())
     themes = row.get("Themes") or []
     themes = themes.split() if isinstance(themes, str) else themes
-    return Puzzle(row["PuzzleId"], row["FEN"], moves, _read_rating(where, row["Rating"]), themes)
+    game = _read_game(where, row["FEN"], row.get("PGN") or "")
+    return Puzzle(row["PuzzleId"], row["FEN"], moves, _read_rating(where, row["Rating"]), themes, game)
 
 
 def _read_rating(where: str, rating: str | float | None) -> int | None:
@@ -118,4 +134,18 @@ def _read_moves(where: str, fen: str, names: list[str]) -> list[chess.Move]:
         if not move:
             raise InputError(f"{where}: {name!r} is not legal in {board.fen()}")
         board.push(move)
+    return board.move_stack
+
+
+def _read_game(where: str, fen: str, pgn: str) -> list[chess.Move]:
+    """Return the moves of a PGN, which have to lead to the FEN."""
+    if not pgn:
+        return []
+    try:
+        board = chess.pgn.read_game(io.StringIO(pgn), Visitor=chess.pgn.BoardBuilder)
+    except ValueError as error:
+        raise InputError(f"{where}: the PGN cannot be read ({first_line(error)})") from None
+    if board is None or board.root() != chess.Board() or board.epd() != chess.Board(fen).epd():
+        found = board.fen() if board else "nothing"
+        raise InputError(f"{where}: the PGN leads to {found}, not to the FEN {fen}")
     return board.move_stack

@@ -3,6 +3,7 @@
 Source: Ruoss et al. (arXiv 2402.04494), "puzzle accuracy"; puzzles from https://database.lichess.org (CC0).
 
     python -m eval.chess.puzzles --model runs/chess_tiny/model --puzzles puzzles.csv --json puzzles.json
+    python -m eval.chess.puzzles --model runs/chess_tiny/model --puzzles Lichess/chess-puzzles --limit 10000
 
 A puzzle's FEN is the position before the opponent's move. The first move is the opponent's, then every second
 one is the solver's and must be the move of the solution; any checkmate also solves a puzzle.
@@ -128,8 +129,8 @@ def parse_arguments() -> argparse.Namespace:
         "--puzzles",
         required=True,
         metavar="FILE",
-        help="puzzles of Lichess or ChessBench: CSV, also compressed, or Parquet; "
-        "data/chess/sample/puzzles.csv has some",
+        help="puzzles of Lichess or ChessBench: CSV, also compressed, or Parquet; or a dataset on the hub, "
+        "such as Lichess/chess-puzzles; data/chess/sample/puzzles.csv has some",
     )
     parser.add_argument(
         "--limit", type=positive_int, metavar="N", help="use the first N puzzles (default: all)"
@@ -148,7 +149,8 @@ def main() -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         batch_size=arguments.batch_size,
-        # As in ChessBench: the network has to find checkmates, but cannot know repetitions.
+        # As in ChessBench: the network has to find checkmates, but cannot know repetitions, which the rules
+        # find in the games of ChessBench's puzzles.
         exact_ends="draws",
     )
     results = evaluate_puzzles(engine, puzzles)

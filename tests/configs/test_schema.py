@@ -90,11 +90,29 @@ def test_settings_that_would_be_ignored_are_refused(name, override, message):
         load_config(name, [override])
 
 
-def test_missing_files_and_keys_are_named():
+def test_missing_files_and_keys_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no configuration 'chess_tyny.yaml'.* chess_tiny.yaml"):
         load_config("chess_tyny.yaml", [])
+    (tmp_path / "mine.yaml").write_text("output_dir: runs/mine\n")
     with pytest.raises(InputError, match=r"data\.train is not set: add it there, or data.train=VALUE"):
-        load_config("chess_9m.yaml", [])
+        load_config(str(tmp_path / "mine.yaml"), [])
+
+
+@pytest.mark.parametrize("size", ["9m", "137m", "270m"])
+@pytest.mark.parametrize("family", ["chess", "chessbench"])
+def test_without_chessbench_the_command_that_downloads_it_is_named(family, size, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = r"python -m data\.chess\.chessbench --download 20 --output runs/chessbench` .* about 11 GB"
+    data = load_config(f"{family}_{size}.yaml", []).data
+    with pytest.raises(InputError, match=f"runs/chessbench has no boards: `{command}"):
+        data.check_files()
+    # A download of training shards that was interrupted.
+    for folder in ("runs/chessbench/test", "runs/chessbench"):
+        with pytest.raises(InputError, match=f"runs/chessbench has no boards: `{command}"):
+            data.check_files()
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "boards.parquet").touch()
+    data.check_files()
 
 
 @pytest.mark.parametrize(

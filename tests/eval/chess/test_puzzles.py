@@ -16,6 +16,7 @@ from eval.chess.puzzles import evaluate_puzzles
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import assert_input_error, run_command
+from tests.support.hub_server import HubServer, Repository
 
 
 run = partial(run_command, "eval.chess.puzzles")
@@ -125,15 +126,48 @@ def test_ratings_of_pandas_are_read(tmp_path):
     assert [puzzle.rating for puzzle in read_puzzles(path)] == [574, None]
 
 
+def chessbench_file(folder, pgn, fen, moves):
+    path = folder / "puzzles.csv"
+    path.write_text(f"PuzzleId,Rating,PGN,Solution,FEN,Moves\nmade1,900,{pgn},unread,{fen},{moves}\n")
+    return path
+
+
 def test_puzzles_of_chessbench_have_no_themes(tmp_path):
-    path = tmp_path / "puzzles.csv"
-    path.write_text(
-        "PuzzleId,Rating,PGN,Solution,FEN,Moves\n"
-        "made1,900,1. e4 e5 2. Bc4 Nc6 3. Qh5,Nf6 Qxf7#,"
-        "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR b KQkq - 3 3,g8f6 h5f7\n"
-    )
+    fen = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR b KQkq - 3 3"
+    path = chessbench_file(tmp_path, "1. e4 e5 2. Bc4 Nc6 3. Qh5", fen, "g8f6 h5f7")
     [puzzle] = read_puzzles(path)
     assert (puzzle.rating, puzzle.themes, puzzle.moves[1].uci()) == (900, [], "h5f7")
+
+
+def test_games_of_chessbench_tell_the_engine_repetitions(tmp_path):
+    fen = "rnbqkb1r/pppppppp/5n2/8/8/5N2/PPPPPPPP/RNBQKB1R w KQkq - 6 4"
+    to_and_fro = "1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6"
+    [with_game] = read_puzzles(chessbench_file(tmp_path, to_and_fro, fen, "f3g1 f6g8"))
+    [without] = read_puzzles(chessbench_file(tmp_path, "", fen, "f3g1 f6g8"))
+    assert with_game.board().fen() == without.board().fen()
+    # The position before the first move occurs for the third time.
+    home = chess.Move.from_uci("f6g8")
+    engine = ValueEngine(tiny_model(), ChessTokenizer(), exact_ends="draws")
+    values = [
+        dict(zip(analysis.moves, analysis.values, strict=True))[home]
+        for analysis in engine.analyse_many([with_game.board(), without.board()])
+    ]
+    assert values[0] == 0.5 != values[1]
+
+
+@pytest.mark.parametrize(
+    ("pgn", "message"),
+    [
+        ("1. e4 e5 2. Bc4 Nc6", "the PGN leads to r1bqkbnr/pppp1ppp/2n5/4p3/2B1P3"),
+        ("1. e4 e5 2. Bc4 Nc6 3. Qh6", "the PGN cannot be read (illegal san: 'Qh6'"),
+        ("no moves", "the PGN leads to rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR"),
+    ],
+)
+def test_a_game_that_does_not_lead_to_the_position_is_refused(pgn, message, tmp_path):
+    fen = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR b KQkq - 3 3"
+    with pytest.raises(InputError) as caught:
+        read_puzzles(chessbench_file(tmp_path, pgn, fen, "g8f6 h5f7"))
+    assert f"puzzles.csv line 2 (id made1): {message}" in str(caught.value)
 
 
 @pytest.mark.parametrize("themes", [["endgame mate", "mate", None], [["endgame", "mate"], ["mate"], None]])
@@ -172,6 +206,31 @@ def test_command_prints_a_table_and_writes_json(tmp_path, model_folder, puzzles_
     assert {"accuracy", "low", "high", "num_puzzles", "by_rating", "by_theme"} <= results.keys()
     assert results["num_puzzles"] == 2
     assert "400-599" in done.stdout and "mateIn2" in done.stdout
+
+
+@pytest.mark.slow
+def test_puzzles_of_the_hub_are_read_by_name(tmp_path, model_folder, puzzles_file):
+    columns = {
+        "PuzzleId": ["03UeU", "01y4n"],
+        "GameId": ["gJJBlen5", "unread"],
+        "FEN": [row.split(",")[1] for row in (MATE_IN_2, MATE_IN_1)],
+        "Moves": [row.split(",")[2] for row in (MATE_IN_2, MATE_IN_1)],
+        "Rating": pa.array([574, 471], pa.int64()),
+        "Themes": [["mate"], ["mate"]],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    outputs = tmp_path / "hub.json", tmp_path / "file.json"
+    with HubServer(tmp_path / "hub") as hub:
+        repository = hub.repositories.setdefault(("datasets", "Lichess/chess-puzzles"), Repository(False))
+        path = "data/train-00000-of-00001.parquet"
+        repository.commit("main", {path: (tmp_path / "train.parquet").read_bytes()})
+        arguments = ("--model", model_folder, "--puzzles", "Lichess/chess-puzzles", "--json", outputs[0])
+        done = run(*arguments, **hub.environment)
+        assert done.returncode == 0, done.stderr
+        assert_input_error(run(*arguments[:3], "Lichess/none", **hub.environment), "no such dataset")
+    run("--model", model_folder, "--puzzles", puzzles_file, "--limit", 2, "--json", outputs[1])
+    by_name, by_file = (json.loads(output.read_text()) for output in outputs)
+    assert by_name["by_rating"] == by_file["by_rating"]
 
 
 def test_command_leaves_mates_to_the_network(tmp_path, model_folder):
