@@ -156,7 +156,7 @@ def save_puzzles(files: Sequence[RemoteFile], path: Path) -> None:
     folder.rmdir()
 
 
-def fetch(file: RemoteFile, path: Path, progress: tqdm, stop: Event | None = None) -> None:
+def fetch(file: RemoteFile, path: Path, progress: tqdm, stop: Event) -> None:
     """Download a file to `path`, after the bytes that are there, until it is verified or `stop` is set.
 
     Raises DownloadError if the server cannot be reached or ends early without a byte, and if size or checksum
@@ -171,7 +171,7 @@ def fetch(file: RemoteFile, path: Path, progress: tqdm, stop: Event | None = Non
                 _append(session, file, path, progress, stop)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 reason = _reason(error)
-            if stop is not None and stop.is_set():
+            if stop.is_set():
                 return
             # Where a server breaks off in the middle, the next request asks for the rest.
             if path.stat().st_size <= size:
@@ -187,9 +187,7 @@ def fetch(file: RemoteFile, path: Path, progress: tqdm, stop: Event | None = Non
         )
 
 
-def _append(
-    session: requests.Session, file: RemoteFile, path: Path, progress: tqdm, stop: Event | None
-) -> None:
+def _append(session: requests.Session, file: RemoteFile, path: Path, progress: tqdm, stop: Event) -> None:
     size = path.stat().st_size
     asked = {"Range": f"bytes={size}-"}
     with session.get(file.url, headers=asked, stream=True, timeout=TIMEOUT) as response:
@@ -200,7 +198,7 @@ def _append(
         with path.open("ab" if is_rest else "wb") as out:
             # iter_content would lose what arrived of a chunk before the server broke off.
             while chunk := response.raw.read1(CHUNK):
-                if stop is not None and stop.is_set():
+                if stop.is_set():
                     return
                 out.write(chunk)
                 progress.update(len(chunk))

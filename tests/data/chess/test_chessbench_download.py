@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import resource
 import sys
 from collections import namedtuple
 
@@ -136,6 +137,21 @@ def test_a_full_disk_is_named_before_anything_is_downloaded(server, tmp_path, mo
     with pytest.raises(InputError, match=r"boards would need 0\.0 GB more, and .* has 0\.0 GB free"):
         run(monkeypatch, server, "--download", "2", "--output", tmp_path / "boards")
     assert not server.downloads and not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_keeps_what_was_downloaded(server, tmp_path, monkeypatch):
+    """A limit on the size of files simulates a full disk."""
+    arguments = ("--download", "0-1", "--output", tmp_path / "boards")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run(monkeypatch, server, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    server.downloads.clear()
+    run(monkeypatch, server, *arguments)
+    assert server.downloads == [(shard(0), 15_000), (shard(1), 0)]
 
 
 def test_without_a_network_there_is_one_line(server, tmp_path, monkeypatch):
