@@ -102,7 +102,8 @@ def local_files(source: str | Path, split: str) -> Path:
     splits = _saved_splits(source)
     if splits:
         saved = splits[_choose_split(source, splits, split)]
-        fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
+        with _reading_saved(saved):
+            fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
         folder = _cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
         return _link_once(folder, lambda: _convert(saved, folder.with_suffix(".parquet")))
     paths = sorted(map(Path, _find_files(source, source.resolve(), split)))
@@ -169,16 +170,31 @@ def _saved_splits(folder: Path) -> dict[str, Path]:
         return dict.fromkeys(("train", "validation", "test"), folder)
     if not (folder / "dataset_dict.json").is_file():
         return {}
-    return {name: folder / name for name in json.loads((folder / "dataset_dict.json").read_text())["splits"]}
+    with _reading_saved(folder):
+        names = list(json.loads((folder / "dataset_dict.json").read_text())["splits"])
+    return {name: folder / name for name in names}
 
 
 def _convert(saved: Path, parquet: Path) -> dict[str, Path]:
     """Write a dataset of `save_to_disk` as Parquet."""
     from datasets import load_from_disk
 
-    with atomic_write(parquet) as unfinished:
+    with atomic_write(parquet) as unfinished, _reading_saved(saved):
         load_from_disk(saved).to_parquet(unfinished)
     return {parquet.name: parquet}
+
+
+@contextmanager
+def _reading_saved(folder: Path) -> Iterator[None]:
+    """Raise InputError for missing or damaged files of `save_to_disk`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        raise InputError(
+            f"{folder} is damaged or was not written by save_to_disk ({first_line(error)}): save it again"
+        ) from None
 
 
 def _link_once(folder: Path, find_files: Callable[[], dict[str, Path]]) -> Path:

@@ -45,7 +45,7 @@ class _RowFault(Exception):
 def read_chunks(
     parquet: str | Path, check_moves: bool = True, processes: int | None = None
 ) -> Iterator[Chunk]:
-    """Yield all boards of a Parquet file, or a folder of *.parquet, in order, with a few chunks in memory.
+    """Yield all boards of a Parquet file, or of a folder of them, in order, with a few chunks in memory.
 
     Everything is checked; the legality of moves, only with `check_moves`. By default there is one process per
     core for large files. Raises InputError with file and row for the first fault.
