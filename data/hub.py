@@ -9,7 +9,6 @@ split. Downloaded files are in the hub's own cache; $XDG_CACHE_HOME/stop-regress
 has a folder of links to the files of each split, and next to it the arrays that training prepares from them.
 """
 
-import errno
 import glob
 import hashlib
 import json
@@ -34,13 +33,12 @@ from huggingface_hub.utils import tqdm as hub_tqdm
 from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 
-from cli.errors import InputError, first_line
+from cli.errors import NO_SPACE, InputError, first_line
 from cli.files import atomic_write
 from data.parquet import SUFFIXES, parquet_files
 
 
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<split>\w+))?")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_LOGGED_IN = "this machine is not logged in to the hub: run `hf auth login`, or set HF_TOKEN"
 
 
