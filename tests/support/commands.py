@@ -130,6 +130,6 @@ def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None
     assert result.returncode == 2, result.stderr
     lines = result.stderr.splitlines()
     assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
+    assert lines[0].startswith("error: "), lines[0]
     for part in parts:
-        assert part in lines[0]
+        assert part in lines[0], f"{part!r} is not in {lines[0]}"
