@@ -42,7 +42,7 @@ def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> 
         file = pq.ParquetFile(path)
         found = file.schema_arrow
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
+        raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)}): make it again") from None
     for expected in schema:
         kind = found.field(expected.name).type if found.names.count(expected.name) == 1 else "missing"
         if kind == "missing" or not _is_like(_plain(kind), expected.type):
