@@ -19,6 +19,7 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS_PER_GROUP = 16_384
+MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"  # for error messages
 
 
 class Row(NamedTuple):
