@@ -320,9 +320,10 @@ def download(arguments: argparse.Namespace) -> None:
         if place.is_file() or (place.is_dir() and parquet_files(place)):
             raise InputError(f"{place} exists: choose another --output, or delete it")
     files = {place: find_files(arguments.address, paths) for place, paths in places.items()}
-    num_bytes = sum(file.size for found in files.values() for file in found)
+    sizes = sorted(file.size for found in files.values() for file in found)
+    num_bytes = int(DISK_FACTOR * sum(sizes)) + sum(sizes[-2:])
     done = [path for path in output.parent.glob(f"{output.name}.partial/**/*") if path.is_file()]
-    check_space(output, int(DISK_FACTOR * num_bytes) - sum(path.stat().st_size for path in done))
+    check_space(output, num_bytes - sum(path.stat().st_size for path in done))
     for place, found in files.items():
         if place.name == PUZZLES:
             save_puzzles(found, place)
