@@ -251,6 +251,18 @@ class ChessDataConfig(DataConfig):
 
 
 @dataclass
+class UnlabelledMovesConfig:
+    """Training on legal moves without a label, which is needed if only the best moves have labels."""
+
+    # bound: such a move is at most as good as the worst labelled move of its board; if the model values it
+    # higher, it is trained towards that label. conservative: CQL's term over all legal moves
+    # (models/q_learning.py), with `temperature`, for every labelled move.
+    loss: Literal["none", "bound", "impute", "conservative"] = "none"
+    weight: float = setting(1.0, POSITIVE)  # of this loss, compared with that of labels
+    temperature: float = setting(1.0, POSITIVE)
+
+
+@dataclass
 class ChessEvaluationConfig(EvaluationConfig):
     boards: int | None = setting(None, AT_LEAST_ONE)  # evaluate on the first boards only; on all by default
     batch_size: int = setting(64, AT_LEAST_ONE)  # boards
@@ -263,6 +275,7 @@ class ChessConfig(Config):
     task: Literal["chess"] = "chess"
     model: ChessModelConfig = section(ChessModelConfig)
     data: ChessDataConfig = section(ChessDataConfig)
+    unlabelled_moves: UnlabelledMovesConfig = section(UnlabelledMovesConfig)
     evaluation: ChessEvaluationConfig = section(ChessEvaluationConfig, may_differ=True)
 
     def check(self) -> None:
@@ -270,6 +283,10 @@ class ChessConfig(Config):
         self.model.check()
         if self.data.mirror and self.data.example == "action":
             raise ValueError("data.mirror is for data.example=board")
+        if self.unlabelled_moves.loss != "none" and self.data.example == "action":
+            raise ValueError("unlabelled_moves.loss is for data.example=board")
+        if self.unlabelled_moves.loss != "none" and not self.data.check_moves:
+            raise ValueError("unlabelled_moves.loss needs the legal moves: set data.check_moves=true")
 
 
 @dataclass

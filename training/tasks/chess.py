@@ -120,7 +120,8 @@ class ChessTask(OfflineTask):
         else:
             pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
             kind = MirroredBoardExamples if data.mirror else BoardExamples
-            self.examples = kind(self.boards, data.orient, pad_multiple)
+            with_unlabelled = self.config.unlabelled_moves.loss != "none"
+            self.examples = kind(self.boards, data.orient, pad_multiple, with_unlabelled)
         self.held_out = None
         if data.validation:
             data.validation = pin(data.validation)
@@ -154,9 +155,24 @@ class ChessTask(OfflineTask):
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its action values, and means of metrics."""
-        weight = batch["action_ids"] >= 0
-        logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
-        loss = self.value_loss.loss(logits, batch["win_probs"], weight)
+        labels, is_move = batch["win_probs"], batch["action_ids"] >= 0
+        weight = is_move & ~labels.isnan()
+        output = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"])
+        logits = output.logits
+        loss = self.value_loss.loss(logits, labels, weight)
+        kind = self.config.unlabelled_moves
+        if kind.loss != "none":
+            loss = loss * weight.sum()
+            is_unlabelled = is_move & labels.isnan()
+            bound = labels.masked_fill(~weight, torch.inf).amin(dim=1, keepdim=True).expand_as(labels)
+            if kind.loss in ("bound", "impute"):
+                chosen = is_unlabelled & (output.value > bound) if kind.loss == "bound" else is_unlabelled
+                loss = loss + kind.weight * chosen.sum() * self.value_loss.loss(logits, bound, chosen)
+            else:
+                scaled = output.value / kind.temperature
+                lse = scaled.masked_fill(~is_move, -torch.inf).logsumexp(dim=1, keepdim=True)
+                loss = loss + kind.weight * (lse - scaled).masked_fill(~weight, 0).sum()
+            loss = loss / is_move.sum()
         metrics = {}
         if with_metrics:
             with torch.no_grad():
@@ -164,7 +180,7 @@ class ChessTask(OfflineTask):
                 metrics["out_of_support"] = out_of_support
                 if isinstance(self.value_loss, CategoricalLoss):
                     metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
-        return loss, weight.sum(), metrics
+        return loss, is_move.sum(), metrics
 
     def evaluate(self) -> dict:
         """Compare with the held-out labels, in the precision of training."""
