@@ -255,11 +255,11 @@ class UnlabelledMovesConfig:
     """Training on legal moves without a label, which is needed if only the best moves have labels."""
 
     # bound: such a move is at most as good as the worst labelled move of its board; if the model values it
-    # higher, it is trained towards that label. conservative: CQL's term over all legal moves
-    # (models/q_learning.py), with `temperature`, for every labelled move.
-    loss: Literal["none", "bound", "impute", "conservative"] = "none"
-    weight: float = setting(1.0, POSITIVE)  # of this loss, compared with that of labels
-    temperature: float = setting(1.0, POSITIVE)
+    # higher, it is trained towards that label. conservative: CQL's term over all legal moves, for every
+    # labelled move. training/unlabelled_moves.py has the equations.
+    loss: Literal["none", "bound", "conservative"] = "none"
+    weight: float = setting(1.0, POSITIVE)  # of a move without a label, compared with a label
+    temperature: float = setting(0.1, POSITIVE)  # of conservative, in win probability
 
 
 @dataclass

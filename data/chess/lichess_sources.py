@@ -81,19 +81,18 @@ def open_source(name: str) -> Source:
         files = [str(path) for path in list_files(local_files(name, "train"))]
         return Source({"source": name}, lambda end: _row_blocks(None, files, end), parse_rows)
     source = TextSource(name)
-    identity = {"source": name}
-    if not source.is_stream:
-        with open(name, "rb") as file:
-            # Another month's file has the same name; a download that was completed has the same beginning.
-            identity["sha256 of the first MiB"] = hashlib.sha256(file.read(1 << 20)).hexdigest()
+    first = source.peek()
+    if not parse_lines(first).fens:
+        source.close()
+        raise InputError(f"{source.name} does not begin with a position of {FORMAT}")
+    # Not of the whole file: a download that broke off can be completed.
+    identity = {"source": name, "sha256 of its first line": hashlib.sha256(first.encode()).hexdigest()}
     return Source(identity, lambda end: _line_blocks(source, end), parse_lines)
 
 
 def _line_blocks(source: TextSource, end: list[int] | None) -> Iterator[Block]:
     num_lines = end[0] if end else 0
     with contextlib.closing(source):
-        if not parse_lines(source.peek()).fens:
-            raise InputError(f"{source.name} does not begin with a position of {FORMAT}")
         lines = islice(source, num_lines, None)
         while block := list(islice(lines, POSITIONS_PER_BLOCK)):
             num_lines += len(block)

@@ -21,6 +21,7 @@ from models.value_losses import CategoricalLoss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
 from training.task import OfflineTask
 from training.transformer_config import transformer_config
+from training.unlabelled_moves import bound_loss, conservative_loss
 
 
 ACTION_METRICS = (
@@ -136,10 +137,19 @@ class ChessTask(OfflineTask):
         return f"{self.config.model.attention} attention"
 
     def describe_data(self) -> str:
-        return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
+        boards = self.boards
+        labelled = f"{boards.num_boards:,} boards with {boards.num_action_values:,} action values"
+        if self.config.unlabelled_moves.loss == "none":
+            return labelled
+        return f"{labelled}, {len(boards.unlabelled):,} legal moves without a label"
 
     def warnings(self) -> list[str]:
-        """Warn if noise takes labels out of the support, which biases losses with bins, but not mse."""
+        """Warn of a loss that has no effect, and if noise takes labels out of the support.
+
+        That biases losses with bins, but not mse.
+        """
+        if self.config.unlabelled_moves.loss != "none" and not len(self.boards.unlabelled):
+            return ["unlabelled_moves.loss has no effect: every legal move has a label"]
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
         if loss.num_outputs == 1 or not self.config.data.label_noise:
@@ -155,31 +165,25 @@ class ChessTask(OfflineTask):
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its action values, and means of metrics."""
-        labels, is_move = batch["win_probs"], batch["action_ids"] >= 0
-        weight = is_move & ~labels.isnan()
-        output = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"])
-        logits = output.logits
+        is_move, is_unlabelled = batch["action_ids"] >= 0, batch["win_probs"].isnan()
+        weight, labels = is_move & ~is_unlabelled, batch["win_probs"].nan_to_num()
+        logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
         loss = self.value_loss.loss(logits, labels, weight)
-        kind = self.config.unlabelled_moves
-        if kind.loss != "none":
-            loss = loss * weight.sum()
-            is_unlabelled = is_move & labels.isnan()
-            bound = labels.masked_fill(~weight, torch.inf).amin(dim=1, keepdim=True).expand_as(labels)
-            if kind.loss in ("bound", "impute"):
-                chosen = is_unlabelled & (output.value > bound) if kind.loss == "bound" else is_unlabelled
-                loss = loss + kind.weight * chosen.sum() * self.value_loss.loss(logits, bound, chosen)
+        others = self.config.unlabelled_moves
+        if others.loss != "none":
+            if others.loss == "bound":
+                of_others = bound_loss(self.value_loss, logits, labels, weight, is_unlabelled)
             else:
-                scaled = output.value / kind.temperature
-                lse = scaled.masked_fill(~is_move, -torch.inf).logsumexp(dim=1, keepdim=True)
-                loss = loss + kind.weight * (lse - scaled).masked_fill(~weight, 0).sum()
-            loss = loss / is_move.sum()
+                values = self.value_loss.value(logits)
+                of_others = conservative_loss(values, weight, is_unlabelled, others.temperature)
+            # All moves are counted, as in the number of values of the step.
+            loss = (loss * weight.sum() + others.weight * of_others) / is_move.sum()
         metrics = {}
         if with_metrics:
             with torch.no_grad():
-                out_of_support = self.value_loss.fraction_out_of_support(batch["win_probs"], weight)
-                metrics["out_of_support"] = out_of_support
+                metrics["out_of_support"] = self.value_loss.fraction_out_of_support(labels, weight)
                 if isinstance(self.value_loss, CategoricalLoss):
-                    metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
+                    metrics["kl"] = self.value_loss.kl(logits.detach(), labels, weight)
         return loss, is_move.sum(), metrics
 
     def evaluate(self) -> dict:
