@@ -115,8 +115,9 @@ def _row_blocks(name: str | None, paths: list[str], end: list[int] | None) -> It
                 # The last position may continue in the next rows or the next file.
                 num_waiting = _rows_of_last_position(waiting["fen"])
                 if num_waiting < len(waiting):
-                    block, waiting = waiting.slice(0, len(waiting) - num_waiting), waiting.slice(-num_waiting)
-                    yield Block([index, end_row - num_waiting], block)
+                    num_whole = len(waiting) - num_waiting
+                    yield Block([index, end_row - num_waiting], waiting.slice(0, num_whole))
+                    waiting = waiting.slice(num_whole)
     if len(waiting):
         yield Block([len(paths), 0], waiting)
 

@@ -17,7 +17,7 @@ from data.hub import local_files, pin
 from eval.chess.action_evaluation import evaluate_actions
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
-from models.value_losses import CategoricalLoss
+from models.value_losses import CategoricalLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
 from training.task import OfflineTask
 from training.transformer_config import transformer_config
@@ -169,13 +169,16 @@ class ChessTask(OfflineTask):
         weight, labels = is_move & ~is_unlabelled, batch["win_probs"].nan_to_num()
         logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
         loss = self.value_loss.loss(logits, labels, weight)
-        others = self.config.unlabelled_moves
+        ranking, others = self.config.ranking_loss, self.config.unlabelled_moves
+        if ranking.weight:
+            predicted = self.value_loss.value(logits)
+            loss = loss + ranking.weight * ranking_loss(predicted, labels, ranking.temperature, weight)
         if others.loss != "none":
             if others.loss == "bound":
                 of_others = bound_loss(self.value_loss, logits, labels, weight, is_unlabelled)
             else:
-                values = self.value_loss.value(logits)
-                of_others = conservative_loss(values, weight, is_unlabelled, others.temperature)
+                predicted = self.value_loss.value(logits)
+                of_others = conservative_loss(predicted, weight, is_unlabelled, others.temperature)
             # All moves are counted, as in the number of values of the step.
             loss = (loss * weight.sum() + others.weight * of_others) / is_move.sum()
         metrics = {}
