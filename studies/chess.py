@@ -35,7 +35,7 @@ CERTAIN_MOVES = (
     Measure("losses_mae", "error of certain losses", ".4f", higher_is_better=False),
 )
 OTHER_MOVES = (
-    Measure("other_bias", "over-estimation of other moves", "+.4f", higher_is_better=False),
+    Measure("other_bias", "over-estimation of other moves", ".4f", higher_is_better=False),
     Measure("other_mae", "error of other moves", ".4f", higher_is_better=False),
 )
 NUM_BEST = 5  # Lichess shows this many variations
