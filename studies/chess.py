@@ -72,12 +72,15 @@ class StudiedChess:
     def seen(self, config: Config) -> tuple[float, float]:
         """Return the numbers of boards and of action values, by the mean number of moves of a training board.
 
+        Moves without a label count if they are trained.
+
         With data.example=action, a batch counts action values instead of boards.
         """
         data, num_examples = config.data, config.training.steps * config.training.batch_size
         train = local_files(pin(data.train), "train")
         boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
-        moves = boards.num_action_values / boards.num_boards
+        others = len(boards.unlabelled) if config.unlabelled_moves.loss != "none" else 0
+        moves = (boards.num_action_values + others) / boards.num_boards
         return (
             (num_examples / moves, num_examples)
             if data.example == "action"

@@ -96,5 +96,8 @@ def test_a_run_sees_boards_with_the_mean_number_of_moves(tmp_path):
         "chess_tiny.yaml", [f"data.train={path}", "training.steps=30", "training.batch_size=10"]
     )
     assert studied.seen(config) == pytest.approx((300, 300 * moves))
-    config.data.example = "action"
+    config.unlabelled_moves.loss = "bound"
+    num_legal = studied.boards.num_action_values + len(studied.boards.unlabelled)
+    assert studied.seen(config) == pytest.approx((300, 300 * num_legal / 40))
+    config.unlabelled_moves.loss, config.data.example = "none", "action"
     assert studied.seen(config) == pytest.approx((300 / moves, 300))
