@@ -38,6 +38,7 @@ def test_the_conservative_loss_is_that_of_every_labelled_move_over_all_legal_mov
     torch.testing.assert_close(conservative_loss(values, IS_LABELLED, IS_UNLABELLED, 0.1), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["bound", "conservative"])
 def test_training_does_not_depend_on_micro_batches(tmp_path, loss):
     random_file(tmp_path / "boards.parquet", 100)
@@ -56,7 +57,7 @@ def test_training_does_not_depend_on_micro_batches(tmp_path, loss):
 
 def test_boards_whose_moves_all_have_labels_are_warned_of(tmp_path):
     settings = [f"data.train={SAMPLE}", f"data.prepared_dir={tmp_path}/prepared", *TINY]
-    settings += ["unlabelled_moves.loss=bound", "training.steps=1", "data.validation=null"]
+    settings += ["unlabelled_moves.loss=bound", "training.steps=2", "data.validation=null"]
     result = run_command("train", "--config=chess_tiny.yaml", *settings, f"output_dir={tmp_path}/run")
     assert "warning: unlabelled_moves.loss has no effect: every legal move has a label" in result.stdout
 

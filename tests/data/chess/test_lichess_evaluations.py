@@ -177,8 +177,8 @@ def test_an_interrupted_conversion_continues(tmp_path, small_blocks, kind):
     else:
         name = tmp_path / "dataset"
         write_dataset(name, positions, cut=34)
+    convert_evaluations(open_source(str(name)), tmp_path / "whole")
     source = open_source(str(name))
-    convert_evaluations(source, tmp_path / "whole")
 
     def broken_off(end):
         for number, block in enumerate(source.blocks(end)):
@@ -220,6 +220,7 @@ def test_boards_limits_the_rows(tmp_path, small_blocks):
     assert sum(len(row["moves"]) for row in rows) == counts["action_values"]
 
 
+@pytest.mark.slow
 def test_the_command_reads_the_hub_and_prints_a_summary(tmp_path):
     positions = [*make_positions(30), POSITIONS["impossible"]]
     with HubServer(tmp_path / "hub") as hub:
@@ -236,14 +237,20 @@ def test_the_command_reads_the_hub_and_prints_a_summary(tmp_path):
     assert_input_error(unknown, "user/nothing", "no such dataset on the hub")
 
 
-def test_bad_input_is_one_line(tmp_path):
-    lines = write_lines(tmp_path / "whole.jsonl.zst", make_positions(3000))
-    damaged = tmp_path / "damaged.jsonl.zst"
-    damaged.write_bytes(lines.read_bytes()[: lines.stat().st_size * 3 // 4])
-    result = run_command(COMMAND, damaged, "--output", tmp_path / "boards", "--processes", 1)
-    assert_input_error(result, "damaged.jsonl.zst cannot be read", "the same command continues")
-    assert read(tmp_path / "boards.partial/actions")
+def test_a_damaged_download_keeps_the_rows_before_the_damage_and_can_be_completed(tmp_path, small_blocks):
+    file = write_lines(tmp_path / "evals.jsonl.zst", make_positions(3000))
+    whole = file.read_bytes()
+    convert_evaluations(open_source(str(file)), tmp_path / "whole")
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(InputError, match=r"evals\.jsonl\.zst cannot be read .*; the same command continues"):
+        convert_evaluations(open_source(str(file)), tmp_path / "boards")
+    assert len(read(tmp_path / "boards.partial/actions")) > 1000
+    file.write_bytes(whole)
+    convert_evaluations(open_source(str(file)), tmp_path / "boards")
+    assert read(tmp_path / "boards") == read(tmp_path / "whole")
 
+
+def test_bad_input_is_one_line(tmp_path):
     (tmp_path / "games.pgn").write_text('[Event "?"]\n\n1. e4 *\n')
     (tmp_path / "other.jsonl").write_text('{"game": 1}\n')
     for name in ("games.pgn", "other.jsonl"):
