@@ -10,16 +10,11 @@ import math
 
 import numpy as np
 
+from data.noise import GOLDEN, mix
+
 
 # Four rounds suffice for large grids (Luby & Rackoff); on small ones, all orders are likely only with more.
 NUM_ROUNDS = 12
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """Return splitmix64's hash of uint64 `x`; only its upper 32 bits are well mixed."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    return (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
 
 
 class BatchOrder:
@@ -49,7 +44,7 @@ class BatchOrder:
         first_epoch, first_position = divmod(start, self.num_items)
         positions = np.arange(first_position, first_position + self.batch_size, dtype=np.uint64)
         epochs_later, positions = np.divmod(positions, np.uint64(self.num_items))
-        epoch_keys = _mix((epochs_later + np.uint64(first_epoch + 1)) * GOLDEN)
+        epoch_keys = mix((epochs_later + np.uint64(first_epoch + 1)) * GOLDEN)
         items = self._permute(positions, epoch_keys)
         outside = np.flatnonzero(items >= self.num_items)
         while len(outside):
@@ -63,7 +58,7 @@ class BatchOrder:
         left, right = np.divmod(cells, right_size)
         for key in self._keys:
             # The upper half of the hash times the side, shifted back, is uniform below the side: no modulo.
-            shift = (_mix(right + epoch_keys + key) >> np.uint64(32)) * left_size >> np.uint64(32)
+            shift = (mix(right + epoch_keys + key) >> np.uint64(32)) * left_size >> np.uint64(32)
             left = left + shift
             # Where left is below the side the subtraction wraps to a huge number, so this is left % side.
             left = np.minimum(left, left - left_size)

@@ -7,6 +7,9 @@ the noise needs no memory.
 import numpy as np
 
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the step of splitmix64's state
+
+
 def uniform_at(indices: np.ndarray, seed: int) -> np.ndarray:
     """Return a number from U(0, 1) for each of `indices`, integers of any shape: float64 of that shape.
 
@@ -17,12 +20,16 @@ def uniform_at(indices: np.ndarray, seed: int) -> np.ndarray:
     return (bits * 2.0**-53).reshape(np.shape(indices))
 
 
+def mix(x: np.ndarray) -> np.ndarray:
+    """Return splitmix64's hash of uint64 `x`; only its upper 32 bits are well mixed."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    return (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+
+
 def splitmix64(start: np.uint64, indices: np.ndarray) -> np.ndarray:
     """Return the outputs of splitmix64 with state `start` at `indices` (uint64; the first output is at 1).
 
     Source: Steele et al., "Fast splittable pseudorandom number generators", 2014.
     """
-    mixed = start + indices * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed = mix(start + indices * GOLDEN)
     return mixed ^ (mixed >> np.uint64(31))

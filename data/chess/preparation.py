@@ -29,7 +29,7 @@ def prepare(
     check_moves: bool = True,
     processes: int | None = None,
 ) -> Path:
-    """Prepare a Parquet file, or a folder of *.parquet, for `Boards.load`; return the folder of arrays.
+    """Prepare a Parquet file, or a folder of them, for `Boards.load`; return the folder of arrays.
 
     The default `folder` is `<parquet>.prepared`. Nothing is done if it holds arrays of the same source files,
     by sizes and modification times, that were checked as strictly. When several processes call this together,
@@ -162,7 +162,7 @@ def main() -> None:
         "Training does this too; run it beforehand to choose the folder or to find faults early.",
     )
     parser.add_argument(
-        "parquet", help="Parquet file, a folder of *.parquet, or a dataset on the hub such as user/name"
+        "parquet", help="a Parquet file, a folder of them, or a dataset on the hub such as user/name"
     )
     parser.add_argument("--folder", type=Path, help="the folder for the arrays (default: PARQUET.prepared)")
     parser.add_argument(

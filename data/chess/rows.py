@@ -22,6 +22,7 @@ STATE_VALUES = pa.schema(
     [pa.field("fen", pa.string(), nullable=False), pa.field("win_prob", pa.float32(), nullable=False)]
 )
 ROWS_PER_GROUP = 16_384
+MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"  # for error messages
 
 
 class Row(NamedTuple):
