@@ -237,7 +237,8 @@ def test_the_command_reads_the_hub_and_prints_a_summary(tmp_path):
     assert_input_error(unknown, "user/nothing", "no such dataset on the hub")
 
 
-def test_a_damaged_download_keeps_the_rows_before_the_damage_and_can_be_completed(tmp_path, small_blocks):
+def test_a_damaged_download_keeps_the_rows_before_it_and_can_be_completed(tmp_path, monkeypatch):
+    monkeypatch.setattr(lichess_sources, "POSITIONS_PER_BLOCK", 500)
     file = write_lines(tmp_path / "evals.jsonl.zst", make_positions(3000))
     whole = file.read_bytes()
     convert_evaluations(open_source(str(file)), tmp_path / "whole")
@@ -253,7 +254,8 @@ def test_a_damaged_download_keeps_the_rows_before_the_damage_and_can_be_complete
 def test_bad_input_is_one_line(tmp_path):
     (tmp_path / "games.pgn").write_text('[Event "?"]\n\n1. e4 *\n')
     (tmp_path / "other.jsonl").write_text('{"game": 1}\n')
-    for name in ("games.pgn", "other.jsonl"):
-        result = run_command(COMMAND, tmp_path / name, "--output", tmp_path / "other")
-        assert_input_error(result, name, "does not begin with a position of lichess_db_eval.jsonl.zst")
+    with pytest.raises(InputError, match=r"games\.pgn does not begin with a position"):
+        open_source(str(tmp_path / "games.pgn"))
+    result = run_command(COMMAND, tmp_path / "other.jsonl", "--output", tmp_path / "other")
+    assert_input_error(result, "other.jsonl", "does not begin with a position of lichess_db_eval.jsonl.zst")
     assert not (tmp_path / "other.partial").exists()
