@@ -39,8 +39,8 @@ def open_file(
     """Open a Parquet file and check that it has the columns of `schema`.
 
     More columns, and other widths of numbers and offsets, are allowed. `opened` is the content of a file that
-    is not on this machine. Raises InputError for other files; its remedy is `made_by`, the commands that write
-    such files.
+    is not on this machine. Raises InputError for other files; its remedy is `made_by`, the commands that
+    write such files.
     """
     try:
         file = pq.ParquetFile(opened or path)
