@@ -29,6 +29,7 @@ BENCHMARKS = {
     "losses": "value losses, forward and backward, next to cross-entropy on class indices",
     "wordle": "games: many at a time and one by one, in the environment, of players and of a model",
     "chessbench": "conversion of ChessBench's files: rate, memory and disk",
+    "lichess": "conversion of Lichess's evaluations in one process",
 }
 OF_CHESS = ("play", "data")  # those that measure the model or the boards of a configuration of chess
 

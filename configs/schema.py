@@ -278,6 +278,18 @@ class RankingLossConfig:
 
 
 @dataclass
+class UnlabelledMovesConfig:
+    """Training on legal moves without a label, which is needed if only the best moves have labels."""
+
+    # bound: such a move is at most as good as the worst labelled move of its board; if the model values it
+    # higher, it is trained towards that label. conservative: CQL's term over all legal moves, for every
+    # labelled move. training/unlabelled_moves.py has the equations.
+    loss: Literal["none", "bound", "conservative"] = "none"
+    weight: float = setting(1.0, POSITIVE)  # of a move without a label, compared with a label
+    temperature: float = setting(0.1, POSITIVE)  # of conservative, in win probability
+
+
+@dataclass
 class ChessEvaluationConfig(EvaluationConfig):
     boards: int | None = setting(None, AT_LEAST_ONE)  # evaluate on the first boards only; on all by default
     batch_size: int = setting(64, AT_LEAST_ONE)  # boards
@@ -291,6 +303,7 @@ class ChessConfig(Config):
     model: ChessModelConfig = section(ChessModelConfig)
     data: ChessDataConfig = section(ChessDataConfig)
     ranking_loss: RankingLossConfig = section(RankingLossConfig)
+    unlabelled_moves: UnlabelledMovesConfig = section(UnlabelledMovesConfig)
     evaluation: ChessEvaluationConfig = section(ChessEvaluationConfig, may_differ=True)
 
     def check(self) -> None:
@@ -300,6 +313,10 @@ class ChessConfig(Config):
             raise ValueError("data.mirror is for data.example=board")
         if self.ranking_loss.weight and self.data.example == "action":
             raise ValueError("ranking_loss compares the moves of a board: it is for data.example=board")
+        if self.unlabelled_moves.loss != "none" and self.data.example == "action":
+            raise ValueError("unlabelled_moves.loss is for data.example=board")
+        if self.unlabelled_moves.loss != "none" and not self.data.check_moves:
+            raise ValueError("unlabelled_moves.loss needs the legal moves: set data.check_moves=true")
 
 
 @dataclass

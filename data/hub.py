@@ -111,6 +111,19 @@ def local_files(source: str | Path, split: str) -> Path:
     return _link_once(_cache_folder() / "local" / f"{source.resolve().name}-{split}-{key}", lambda: files)
 
 
+def remote_files(source: str, split: str) -> list[str]:
+    """Return the hf:// paths of the Parquet files of a split on the hub, to read them without a copy.
+
+    A split in the name takes precedence. Raises InputError as `local_files` does.
+    """
+    name = read_name(source)
+    assert name is not None, "a local path has no remote files"
+    commit = _resolve(name)
+    with downloading(name):
+        HfApi().dataset_info(name.repo, revision=commit)
+        return _find_files(name, name.repo, name.split or split, commit)
+
+
 def _cache_folder() -> Path:
     # By its specification an empty XDG_CACHE_HOME is equivalent to an unset one.
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -119,13 +132,13 @@ def _cache_folder() -> Path:
 
 def _resolve(name: HubName) -> str:
     """Return the commit of a revision."""
-    with _downloading(name):
+    with downloading(name):
         return HfApi().resolve_revision(name.repo, repo_type="dataset", revision=name.revision).resolved
 
 
 def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
     """Download those files of a split that are not in the hub's cache; return all by their path there."""
-    with _downloading(name):
+    with downloading(name):
         HfApi().dataset_info(name.repo, revision=commit)  # its errors are clearer than those of `datasets`
         paths = [file.partition(f"@{commit}/")[2] for file in _find_files(name, name.repo, split, commit)]
         patterns = [glob.escape(path) for path in paths]
@@ -231,7 +244,7 @@ class TerminalBar(hub_tqdm):
 
 
 @contextmanager
-def _downloading(name: HubName) -> Iterator[None]:
+def downloading(name: HubName) -> Iterator[None]:
     """Raise InputError for errors of the hub and of the network."""
     try:
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,14 +33,17 @@ def parquet_files(folder: Path) -> list[Path]:
     )
 
 
-def open_file(path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "") -> pq.ParquetFile:
+def open_file(
+    path: Path, schema: pa.Schema = ANY_SCHEMA, made_by: str = "", opened: BinaryIO | None = None
+) -> pq.ParquetFile:
     """Open a Parquet file and check that it has the columns of `schema`.
 
-    More columns, and other widths of numbers and offsets, are allowed. Raises InputError for other files; its
-    remedy is `made_by`, the commands that write such files.
+    More columns, and other widths of numbers and offsets, are allowed. `opened` is the content of a file that
+    is not on this machine. Raises InputError for other files; its remedy is `made_by`, the commands that
+    write such files.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(opened or path)
         found = file.schema_arrow
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)}): make it again") from None
@@ -71,7 +75,7 @@ def read_batches(
                 batch.validate(full=True)
                 batch = batch.cast(pa.schema([field.with_type(_plain(field.type)) for field in batch.schema]))
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged after row {first_row} ({first_line(error)})") from None
+            raise InputError(f"{path}: cannot be read after row {first_row} ({first_line(error)})") from None
         if batch is None:
             break
         yield first_row, batch

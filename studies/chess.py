@@ -34,6 +34,11 @@ CERTAIN_MOVES = (
     Measure("wins_mae", "error of certain wins", ".4f", higher_is_better=False),
     Measure("losses_mae", "error of certain losses", ".4f", higher_is_better=False),
 )
+OTHER_MOVES = (
+    Measure("other_bias", "over-estimation of other moves", ".4f", higher_is_better=False),
+    Measure("other_mae", "error of other moves", ".4f", higher_is_better=False),
+)
+NUM_BEST = 5  # Lichess shows this many variations
 CERTAIN = 0.99  # win probability of a certain win; certain losses have at most 1 − this
 
 
@@ -59,6 +64,7 @@ class StudiedChess:
             "held_out_boards": lambda: self._held_out("held_out_boards", (KL, AGREEMENT, REGRET, TAU)),
             "held_out_values": lambda: self._held_out("held_out_values", (MAE, AGREEMENT, REGRET, TAU)),
             "certain_moves": self._certain_moves,
+            "other_moves": self._other_moves,
         }
         found = choose_measurements(known, names or ["held_out_boards"])
         return found if self.puzzles is None else [*found, self._puzzles(self.puzzles)]
@@ -66,12 +72,15 @@ class StudiedChess:
     def seen(self, config: Config) -> tuple[float, float]:
         """Return the numbers of boards and of action values, by the mean number of moves of a training board.
 
+        Moves without a label count if they are trained.
+
         With data.example=action, a batch counts action values instead of boards.
         """
         data, num_examples = config.data, config.training.steps * config.training.batch_size
         train = local_files(pin(data.train), "train")
         boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
-        moves = boards.num_action_values / boards.num_boards
+        others = len(boards.unlabelled) if config.unlabelled_moves.loss != "none" else 0
+        moves = (boards.num_action_values + others) / boards.num_boards
         return (
             (num_examples / moves, num_examples)
             if data.example == "action"
@@ -122,6 +131,24 @@ class StudiedChess:
             f"{wins.num_action_values:,} such moves and {losses.num_action_values:,} that lose"
         )
         return Measurement("certain_moves", description, self.digest, CERTAIN_MOVES, measure)
+
+    def _other_moves(self) -> Measurement:
+        """Measure the values of moves that are not among the best of their board."""
+        boards = self.boards
+        rows = np.repeat(np.arange(boards.num_boards), np.diff(boards.offsets))
+        best_first = np.lexsort((-boards.win_probs, rows))
+        is_other = np.empty(boards.num_action_values, dtype=bool)
+        is_other[best_first] = np.arange(boards.num_action_values) - boards.offsets[rows] >= NUM_BEST
+        others = with_moves(boards, is_other)
+
+        def measure(model: Path) -> dict[str, float | None]:
+            found = self.evaluate(model, others)
+            return {"other_bias": found["bias"], "other_mae": found["mae"]}
+
+        description = (
+            f"their {others.num_action_values:,} moves that are not among the {NUM_BEST} best of a board"
+        )
+        return Measurement("other_moves", description, self.digest, OTHER_MOVES, measure)
 
     def _puzzles(self, path: Path) -> Measurement:
         puzzles = read_puzzles(path)

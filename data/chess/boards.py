@@ -18,7 +18,9 @@ class Boards:
     """Many boards; board i has the action values offsets[i] to offsets[i + 1] - 1.
 
     tokens (n, 77) uint8, not oriented; actions (m,) uint16; win_probs (m,) float32, of the side to move;
-    offsets (n + 1,) int64. `noise` is a width and a seed, as in `with_noise`.
+    offsets (n + 1,) int64. Legal moves without a label are unlabelled[unlabelled_offsets[i]] to
+    unlabelled[unlabelled_offsets[i + 1] - 1]; by default there are none. `noise` is a width and a seed, as in
+    `with_noise`.
     """
 
     def __init__(
@@ -27,9 +29,14 @@ class Boards:
         actions: np.ndarray,
         win_probs: np.ndarray,
         offsets: np.ndarray,
+        unlabelled: np.ndarray | None = None,
+        unlabelled_offsets: np.ndarray | None = None,
         noise: tuple[float, int] = (0.0, 0),
     ):
         self.tokens, self.actions, self.win_probs, self.offsets = tokens, actions, win_probs, offsets
+        if unlabelled is None or unlabelled_offsets is None:
+            unlabelled, unlabelled_offsets = np.zeros(0, np.uint16), np.zeros(len(tokens) + 1, np.int64)
+        self.unlabelled, self.unlabelled_offsets = unlabelled, unlabelled_offsets
         self._noise_width, self._noise_seed = noise
 
     def with_noise(self, width: float, seed: int) -> "Boards":
@@ -37,14 +44,20 @@ class Boards:
 
         The noise of a label depends only on its index and the seed. Noisy labels may lie outside [0, 1].
         """
-        return Boards(self.tokens, self.actions, self.win_probs, self.offsets, (width, seed))
+        labelled = self.tokens, self.actions, self.win_probs, self.offsets
+        return Boards(*labelled, self.unlabelled, self.unlabelled_offsets, noise=(width, seed))
 
     @classmethod
     def from_parquet(cls, path: str | Path, check_moves: bool = True) -> "Boards":
         """Read a Parquet file, or a folder of them, into memory, checked. Raises InputError for bad rows."""
         chunks = list(read_chunks(path, check_moves))
-        tokens, lengths, actions, win_probs = (np.concatenate(arrays) for arrays in zip(*chunks, strict=True))
-        return cls(tokens, actions, win_probs, np.concatenate([[0], np.cumsum(lengths)]))
+        tokens, lengths, actions, win_probs, unlabelled_lengths, unlabelled = (
+            np.concatenate(arrays) for arrays in zip(*chunks, strict=True)
+        )
+        offsets, unlabelled_offsets = (
+            np.concatenate([[0], np.cumsum(counts)]) for counts in (lengths, unlabelled_lengths)
+        )
+        return cls(tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Boards":
@@ -52,16 +65,16 @@ class Boards:
         folder = Path(folder)
         if read_meta(folder).get("version") != VERSION:
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
-        names = ("tokens", "actions", "win_probs", "offsets")
+        names = ("tokens", "actions", "win_probs", "offsets", "unlabelled", "unlabelled_offsets")
         try:
             # As plain arrays: the memmap class slows small gathers.
-            tokens, actions, win_probs, offsets = (
+            tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets = (
                 np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names
             )
         except (OSError, ValueError) as error:
             reason = first_line(error)
             raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made again") from None
-        return cls(tokens, actions, win_probs, offsets)
+        return cls(tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets)
 
     @property
     def num_boards(self) -> int:
@@ -71,28 +84,39 @@ class Boards:
     def num_action_values(self) -> int:
         return len(self.actions)
 
-    def lengths(self, indices: np.ndarray) -> np.ndarray:
+    def lengths(self, indices: np.ndarray, with_unlabelled: bool = False) -> np.ndarray:
         """Count the moves of boards `indices`: (batch,) int64."""
         indices = np.asarray(indices)
-        return self.offsets[indices + 1] - self.offsets[indices]
+        lengths = self.offsets[indices + 1] - self.offsets[indices]
+        if with_unlabelled:
+            lengths += self.unlabelled_offsets[indices + 1] - self.unlabelled_offsets[indices]
+        return lengths
 
-    def batch(self, indices: np.ndarray, orient: bool, pad_multiple: int = 1) -> dict[str, np.ndarray]:
-        """Gather boards `indices` with all their moves.
+    def batch(
+        self, indices: np.ndarray, orient: bool, pad_multiple: int = 1, with_unlabelled: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Gather boards `indices` with all their labelled moves.
 
         Returns input_ids (batch, 77) int64; action_ids (batch, actions) int64, padded with -100; win_probs
         (batch, actions) float32, padded with 0. `actions` is the largest number of moves of a board, rounded
-        up to a multiple of `pad_multiple`.
+        up to a multiple of `pad_multiple`. Moves `with_unlabelled` follow the labelled ones of their board;
+        their win_probs are NaN.
         """
         indices = np.asarray(indices)
-        lengths = self.lengths(indices)
+        num_labelled, lengths = self.lengths(indices), self.lengths(indices, with_unlabelled)
         num_actions = -(-int(lengths.max()) // pad_multiple) * pad_multiple
         steps = np.arange(num_actions)
-        is_move = steps < lengths[:, None]  # (batch, actions)
-        sources = (self.offsets[indices][:, None] + steps)[is_move]  # (moves of all boards,)
-        action_ids = np.full(is_move.shape, ACTION_PADDING, dtype=np.int64)
-        action_ids[is_move] = self.actions[sources]
-        win_probs = np.zeros(is_move.shape, dtype=np.float32)
-        win_probs[is_move] = self._labels(sources)
+        is_labelled = steps < num_labelled[:, None]  # (batch, actions)
+        sources = (self.offsets[indices][:, None] + steps)[is_labelled]  # (labelled moves of all boards,)
+        action_ids = np.full(is_labelled.shape, ACTION_PADDING, dtype=np.int64)
+        action_ids[is_labelled] = self.actions[sources]
+        win_probs = np.zeros(is_labelled.shape, dtype=np.float32)
+        win_probs[is_labelled] = self._labels(sources)
+        if with_unlabelled:
+            is_unlabelled = (steps < lengths[:, None]) & ~is_labelled
+            first = self.unlabelled_offsets[indices] - num_labelled
+            action_ids[is_unlabelled] = self.unlabelled[(first[:, None] + steps)[is_unlabelled]]
+            win_probs[is_unlabelled] = np.nan
         return _as_inputs(self.tokens[indices], action_ids, win_probs, orient)
 
     def pairs(self, indices: np.ndarray, orient: bool) -> dict[str, np.ndarray]:

@@ -35,6 +35,9 @@ class Chunk(NamedTuple):
     lengths: np.ndarray  # (n,) int64, moves of each board
     actions: np.ndarray  # (m,) uint16
     win_probs: np.ndarray  # (m,) float32
+    # Legal moves without a label; none if moves were not checked.
+    unlabelled_lengths: np.ndarray  # (n,) int64
+    unlabelled: np.ndarray  # (u,) uint16
 
 
 class _RowFault(Exception):
@@ -73,11 +76,11 @@ def _check(check_moves: bool, part: tuple[str, int, pa.RecordBatch]) -> Chunk:
     path, first_row, batch = part
     try:
         fens, lengths, actions, win_probs = _check_columns(batch)
-        tokens = _check_positions(fens, lengths, actions, check_moves)
+        tokens, unlabelled_lengths, unlabelled = _check_positions(fens, lengths, actions, check_moves)
     except _RowFault as fault:
         row, problem = fault.args
         raise InputError(f"{path} row {first_row + row}: {problem}") from None
-    return Chunk(tokens, lengths, actions, win_probs)
+    return Chunk(tokens, lengths, actions, win_probs, unlabelled_lengths, unlabelled)
 
 
 def _check_columns(batch: pa.RecordBatch) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -119,20 +122,25 @@ def _is_null(column: pa.Array) -> np.ndarray:
 
 def _check_positions(
     fens: list[str], lengths: np.ndarray, actions: np.ndarray, check_moves: bool
-) -> np.ndarray:
-    """Tokenize boards, (n, 77), and with `check_moves` check that they are possible and the moves legal."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokenize boards, and with `check_moves` check that they are possible and the moves legal.
+
+    Return tokens (n, 77), and the numbers and actions of the legal moves that are not among `actions`.
+    """
     try:
         tokens = tokenize_fens(fens)
     except FenError as error:
         raise _RowFault(error.index, str(error)) from None
-    if check_moves:
-        try:
-            legal = find_legal_actions(tokens)
-        except ImpossibleBoard as error:
-            problem = f"impossible position {fens[error.index]}: {error.reason}"
-            raise _RowFault(error.index, problem) from None
-        rows = np.repeat(np.arange(len(tokens)), lengths)
-        for index in np.flatnonzero(~legal[rows, actions])[:1]:
-            row, move = int(rows[index]), ACTIONS[actions[index]]
-            raise _RowFault(row, f"{move!r} is not a legal move in {fens[row]}")
-    return tokens
+    if not check_moves:
+        return tokens, np.zeros(len(tokens), dtype=np.int64), np.zeros(0, dtype=np.uint16)
+    try:
+        legal = find_legal_actions(tokens)
+    except ImpossibleBoard as error:
+        problem = f"impossible position {fens[error.index]}: {error.reason}"
+        raise _RowFault(error.index, problem) from None
+    rows = np.repeat(np.arange(len(tokens)), lengths)
+    for index in np.flatnonzero(~legal[rows, actions])[:1]:
+        row, move = int(rows[index]), ACTIONS[actions[index]]
+        raise _RowFault(row, f"{move!r} is not a legal move in {fens[row]}")
+    legal[rows, actions] = False
+    return tokens, legal.sum(axis=1), np.nonzero(legal)[1].astype(np.uint16)

@@ -14,19 +14,23 @@ PAD_MULTIPLE = 8
 
 
 class BoardExamples:
-    """Boards with all their labelled moves, padded in a batch to a multiple of `pad_multiple`."""
+    """Boards with all their labelled moves, padded in a batch to a multiple of `pad_multiple`.
 
-    def __init__(self, boards: Boards, orient: bool, pad_multiple: int = 1):
+    Also `with_unlabelled` legal moves, whose win_probs are NaN.
+    """
+
+    def __init__(self, boards: Boards, orient: bool, pad_multiple: int = 1, with_unlabelled: bool = False):
         self.boards, self.orient, self.pad_multiple = boards, orient, pad_multiple
+        self.with_unlabelled = with_unlabelled
 
     def __len__(self) -> int:
         return self.boards.num_boards
 
     def num_values(self, indices: np.ndarray) -> np.ndarray:
-        return self.boards.lengths(indices)
+        return self.boards.lengths(indices, self.with_unlabelled)
 
     def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        return self.boards.batch(indices, self.orient, self.pad_multiple)
+        return self.boards.batch(indices, self.orient, self.pad_multiple, self.with_unlabelled)
 
     def fingerprint(self) -> dict[str, int]:
         boards, some = self.boards, some_of(self.boards.num_boards)

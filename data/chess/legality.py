@@ -15,6 +15,7 @@ from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQU
 _TOKEN = {character: token for token, character in enumerate(CHARACTERS)}
 _ROOK_SQUARES = {"K": chess.BB_H1, "Q": chess.BB_A1, "k": chess.BB_H8, "q": chess.BB_A8}
 _CASTLING, _EN_PASSANT_FILE, _EN_PASSANT_RANK = slice(65, 69), 69, 70
+_MOVES = [chess.Move.from_uci(uci) for uci in ACTIONS]
 
 
 class ImpossibleBoard(ValueError):
@@ -56,6 +57,23 @@ def find_legal_actions(tokens: np.ndarray) -> np.ndarray:
     rows = np.repeat(np.arange(len(tokens)), np.diff(ends, prepend=0))
     legal[rows, _ACTION_OF_MOVE[np.array(moves, dtype=np.int64)]] = True
     return legal
+
+
+def check_some_actions(tokens: np.ndarray, rows: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Check boards (n, 77), not oriented, and of board rows[i] the action actions[i]; `rows` are sorted.
+
+    Return python-chess's status of every board, (n,) int64, and which actions are legal, (m,) bool; none is
+    where legal moves are undefined. For a few moves per board this is faster than `find_legal_actions`.
+    """
+    statuses = np.zeros(len(tokens), dtype=np.int64)
+    ends = np.cumsum(np.bincount(rows, minlength=len(tokens))).tolist()
+    moves = [_MOVES[action] for action in actions.tolist()]
+    is_legal: list[bool] = []
+    for index, board in enumerate(_set_up(tokens)):
+        status = statuses[index] = board.status()
+        of_board = moves[len(is_legal) : ends[index]]
+        is_legal += [False] * len(of_board) if status & UNPLAYABLE else map(board.is_legal, of_board)
+    return statuses, np.array(is_legal, dtype=bool)
 
 
 def _set_up(tokens: np.ndarray) -> Iterator[chess.Board]:

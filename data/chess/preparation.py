@@ -19,7 +19,7 @@ from data.hub import local_files
 from data.parquet import list_files
 
 
-FORMAT, VERSION = "prepared chess boards", 1
+FORMAT, VERSION = "prepared chess boards", 2
 META_FILE = "meta.json"
 
 
@@ -104,13 +104,18 @@ def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None
         _GrowingArray(folder / "offsets.npy", np.int64) as offsets,
         _GrowingArray(folder / "actions.npy", np.uint16) as actions,
         _GrowingArray(folder / "win_probs.npy", np.float32) as win_probs,
+        _GrowingArray(folder / "unlabelled_offsets.npy", np.int64) as unlabelled_offsets,
+        _GrowingArray(folder / "unlabelled.npy", np.uint16) as unlabelled,
     ):
         offsets.append(np.zeros(1, dtype=np.int64))
+        unlabelled_offsets.append(np.zeros(1, dtype=np.int64))
         for chunk in read_chunks(parquet, check_moves, processes):
             tokens.append(chunk.tokens)
             offsets.append(actions.length + np.cumsum(chunk.lengths))
             actions.append(chunk.actions)
             win_probs.append(chunk.win_probs)
+            unlabelled_offsets.append(unlabelled.length + np.cumsum(chunk.unlabelled_lengths))
+            unlabelled.append(chunk.unlabelled)
     meta = {
         "format": FORMAT,
         "version": VERSION,

@@ -1,4 +1,4 @@
-"""The row format of chess data: one Parquet row per board, with all its labelled moves."""
+"""The row formats of chess data: boards with action values, and boards with a state value."""
 
 import itertools
 from collections.abc import Iterable
@@ -17,6 +17,9 @@ SCHEMA = pa.schema(
         pa.field("moves", pa.list_(pa.string()), nullable=False),
         pa.field("win_probs", pa.list_(pa.float32()), nullable=False),
     ]
+)
+STATE_VALUES = pa.schema(
+    [pa.field("fen", pa.string(), nullable=False), pa.field("win_prob", pa.float32(), nullable=False)]
 )
 ROWS_PER_GROUP = 16_384
 MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"  # for error messages

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ from cli.errors import InputError
 ITEMS_PER_PROCESS = 2
 
 
-def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes: int) -> Iterator[Any]:
+def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes: int) -> Generator[Any]:
     """Yield `function(item)` for every item, in order; with one process, in this process.
 
     An InputError of `function` or `items` is raised after the results of all earlier items. At the end, or

@@ -14,7 +14,7 @@ from models.tokenization_chess import ACTION_PADDING, ACTIONS, black_to_move, or
 from models.value_losses import CategoricalLoss
 
 
-PER_ACTION_VALUE = ("mae", "cross_entropy", "kl")
+PER_ACTION_VALUE = ("mae", "bias", "cross_entropy", "kl")
 
 
 def evaluate_actions(
@@ -32,8 +32,8 @@ def evaluate_actions(
     - per board: best_move_agreement, regret (win probability), kendall_tau (over the num_boards_ranked boards
       whose labels are not all equal), kendall_tau_chessbench; random_agreement and
       random_regret, the expectation for a random move;
-    - per action value: mae (win probability) and, if the loss is categorical, cross_entropy and
-      kl = cross_entropy − label entropy (nats);
+    - per action value: mae and bias, the mean of value − label (win probability); if the loss is
+      categorical, cross_entropy and kl = cross_entropy − label entropy (nats);
     - calibration_error, and its bins in the list `calibration`; num_boards, num_action_values;
     - standard_errors of the means above: boards are independent, the moves of one board are not.
 
@@ -99,6 +99,7 @@ def _compare(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> dic
         "kendall_tau": kendall_tau(values, labels, is_move),
         "kendall_tau_chessbench": kendall_tau_chessbench(values, labels, is_move),
         "mae": np.where(is_move, np.abs(values - labels), 0).sum(axis=1, dtype=np.float64),
+        "bias": np.where(is_move, values - labels, 0).sum(axis=1, dtype=np.float64),
         "num_moves": is_move.sum(axis=1),
     }
 

@@ -12,6 +12,7 @@ from studies.chess import StudiedChess
 from studies.measurements import Measure, Measurement, measure_once
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.easy_boards import easy_file
+from tests.support.random_boards import random_file
 
 
 def counted(name: str, data: str, calls: list[str]) -> Measurement:
@@ -67,6 +68,26 @@ def test_certain_wins_and_losses_are_measured_alone(tmp_path):
     assert found["won_regret"] == pytest.approx((1 - chosen)[wins.any(axis=1)].mean(), abs=1e-6)
 
 
+def test_moves_that_are_not_among_the_five_best_are_measured_alone(tmp_path):
+    rows = random_file(tmp_path / "boards.parquet", 40)
+    studied = studied_boards(tmp_path / "boards.parquet")
+    model = tiny_model().eval()
+    model.save_pretrained(tmp_path / "model")
+    ChessTokenizer().save_pretrained(tmp_path / "model")
+    (measurement,) = studied.measurements(["other_moves"])
+    found = measurement.measure(tmp_path / "model")
+
+    batch = studied.boards.batch(np.arange(40), True)
+    with torch.no_grad():
+        value = model(torch.as_tensor(batch["input_ids"]), torch.as_tensor(batch["action_ids"])).value.numpy()
+    errors = []
+    for of_board, row in zip(value, rows, strict=True):
+        others = np.argsort(row.win_probs)[:-5]
+        errors.extend(of_board[others] - np.array(row.win_probs)[others])
+    assert found["other_bias"] == pytest.approx(np.mean(errors), abs=1e-5)
+    assert found["other_mae"] == pytest.approx(np.mean(np.abs(errors)), abs=1e-5)
+
+
 def test_a_run_sees_boards_with_the_mean_number_of_moves(tmp_path):
     path = easy_file(tmp_path / "boards.parquet", 40)
     studied = studied_boards(path)
@@ -75,5 +96,8 @@ def test_a_run_sees_boards_with_the_mean_number_of_moves(tmp_path):
         "chess_tiny.yaml", [f"data.train={path}", "training.steps=30", "training.batch_size=10"]
     )
     assert studied.seen(config) == pytest.approx((300, 300 * moves))
-    config.data.example = "action"
+    config.unlabelled_moves.loss = "bound"
+    num_legal = studied.boards.num_action_values + len(studied.boards.unlabelled)
+    assert studied.seen(config) == pytest.approx((300, 300 * num_legal / 40))
+    config.unlabelled_moves.loss, config.data.example = "none", "action"
     assert studied.seen(config) == pytest.approx((300 / moves, 300))

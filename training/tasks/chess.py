@@ -21,6 +21,7 @@ from models.value_losses import CategoricalLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
 from training.task import OfflineTask
 from training.transformer_config import transformer_config
+from training.unlabelled_moves import bound_loss, conservative_loss
 
 
 ACTION_METRICS = (
@@ -120,7 +121,8 @@ class ChessTask(OfflineTask):
         else:
             pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
             kind = MirroredBoardExamples if data.mirror else BoardExamples
-            self.examples = kind(self.boards, data.orient, pad_multiple)
+            with_unlabelled = self.config.unlabelled_moves.loss != "none"
+            self.examples = kind(self.boards, data.orient, pad_multiple, with_unlabelled)
         self.held_out = None
         if data.validation:
             data.validation = pin(data.validation)
@@ -135,10 +137,19 @@ class ChessTask(OfflineTask):
         return f"{self.config.model.attention} attention"
 
     def describe_data(self) -> str:
-        return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
+        boards = self.boards
+        labelled = f"{boards.num_boards:,} boards with {boards.num_action_values:,} action values"
+        if self.config.unlabelled_moves.loss == "none":
+            return labelled
+        return f"{labelled}, {len(boards.unlabelled):,} legal moves without a label"
 
     def warnings(self) -> list[str]:
-        """Warn if noise takes labels out of the support, which biases losses with bins, but not mse."""
+        """Warn of a loss that has no effect, and if noise takes labels out of the support.
+
+        That biases losses with bins, but not mse.
+        """
+        if self.config.unlabelled_moves.loss != "none" and not len(self.boards.unlabelled):
+            return ["unlabelled_moves.loss has no effect: every legal move has a label"]
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
         if loss.num_outputs == 1 or not self.config.data.label_noise:
@@ -154,23 +165,29 @@ class ChessTask(OfflineTask):
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its action values, and means of metrics."""
-        weight = batch["action_ids"] >= 0
+        is_move, is_unlabelled = batch["action_ids"] >= 0, batch["win_probs"].isnan()
+        weight, labels = is_move & ~is_unlabelled, batch["win_probs"].nan_to_num()
         logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
-        loss = self.value_loss.loss(logits, batch["win_probs"], weight)
-        ranking = self.config.ranking_loss
+        loss = self.value_loss.loss(logits, labels, weight)
+        ranking, others = self.config.ranking_loss, self.config.unlabelled_moves
         if ranking.weight:
             predicted = self.value_loss.value(logits)
-            loss = loss + ranking.weight * ranking_loss(
-                predicted, batch["win_probs"], ranking.temperature, weight
-            )
+            loss = loss + ranking.weight * ranking_loss(predicted, labels, ranking.temperature, weight)
+        if others.loss != "none":
+            if others.loss == "bound":
+                of_others = bound_loss(self.value_loss, logits, labels, weight, is_unlabelled)
+            else:
+                predicted = self.value_loss.value(logits)
+                of_others = conservative_loss(predicted, weight, is_unlabelled, others.temperature)
+            # All moves are counted, as in the number of values of the step.
+            loss = (loss * weight.sum() + others.weight * of_others) / is_move.sum()
         metrics = {}
         if with_metrics:
             with torch.no_grad():
-                out_of_support = self.value_loss.fraction_out_of_support(batch["win_probs"], weight)
-                metrics["out_of_support"] = out_of_support
+                metrics["out_of_support"] = self.value_loss.fraction_out_of_support(labels, weight)
                 if isinstance(self.value_loss, CategoricalLoss):
-                    metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
-        return loss, weight.sum(), metrics
+                    metrics["kl"] = self.value_loss.kl(logits.detach(), labels, weight)
+        return loss, is_move.sum(), metrics
 
     def evaluate(self) -> dict:
         """Compare with the held-out labels, in the precision of training."""

@@ -50,7 +50,7 @@ def test_memory_mapped_boards_equal_those_in_memory(tmp_path):
     parquet = tmp_path / "boards.parquet"
     random_file(parquet, 200)
     in_memory, mapped = Boards.from_parquet(parquet), Boards.load(prepare(parquet))
-    for name in ("tokens", "actions", "win_probs", "offsets"):
+    for name in ("tokens", "actions", "win_probs", "offsets", "unlabelled", "unlabelled_offsets"):
         in_memory_array, mapped_array = getattr(in_memory, name), getattr(mapped, name)
         np.testing.assert_array_equal(in_memory_array, mapped_array)
         assert in_memory_array.dtype == mapped_array.dtype
@@ -77,6 +77,28 @@ def test_batch_equals_a_naive_loop(rows_and_boards, pad_multiple):
         np.testing.assert_array_equal(
             batch["win_probs"][position], np.float32(row.win_probs + [0.0] * padding)
         )
+
+
+@pytest.mark.parametrize("pad_multiple", [1, 8])
+def test_legal_moves_without_a_label_follow_the_labelled_ones(rows_and_boards, pad_multiple):
+    rows, boards = rows_and_boards
+    indices = np.random.default_rng(1).integers(len(rows), size=50)
+    labelled = boards.batch(indices, orient=False)
+    batch = boards.batch(indices, orient=False, pad_multiple=pad_multiple, with_unlabelled=True)
+    lengths = boards.lengths(indices, with_unlabelled=True)
+    assert batch["action_ids"].shape[1] == -(-lengths.max() // pad_multiple) * pad_multiple
+    for position, index in enumerate(indices):
+        actions, win_probs = batch["action_ids"][position], batch["win_probs"][position]
+        num_labelled, length = len(rows[index].moves), lengths[position]
+        np.testing.assert_array_equal(actions[:num_labelled], labelled["action_ids"][position, :num_labelled])
+        np.testing.assert_array_equal(
+            win_probs[:num_labelled], labelled["win_probs"][position, :num_labelled]
+        )
+        others = {move.uci() for move in chess.Board(rows[index].fen).legal_moves} - set(rows[index].moves)
+        assert {ACTIONS[action] for action in actions[num_labelled:length]} == others
+        assert length == num_labelled + len(others)
+        assert np.isnan(win_probs[num_labelled:length]).all()
+        assert (actions[length:] == -100).all() and (win_probs[length:] == 0).all()
 
 
 def test_oriented_batch_is_the_mirrored_board_where_black_moves(rows_and_boards):

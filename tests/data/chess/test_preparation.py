@@ -117,7 +117,7 @@ def test_a_damaged_file_is_named_and_nothing_is_written(tmp_path):
     damaged = bytearray(parquet.read_bytes())
     damaged[1000:3000] = bytes(2000)
     parquet.write_bytes(damaged)
-    with pytest.raises(InputError, match=r"boards\.parquet: damaged after row 0"):
+    with pytest.raises(InputError, match=r"boards\.parquet: cannot be read after row 0"):
         prepare(parquet)
     assert leftovers(tmp_path) == {"boards.parquet"}
 

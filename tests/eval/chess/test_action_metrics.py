@@ -170,7 +170,7 @@ def test_results_do_not_depend_on_batch_size(boards_file):
 def test_evaluation_equals_a_naive_loop_over_boards(boards_file):
     boards = Boards.from_parquet(boards_file)
     model, tokenizer = tiny_model(), ChessTokenizer(orient=True)
-    agreement, taus, absolute_errors, divergences = [], [], [], []
+    agreement, taus, errors, divergences = [], [], [], []
     for row in pq.read_table(boards_file).to_pylist():
         labels = torch.tensor([row["win_probs"]])
         inputs = tokenizer.encode_positions([row["fen"]], [row["moves"]], return_tensors="pt")
@@ -178,7 +178,7 @@ def test_evaluation_equals_a_naive_loop_over_boards(boards_file):
             outputs = model(**inputs)
         value = outputs.value[0].numpy()
         agreement.append(labels[0, value.argmax()] == labels.max())
-        absolute_errors.extend(np.abs(value - labels[0].numpy()))
+        errors.extend(value - labels[0].numpy())
         # One number for each board, weighted by its moves, makes the mean over moves.
         divergences += [model.value_loss.kl(outputs.logits, labels).item()] * len(value)
         order = np.argsort([ACTION_IDS[move] for move in row["moves"]])
@@ -190,7 +190,8 @@ def test_evaluation_equals_a_naive_loop_over_boards(boards_file):
         )
     result = evaluate_actions(model, boards, orient=True)
     assert result["best_move_agreement"] == pytest.approx(np.mean(agreement))
-    assert result["mae"] == pytest.approx(np.mean(absolute_errors), abs=1e-6)
+    assert result["mae"] == pytest.approx(np.mean(np.abs(errors)), abs=1e-6)
+    assert result["bias"] == pytest.approx(np.mean(errors), abs=1e-6)
     assert result["kl"] == pytest.approx(np.mean(divergences), abs=1e-5)
     assert result["kendall_tau_chessbench"] == pytest.approx(np.mean(taus), abs=1e-6)
 
