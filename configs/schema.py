@@ -133,11 +133,21 @@ class TrainingConfig:
     # Micro-batches per step on each process.
     gradient_accumulation_steps: int = setting(1, AT_LEAST_ONE, may_differ=True)
     warmup_steps: int = setting(0, NOT_NEGATIVE)  # the learning rate rises linearly from 0
-    decay: Literal["constant", "linear", "cosine"] = "linear"  # from the end of the warm-up to the last step
+    decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, up to the last step
+    # The last steps, in which the learning rate decays; by default all after the warm-up. Until then, a run
+    # can be given another number of steps (warm-up, stable, decay: arXiv 2404.06395).
+    decay_steps: int | None = setting(None, AT_LEAST_ONE)
     final_learning_rate: float = setting(0.0, FRACTION)  # at the last step, as a fraction of the peak
     ema_decay: float = setting(0.99, BELOW_ONE)  # of the weights that are evaluated and saved; 0: no EMA
     precision: Literal["fp32", "bf16"] = "bf16"  # bf16: autocast; weights and losses stay in float32
     compile: bool = setting(False, may_differ=True)  # torch.compile the blocks of the model
+
+    @property
+    def steps_before_decay(self) -> float:
+        """The number of steps whose learning rate does not depend on how many follow."""
+        if self.decay == "constant":
+            return math.inf
+        return self.warmup_steps if self.decay_steps is None else self.steps - self.decay_steps
 
 
 @dataclass
@@ -190,8 +200,8 @@ class Config:
         for tracker in self.trackers:
             if tracker not in TRACKERS:
                 raise ValueError(f"trackers: {tracker!r} is unknown: choose from {', '.join(TRACKERS)}")
-        if self.training.warmup_steps > self.training.steps:
-            raise ValueError("training.warmup_steps exceeds training.steps")
+        if self.training.warmup_steps + (self.training.decay_steps or 0) > self.training.steps:
+            raise ValueError("training.warmup_steps and training.decay_steps together exceed training.steps")
         loss = self.value_loss
         if not loss.value_min < loss.value_max:
             raise ValueError("value_loss.value_min must be below value_max")
@@ -251,6 +261,14 @@ class ChessDataConfig(DataConfig):
 
 
 @dataclass
+class RankingLossConfig:
+    """A loss on the order of the moves of a board, added to the value loss (docs/chess.md)."""
+
+    weight: float = setting(0.0, NOT_NEGATIVE)  # 0, as in the paper: no such loss
+    temperature: float = setting(0.02, POSITIVE)  # in win probability: a move this much worse counts 1 / e
+
+
+@dataclass
 class ChessEvaluationConfig(EvaluationConfig):
     boards: int | None = setting(None, AT_LEAST_ONE)  # evaluate on the first boards only; on all by default
     batch_size: int = setting(64, AT_LEAST_ONE)  # boards
@@ -263,6 +281,7 @@ class ChessConfig(Config):
     task: Literal["chess"] = "chess"
     model: ChessModelConfig = section(ChessModelConfig)
     data: ChessDataConfig = section(ChessDataConfig)
+    ranking_loss: RankingLossConfig = section(RankingLossConfig)
     evaluation: ChessEvaluationConfig = section(ChessEvaluationConfig, may_differ=True)
 
     def check(self) -> None:
@@ -270,6 +289,8 @@ class ChessConfig(Config):
         self.model.check()
         if self.data.mirror and self.data.example == "action":
             raise ValueError("data.mirror is for data.example=board")
+        if self.ranking_loss.weight and self.data.example == "action":
+            raise ValueError("ranking_loss compares the moves of a board: it is for data.example=board")
 
 
 @dataclass

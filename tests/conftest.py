@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,13 @@ from tests.support.training_runs import tiny_settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the slow tests, so that no process is idle while another ends with them."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Let each of two processes, which get a half of the list, start with its slow tests."""
+    halves: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
+    for number, (_, tests) in enumerate(groupby(items, key=lambda item: item.path)):
+        halves[number % 2].extend(tests)
+    for half in halves:
+        half.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items[:] = halves[0] + halves[1]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,9 +44,10 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     """Return the learning rate of step 1, 2, … as a fraction of its peak."""
     if step <= config.warmup_steps:
         return step / config.warmup_steps
-    progress = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
+    if step <= config.steps_before_decay:
+        return 1.0
+    progress = (step - config.steps_before_decay) / (config.steps - config.steps_before_decay)
     remaining = {
-        "constant": 1.0,
         "linear": 1 - progress,
         "cosine": (1 + math.cos(math.pi * progress)) / 2,
     }[config.decay]

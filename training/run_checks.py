@@ -10,10 +10,14 @@ import numpy as np
 
 from cli.errors import InputError
 from cli.files import check_output
-from configs.schema import Config, differences
+from configs.schema import Config, differences, load_run_config
 from data.batch_order import shard
 from training.launcher import check_launch, num_processes
 from training.run_folder import list_checkpoints, step_of
+
+
+# Settings that the learning rates before the decay do not depend on.
+OF_DECAY = {f"training.{name}" for name in ("steps", "decay", "decay_steps", "final_learning_rate")}
 
 
 def check_run(config: Config) -> None:
@@ -55,15 +59,16 @@ def check_output_dir(config: Config, output_dir: Path) -> None:
         raise InputError(f"{output_dir} already holds a run: {remedy}")
     changed = differences(config, output_dir / "config.yaml")
     training, newest = config.training, step_of(checkpoints[-1])
-    # These learning rates do not depend on the number of steps.
-    if training.decay == "constant" or newest <= training.warmup_steps:
-        changed.pop("training.steps", None)
+    before_decay = min(training.steps_before_decay, load_run_config(output_dir).training.steps_before_decay)
+    if newest <= before_decay:
+        for name in OF_DECAY:
+            changed.pop(name, None)
     if changed:
         remedy = ""
-        if changed.keys() == {"training.steps"}:
+        if changed.keys() <= OF_DECAY:
             remedy = (
-                f": with training.decay={training.decay} the learning rate falls towards the last step; runs "
-                "with training.decay=constant can get more steps, output_dir=FOLDER starts another run"
+                f": the learning rate falls from step {before_decay} on, and the run is at step {newest}; "
+                "training.decay_steps keeps it constant for longer, output_dir=FOLDER starts another run"
             )
         listed = "; ".join(changed.values())
         raise InputError(f"{output_dir} was started with other settings: {listed}{remedy}")

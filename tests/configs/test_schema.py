@@ -55,7 +55,10 @@ def test_names_are_those_of_the_models():
         (["optimizer.learning_rate=0"], ["optimizer.learning_rate must be positive"]),
         (["evaluation.boards=0"], ["evaluation.boards must be at least 1"]),
         (["training.final_learning_rate=-1"], ["must be in [0, 1]"]),
-        (["training.warmup_steps=10000"], ["training.warmup_steps exceeds training.steps"]),
+        (
+            ["training.warmup_steps=10000"],
+            ["warmup_steps and training.decay_steps together exceed training.steps"],
+        ),
         (["steps"], ["'steps'", "key=value"]),
     ],
     ids=lambda value: value[0],

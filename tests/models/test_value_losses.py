@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, log_softmax, softmax
 
-from models.value_losses import VALUE_LOSSES, make_value_loss
+from models.value_losses import VALUE_LOSSES, make_value_loss, ranking_loss
 
 
 SUPPORTS = [
@@ -422,3 +422,31 @@ def test_losses_work_under_vmap_and_in_a_full_graph_of_torch_compile(name, optio
     torch.testing.assert_close(torch.vmap(value_loss.loss)(logits, values, weights), torch.stack(one_by_one))
     compiled = torch.compile(value_loss.loss, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(logits, values, weights), value_loss.loss(logits, values, weights))
+
+
+def test_the_ranking_loss_is_the_cross_entropy_between_softmaxes_of_each_state():
+    rng = np.random.default_rng(0)
+    predicted, values = rng.random((2, 4, 6)), rng.random((2, 4, 6))
+    counts = rng.integers(1, 7, (2, 4))
+    weight = np.arange(6) < counts[..., None]
+    per_state = [
+        -(softmax(v[:n] / 0.05) * log_softmax(p[:n] / 0.05)).sum()
+        for p, v, n in zip(predicted.reshape(-1, 6), values.reshape(-1, 6), counts.flatten(), strict=True)
+    ]
+    values[~weight] = math.nan
+    outputs = torch.tensor(predicted, dtype=torch.float32, requires_grad=True)
+    labels, mask = torch.tensor(values, dtype=torch.float32), torch.tensor(weight)
+    loss = ranking_loss(outputs, labels, 0.05, mask)
+    assert loss.item() == pytest.approx(np.average(per_state, weights=counts.flatten()), rel=1e-5)
+    loss.backward()
+    assert (outputs.grad[~mask] == 0).all() and (outputs.grad[mask & (mask.sum(-1, True) > 1)] != 0).all()
+    # It is lowest where the values are right, up to a constant for each state.
+    right = torch.tensor(predicted)
+    assert ranking_loss(right + 0.1, right, 0.05) == pytest.approx(ranking_loss(right, right, 0.05).item())
+    assert ranking_loss(right + 0.01 * right.square(), right, 0.05) > ranking_loss(right, right, 0.05)
+
+
+def test_a_state_without_actions_does_not_count_in_the_ranking_loss():
+    values = torch.tensor([[0.1, 0.4], [0.3, 0.2]])
+    weight = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    assert ranking_loss(values, values, 0.1, weight) == ranking_loss(values[:1], values[:1], 0.1)

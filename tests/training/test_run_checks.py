@@ -63,6 +63,19 @@ def test_the_number_of_steps_may_change_where_the_learning_rates_so_far_do_not(t
     warming_up = start_run(tmp_path / "warming_up", *steps, step=10)
     check_output_dir(make_config(warming_up, *steps, "training.steps=80"), warming_up)
     decaying = start_run(tmp_path / "decaying", *steps, step=11)
-    message = r"training.steps: 40, now 80: with training.decay=linear .* runs with training.decay=constant"
+    message = "training.steps: 40, now 80: the learning rate falls from step 10 on, and .* at step 11;"
     with pytest.raises(InputError, match=message):
         check_output_dir(make_config(decaying, *steps, "training.steps=80"), decaying)
+
+
+def test_the_decay_may_change_before_it_has_started(tmp_path):
+    steps = ("training.steps=40", "training.warmup_steps=10", "training.decay_steps=10")
+    more = ("training.steps=80", "training.decay=cosine", "training.final_learning_rate=0.1")
+    stable = start_run(tmp_path / "stable", *steps, step=30)
+    longer = make_config(stable, *more, "training.warmup_steps=10", "training.decay_steps=50")
+    check_output_dir(longer, stable)
+    decaying = start_run(tmp_path / "decaying", *steps, step=31)
+    for run, decay_steps in ((stable, 51), (decaying, 10)):
+        changes = (*more, "training.warmup_steps=10", f"training.decay_steps={decay_steps}")
+        with pytest.raises(InputError, match="the learning rate falls from step"):
+            check_output_dir(make_config(run, *changes), run)

@@ -28,18 +28,23 @@ from training.tasks import make_task
 
 
 ATTENTION = ("query", "key", "value", "output")
+# All losses, with an optimiser for comparisons up to rounding.
+ADAMW = ["optimizer.name=adamw", "training.steps=12", "ranking_loss.weight=0.3"]
 MATRICES = [f"attention.{name}" for name in ATTENTION] + [f"feed_forward.{n}" for n in ("gate", "up", "down")]
 
 
 def test_the_learning_rate_rises_and_falls_as_configured():
-    def rates(decay: str, final: float = 0.0) -> list[float]:
-        config = TrainingConfig(steps=8, warmup_steps=4, decay=decay, final_learning_rate=final)
+    def rates(decay: str, final: float = 0.0, decay_steps: int | None = None) -> list[float]:
+        config = TrainingConfig(
+            steps=8, warmup_steps=4, decay=decay, decay_steps=decay_steps, final_learning_rate=final
+        )
         return [learning_rate_at(step, config) for step in range(1, 9)]
 
     assert rates("constant") == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
     assert rates("linear") == [0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0]
     assert rates("cosine")[4:] == pytest.approx([0.853553, 0.5, 0.146447, 0], abs=1e-6)
     assert rates("linear", final=0.2)[4:] == pytest.approx([0.8, 0.6, 0.4, 0.2])
+    assert rates("linear", decay_steps=2) == [0.25, 0.5, 0.75, 1, 1, 1, 0.5, 0]
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
@@ -137,8 +142,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
 def adamw_losses(settings, tmp_path_factory) -> dict[int, float]:
     """For comparisons up to rounding: Muon's bfloat16 iterations would amplify it."""
     output_dir = tmp_path_factory.mktemp("adamw") / "run"
-    changes = ["optimizer.name=adamw", "training.steps=12"]
-    result = run_command("train", *settings, f"output_dir={output_dir}", *changes)
+    result = run_command("train", *settings, f"output_dir={output_dir}", *ADAMW)
     assert result.returncode == 0, result.stderr
     return read_losses(output_dir)
 
@@ -162,7 +166,7 @@ def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, 
 
 @pytest.mark.slow
 def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_path):
-    changes = ["optimizer.name=adamw", "training.steps=12", "training.gradient_accumulation_steps=4"]
+    changes = [*ADAMW, "training.gradient_accumulation_steps=4"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
@@ -213,7 +217,7 @@ def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
 
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses(settings, adamw_losses, tmp_path):
-    changes = ["optimizer.name=adamw", "training.steps=12", "training.compile=true", "data.validation=null"]
+    changes = [*ADAMW, "training.compile=true", "data.validation=null"]
     result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert result.returncode == 0, result.stderr
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-4)

@@ -17,7 +17,7 @@ from data.hub import local_files, pin
 from eval.chess.action_evaluation import evaluate_actions
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
-from models.value_losses import CategoricalLoss
+from models.value_losses import CategoricalLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
 from training.task import OfflineTask
 from training.transformer_config import transformer_config
@@ -157,6 +157,12 @@ class ChessTask(OfflineTask):
         weight = batch["action_ids"] >= 0
         logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
         loss = self.value_loss.loss(logits, batch["win_probs"], weight)
+        ranking = self.config.ranking_loss
+        if ranking.weight:
+            predicted = self.value_loss.value(logits)
+            loss = loss + ranking.weight * ranking_loss(
+                predicted, batch["win_probs"], ranking.temperature, weight
+            )
         metrics = {}
         if with_metrics:
             with torch.no_grad():
