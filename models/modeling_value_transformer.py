@@ -68,8 +68,8 @@ class ActionValueOutput(ModelOutput):
 class StateValueOutput(ModelOutput):
     """The prediction for each state.
 
-    loss: scalar float32, where `labels` were given. logits: (batch, num_outputs). value: (batch,) float32, the
-    expected return, without gradient. hidden_states: those of the backbone.
+    loss: scalar float32, where `labels` were given. logits: (batch, num_outputs). value: (batch,) float32,
+    the expected return, without gradient. hidden_states: those of the backbone.
     """
 
     loss: Tensor | None = None
@@ -82,8 +82,8 @@ class StateValueOutput(ModelOutput):
 class MovePredictionOutput(ModelOutput):
     """The prediction of the move in each state.
 
-    loss: scalar float32, where `labels` were given. logits: (batch, num_actions) float32, of all actions, also
-    illegal ones. hidden_states: those of the backbone.
+    loss: scalar float32, where `labels` were given. logits: (batch, num_actions) float32, of all actions,
+    also illegal ones. hidden_states: those of the backbone.
     """
 
     loss: Tensor | None = None
@@ -408,12 +408,13 @@ class _ForStates(ValueTransformerPreTrainedModel):
         """The repeated blocks: compiled one by one; Muon trains their matrices."""
         return self.model.blocks
 
-    def _run(self, input_ids: Tensor, output_hidden_states: bool) -> HiddenStatesOutput:
-        """Return the hidden states of BOS and of `input_ids` (batch, length)."""
+    def _run(self, input_ids: Tensor, output_hidden_states: bool) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Return the last hidden states of BOS and `input_ids`, and all if they are wanted."""
         start = torch.full_like(input_ids[:, :1], self.config.bos_token_id)
         states = torch.cat([start, input_ids], dim=1)
         rotation = None if self.board is None else self.board.rotation(states.shape[1])
-        return self.model(states, rotation=rotation, output_hidden_states=output_hidden_states)
+        output = self.model(states, rotation=rotation, output_hidden_states=output_hidden_states)
+        return output.last_hidden_state, output.hidden_states
 
 
 class ValueTransformerForStateValue(_ForStates):
@@ -437,15 +438,15 @@ class ValueTransformerForStateValue(_ForStates):
 
         The loss is the mean over states, or their sum divided by `num_items_in_batch`.
         """
-        outputs = self._run(input_ids, output_hidden_states)
-        logits = self.head(outputs.last_hidden_state[:, -1])
+        hidden, hidden_states = self._run(input_ids, output_hidden_states)
+        logits = self.head(hidden[:, -1])
         loss = None
         if labels is not None:
             loss = self.value_loss.loss(logits, labels)
             if num_items_in_batch is not None:
                 loss = loss * len(labels) / num_items_in_batch
         value = self.value_loss.value(logits.detach())
-        return StateValueOutput(loss=loss, logits=logits, value=value, hidden_states=outputs.hidden_states)
+        return StateValueOutput(loss=loss, logits=logits, value=value, hidden_states=hidden_states)
 
 
 class ValueTransformerForMovePrediction(_ForStates):
@@ -476,10 +477,9 @@ class ValueTransformerForMovePrediction(_ForStates):
 
         The loss is the mean over states, or their sum divided by `num_items_in_batch`.
         """
-        outputs = self._run(input_ids, output_hidden_states)
-        hidden = outputs.last_hidden_state
+        hidden, hidden_states = self._run(input_ids, output_hidden_states)
         logits = self.head(hidden[:, -1]).float()
-        if self.config.action_embedding == "board":
+        if self.config.action_embedding == "board" and self.board is not None:
             starts, ends = (self.board.action_squares + 1).unbind(-1)  # BOS is at 0
             products = self.start_square(hidden) @ self.end_square(hidden).transpose(1, 2)
             logits = logits + products[:, starts, ends].float() * self.config.hidden_size**-0.5
@@ -488,7 +488,7 @@ class ValueTransformerForMovePrediction(_ForStates):
             loss = nn.functional.cross_entropy(logits, labels)
             if num_items_in_batch is not None:
                 loss = loss * len(labels) / num_items_in_batch
-        return MovePredictionOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        return MovePredictionOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 
 class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):

@@ -1,4 +1,4 @@
-"""The blocks of the value transformer: attention whose pattern a mask gives, and gated feed-forward layers."""
+"""The blocks of the value transformer: attention with a mask, and gated feed-forward layers."""
 
 from collections.abc import Callable
 

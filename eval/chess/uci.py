@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from eval.chess.engines import ValueEngine
 
 HELP = (
-    "A model that values chess moves, as a UCI engine: add it to a chess GUI.",
+    "A model that plays chess, as a UCI engine: add it to a chess GUI.",
     "By hand: position startpos moves e2e4 / d / setoption name MultiPV value 5 / go / quit",
 )
 

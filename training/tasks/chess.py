@@ -1,4 +1,4 @@
-"""Chess without search: predict Stockfish's win probability of every legal move.
+"""Chess without search: predict the value of every legal move, the value of a position, or the move played.
 
 Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494).
 """
@@ -13,16 +13,27 @@ from configs.schema import ChessConfig
 from data.chess.boards import Boards
 from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare
+from data.chess.states import StateExamples
 from data.hub import local_files, pin
 from eval.chess.action_evaluation import evaluate_actions
-from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.modeling_value_transformer import (
+    ValueTransformerForActionValue,
+    ValueTransformerForMovePrediction,
+    ValueTransformerForStateValue,
+)
 from models.tokenization_chess import ChessTokenizer
-from models.value_losses import CategoricalLoss, ranking_loss
+from models.value_losses import CategoricalLoss, ValueLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
-from training.task import OfflineTask
+from training.task import Column, OfflineTask
 from training.transformer_config import transformer_config
 
 
+MODELS = {
+    "action_value": ValueTransformerForActionValue,
+    "state_value": ValueTransformerForStateValue,
+    "move": ValueTransformerForMovePrediction,
+}
+UNITS = {"action_value": "action-values", "state_value": "state-values", "move": "moves"}
 ACTION_METRICS = (
     Metric("best_move_agreement", "best-move agreement", ".1%", "random_agreement", "random"),
     Metric("regret", "regret (win probability)", ".4f", "random_regret", "random"),
@@ -65,18 +76,17 @@ COMMANDS = (
 
 
 class ChessTask(OfflineTask):
-    """Distillation of action values; see training/task.py for the methods."""
+    """Distillation of a chess engine, or imitation of players; see training/task.py for the methods."""
 
     config: ChessConfig
-    unit = "action-values"
-    evaluation_columns = (
+    evaluation_columns: tuple[Column, ...] = (
         ("kl", "kl", None),
         ("mae", "mae", None),
         ("best_move_agreement", "best move", "random_agreement"),
         ("regret", "regret", "random_regret"),
         ("kendall_tau", "tau", None),
     )
-    panels = (
+    panels: tuple[Column, ...] = (
         ("kl", "KL from the labels (nats)", None),
         ("best_move_agreement", "best-move agreement", "random_agreement"),
         ("kendall_tau", "Kendall's τ", None),
@@ -87,7 +97,7 @@ class ChessTask(OfflineTask):
         self.config, model = config, config.model
         # Positions have the scale of the token embeddings that they are added to.
         position_range = model.position_initializer_range or 0.02 * model.hidden_size**0.5
-        self.model = ValueTransformerForActionValue(
+        self.model = MODELS[config.data.target](
             transformer_config(
                 model,
                 config.value_loss,
@@ -98,10 +108,16 @@ class ChessTask(OfflineTask):
                 position_initializer_range=position_range,
             )
         )
-        self.value_loss = self.model.value_loss
-        self.metrics: tuple[str, ...] = ("kl", "out_of_support")
-        if not isinstance(self.value_loss, CategoricalLoss):
-            self.metrics = ("out_of_support",)
+        self.unit = UNITS[config.data.target]
+        if config.data.target == "move":
+            self.value_loss: ValueLoss | None = None
+            self.metrics: tuple[str, ...] = ("accuracy", "out_of_support")
+        else:
+            self.value_loss = self.model.value_loss
+            is_categorical = isinstance(self.value_loss, CategoricalLoss)
+            self.metrics = ("kl", "out_of_support") if is_categorical else ("out_of_support",)
+        # Held-out labels are action values, of which the other models predict no distribution.
+        if config.data.target != "action_value" or "kl" not in self.metrics:
             self.panels = (("loss", "loss", None), *self.panels[1:])
 
     def load_data(self) -> None:
@@ -112,20 +128,28 @@ class ChessTask(OfflineTask):
         data = self.config.data
         data.train = pin(data.train)
         train = local_files(data.train, "train")
-        self.boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
-        if data.label_noise:
-            self.boards = self.boards.with_noise(data.label_noise, self.config.seed)
-        if data.example == "action":
-            self.examples = ActionExamples(self.boards, data.orient)
+        self.boards: Boards | None = None
+        folder = prepare(train, data.prepared_dir, data.check_moves, target=data.target)
+        if data.target != "action_value":
+            self.examples = StateExamples.load(folder, data.target, data.orient, data.mirror)
         else:
-            pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
-            kind = MirroredBoardExamples if data.mirror else BoardExamples
-            self.examples = kind(self.boards, data.orient, pad_multiple)
+            self.boards = Boards.load(folder)
+            self.examples = self._action_examples(self.boards)
         self.held_out = None
         if data.validation:
             data.validation = pin(data.validation)
             validation = local_files(data.validation, "validation")
             self.held_out = Boards.from_parquet(validation, data.check_moves)
+
+    def _action_examples(self, boards: Boards) -> BoardExamples:
+        data = self.config.data
+        if data.label_noise:
+            boards = boards.with_noise(data.label_noise, self.config.seed)
+        if data.example == "action":
+            return ActionExamples(boards, data.orient)
+        pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
+        kind = MirroredBoardExamples if data.mirror else BoardExamples
+        return kind(boards, data.orient, pad_multiple)
 
     @property
     def can_evaluate(self) -> bool:
@@ -135,13 +159,16 @@ class ChessTask(OfflineTask):
         return f"{self.config.model.attention} attention"
 
     def describe_data(self) -> str:
+        if isinstance(self.examples, StateExamples):
+            return f"{self.examples.num_boards:,} boards"
+        assert self.boards is not None, "load_data sets it"
         return f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
 
     def warnings(self) -> list[str]:
         """Warn if noise takes labels out of the support, which biases losses with bins, but not mse."""
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
-        if loss.num_outputs == 1 or not self.config.data.label_noise:
+        if loss is None or loss.num_outputs == 1 or not self.config.data.label_noise:
             return []
         if loss.value_min <= low and high <= loss.value_max:
             return []
@@ -153,7 +180,14 @@ class ChessTask(OfflineTask):
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the mean loss of a micro-batch, the number of its action values, and means of metrics."""
+        """Return the mean loss of a micro-batch, the number of its values, and means of metrics."""
+        if self.value_loss is None:
+            return _move_loss(wrapped(input_ids=batch["input_ids"]).logits, batch["labels"])
+        if self.config.data.target == "state_value":
+            logits = wrapped(input_ids=batch["input_ids"]).logits
+            labels, weight = batch["labels"], torch.ones_like(batch["labels"])
+            metrics = _metrics(self.value_loss, logits, labels, weight) if with_metrics else {}
+            return self.value_loss.loss(logits, labels), weight.sum(), metrics
         weight = batch["action_ids"] >= 0
         logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
         loss = self.value_loss.loss(logits, batch["win_probs"], weight)
@@ -163,13 +197,7 @@ class ChessTask(OfflineTask):
             loss = loss + ranking.weight * ranking_loss(
                 predicted, batch["win_probs"], ranking.temperature, weight
             )
-        metrics = {}
-        if with_metrics:
-            with torch.no_grad():
-                out_of_support = self.value_loss.fraction_out_of_support(batch["win_probs"], weight)
-                metrics["out_of_support"] = out_of_support
-                if isinstance(self.value_loss, CategoricalLoss):
-                    metrics["kl"] = self.value_loss.kl(logits.detach(), batch["win_probs"], weight)
+        metrics = _metrics(self.value_loss, logits, batch["win_probs"], weight) if with_metrics else {}
         return loss, weight.sum(), metrics
 
     def evaluate(self) -> dict:
@@ -247,6 +275,23 @@ class ChessTask(OfflineTask):
                 return [Result("elo", "Elo", None, bound, "", amount, data, measured)]
             return results_of(found, RATING_METRICS, amount=amount, data=data, measured=measured)
         return []
+
+
+@torch.no_grad()
+def _metrics(loss: ValueLoss, logits: Tensor, labels: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    metrics = {"out_of_support": loss.fraction_out_of_support(labels, weight)}
+    if isinstance(loss, CategoricalLoss):
+        metrics["kl"] = loss.kl(logits.detach(), labels, weight)
+    return metrics
+
+
+def _move_loss(logits: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return the cross-entropy of the moves (batch,), their number, and how many are the most probable."""
+    metrics = {
+        "accuracy": (logits.argmax(dim=-1) == moves).float().mean(),
+        "out_of_support": logits.new_zeros(()),
+    }
+    return nn.functional.cross_entropy(logits.float(), moves), torch.tensor(len(moves)), metrics
 
 
 def _results_on_boards(found: dict, source: str) -> list[Result]:
