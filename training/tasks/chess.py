@@ -25,6 +25,7 @@ from models.tokenization_chess import ChessTokenizer
 from models.value_losses import CategoricalLoss, ValueLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
 from training.task import Column, OfflineTask
+from training.tasks.chess_card import card_text
 from training.transformer_config import transformer_config
 
 
@@ -45,27 +46,6 @@ ACTION_METRICS = (
 PUZZLE_METRICS = (Metric("accuracy", "puzzles solved", ".1%"),)
 RATING_METRICS = (Metric("elo", "Elo", "z.0f"),)
 SAMPLE_PUZZLES = "data/chess/sample/puzzles.csv"
-# Python and Markdown of the model card; {name} and {load} are filled in.
-EXAMPLE = """\
-from transformers import AutoModel, AutoTokenizer
-
-model = AutoModel.from_pretrained({load})
-tokenizer = AutoTokenizer.from_pretrained({load})
-start, moves = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", ["e2e4", "d2d4", "f2f3"]
-inputs = tokenizer.encode_positions([start], [moves], return_tensors="pt")
-print(dict(zip(moves, model(**inputs).value[0].tolist())))"""
-EXAMPLE_NOTES = """\
-The values are win probabilities{distributions}. With the package [chess](https://github.com/niklasf/python-chess)
-the model plays, here its first move:
-
-```python
-import chess
-
-board = chess.Board()
-moves = [move.uci() for move in board.legal_moves]
-inputs = tokenizer.encode_positions([board.fen()], [moves], return_tensors="pt")
-board.push_uci(moves[model(**inputs).value[0].argmax()])
-```"""
 COMMANDS = (
     "python -m eval.chess.uci --model {name}    # an engine for any chess program",
     "python -m eval.chess.play --model {name} --opponent stockfish --skill 3 --games 20",
@@ -221,22 +201,20 @@ class ChessTask(OfflineTask):
     @staticmethod
     def card_facts(config: ChessConfig, model_folder: Path, name: str, load: str) -> CardFacts:
         """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
-        has_bins = config.value_loss.name != "mse"
-        predicted = "a *distribution* over the win probability" if has_bins else "the win probability"
+        text = card_text(config, load)
         return CardFacts(
             task="Chess without search",
-            description=f"A value function for chess. For a position and a move it predicts {predicted} of "
-            "the player to move. It plays the move with the highest expected value, without search.",
-            training="on the action values of a chess engine",
+            description=text.description,
+            training=text.training,
             papers=("[Amortized Planning with Large-Scale Transformers](https://arxiv.org/abs/2402.04494)",),
             network=f"`{config.model.attention}` attention",
-            example=EXAMPLE.format(load=load),
-            example_notes=EXAMPLE_NOTES.format(
-                distributions="; `.logits` holds their distributions" if has_bins else ""
-            ),
+            example=text.example,
+            example_notes=text.example_notes,
             commands=tuple(command.format(name=name) for command in COMMANDS),
             results_notes="No search is used. Elo is on the scale of the opponents' ratings.",
-            batch_unit="boards with all their moves" if config.data.example == "board" else "moves",
+            batch_unit=text.batch_unit,
+            loss=text.loss,
+            tag=text.tag,
             data="",
             limits=(
                 "The model sees one position, not the game: it does not know which positions were repeated.",
