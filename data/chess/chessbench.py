@@ -1,9 +1,11 @@
-"""Convert ChessBench's action values from .bag files to one Parquet row per board.
+"""Convert ChessBench's .bag files to Parquet, one row per board.
 
-The files are those of google-deepmind/searchless_chess (arXiv 2402.04494); every record is one (board, move,
-win probability), and the records of one board may be in any shard.
+The files are those of google-deepmind/searchless_chess (arXiv 2402.04494). A record of action values is one
+(board, move, win probability), and the records of one board may be in any shard; a record of state values or
+of behavioural cloning is one board (data/chess/state_records.py).
 
     python -m data.chess.chessbench action_value-*_data.bag --output boards.parquet
+    python -m data.chess.chessbench state_value-*_data.bag --output states.parquet
 """
 
 import argparse
@@ -25,6 +27,7 @@ from data.chess.bag_records import list_shards, open_bag, read_action_values
 from data.chess.record_store import RecordStore, group_by_board
 from data.chess.resumable_job import ResumableJob
 from data.chess.rows import ROWS_PER_GROUP, SCHEMA
+from data.chess.state_records import convert_states, schema_of
 from data.parquet import list_files
 
 
@@ -139,7 +142,8 @@ def _of_equal_length(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.chessbench",
-        description="Gather the action values of ChessBench's .bag files into Parquet, one row per board. "
+        description="Gather the action values of ChessBench's .bag files into Parquet, one row per board; or "
+        "convert its state values, or its moves of behavioural cloning, one row per record. "
         "Records pass through a folder next to the output that takes about as much space as they do. After "
         "an interruption or a crash the same command continues. The rows and their order do not depend on "
         "the memory limit and the number of threads.",
@@ -149,8 +153,8 @@ def parse_arguments() -> argparse.Namespace:
         "bags",
         nargs="+",
         metavar="SHARD.bag",
-        help="action-value files; name@N_data.bag means all N shards of name. Give all shards that may hold "
-        "moves of the same boards together",
+        help="action-value, state-value or behavioral-cloning files; name@N_data.bag means all N shards of "
+        "name. Give all shards of action values that may hold moves of the same boards together",
     )
     add("--output", required=True, type=Path, help="the Parquet file to write; with --files a folder of them")
     add(
@@ -165,7 +169,7 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         metavar="GB",
         default=MEMORY_LIMIT,
-        help=f"gigabytes of memory to use, at least {LEAST_MEMORY:g}; more is faster "
+        help=f"gigabytes of memory to group action values, at least {LEAST_MEMORY:g}; more is faster "
         f"(default: {MEMORY_LIMIT:g})",
     )
     add(
@@ -173,7 +177,7 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=os.cpu_count(),
         metavar="N",
-        help="threads that sort and group (default: one per core)",
+        help="threads that sort and group action values (default: one per core)",
     )
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
@@ -194,13 +198,18 @@ def main() -> None:
         raise InputError(f"{output} exists: choose another folder, or delete it")
     else:
         check_output(output / "boards.parquet", overwrite=False)
-    num_boards = convert(
-        arguments.bags,
-        output,
-        num_files=arguments.files,
-        memory_limit=arguments.memory_limit,
-        threads=arguments.threads,
-    )
+    # The first record decides; another kind later is an error.
+    schema = schema_of(list_shards(arguments.bags[0])[0])
+    if schema is not None:
+        num_boards = convert_states(arguments.bags, output, schema, arguments.files)
+    else:
+        num_boards = convert(
+            arguments.bags,
+            output,
+            num_files=arguments.files,
+            memory_limit=arguments.memory_limit,
+            threads=arguments.threads,
+        )
     files = list_files(output)
     size = sum(path.stat().st_size for path in files)
     print(f"{output}: {num_boards} boards, {size / 1000:.0f} kB")
