@@ -69,7 +69,8 @@ def parse_arguments() -> argparse.Namespace:
         "--min-rating",
         type=positive_int,
         metavar="ELO",
-        help="only moves of players with at least this rating, by the tags WhiteElo and BlackElo (default: all)",
+        help="only moves of players with at least this rating, by the tags WhiteElo and BlackElo "
+        "(default: all)",
     )
     add_skip_bad_games_option(parser)
     add("--overwrite", action="store_true", help="replace the output if it exists")

@@ -74,6 +74,8 @@ def value_moves(
     A model of state values takes the positions after the moves for boards. `forward` calls the model, for
     example compiled. Raises InputError for values that are not finite.
     """
+    if not positions:
+        return []
     value = _value_states if values_states(model) else _predict_moves if is_policy(model) else _value_actions
     found: list[MoveValues] = [MoveValues(np.zeros(0, np.float32))] * len(positions)
     for index, values in value(model, tokenizer, positions, batch_size, distributions, forward or model):
