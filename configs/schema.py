@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from cli.errors import InputError
 from cli.files import atomic_write
+from data.chess.rows import Target
 from data.hub import is_hub_id, read_name
 from data.wordle.words import load_word_lists
 
@@ -241,7 +242,7 @@ class ChessDataConfig(DataConfig):
     # What the model predicts, as in ChessBench: the values of moves, the value of the position, or the move
     # played there. Rows of action values serve all of them: the position has the value of its best move, and
     # the move played is the best. state_value and move also read rows of their own (docs/data.md).
-    target: Literal["action_value", "state_value", "move"] = "action_value"
+    target: Target = "action_value"
     # Held-out boards for the periodic evaluation, given like `train`; of a dataset on the hub, the split
     # validation or else test. No evaluation by default.
     validation: str | None = setting(None, may_differ=True)

@@ -138,7 +138,8 @@ class StateExamples:
 
     def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Return input_ids (batch, 77) int64, and labels (batch,): float32 values or int64 actions."""
-        rows = np.asarray(indices) % self.num_boards
+        indices = np.asarray(indices)
+        rows = indices % self.num_boards
         tokens, labels = self.tokens[rows], self.labels[rows]
         is_move = labels.dtype == np.uint16
         if self.orient:

@@ -1,6 +1,7 @@
 """Models of state values and of moves as engines: by the positions after moves, and by probabilities."""
 
 import json
+import re
 from collections import Counter
 
 import chess
@@ -19,6 +20,7 @@ from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForMovePrediction, ValueTransformerForStateValue
 from models.tokenization_chess import ACTION_IDS, ChessTokenizer
+from tests.eval.chess.test_analyse import dom_of
 from tests.eval.chess.test_engines import FENS, MATE, MATE_IN_ONE
 from tests.eval.chess.test_uci import talk
 from tests.support.commands import assert_input_error, run_command
@@ -178,6 +180,19 @@ def test_the_analysis_of_a_policy_shows_probabilities(folder):
     if is_policy:
         assert sum(move[2] for move in first["moves"]) == pytest.approx(1.0, abs=1e-3)
     json.dumps([first, over])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["move"], indirect=True)
+def test_the_page_of_a_policy_speaks_of_probabilities_of_moves_alone(folder, tmp_path):
+    (tmp_path / "game.pgn").write_text("1. f3 e5 2. g4 Qh4# 0-1\n")
+    for name, source in (("game", ["--pgn", tmp_path / "game.pgn"]), ("position", ["--fen", MATE_IN_ONE])):
+        page = tmp_path / f"{name}.html"
+        result = run_command("eval.chess.analyse", "--model", folder, *source, "--output", page)
+        assert result.returncode == 0, result.stderr
+        shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", dom_of(page), flags=re.DOTALL)
+        assert "Probability of the move" in shown
+        assert "in probability is" not in shown and "in probability</h2>" not in shown
 
 
 @pytest.mark.parametrize("folder", ["move"], indirect=True)
