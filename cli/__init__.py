@@ -1,1 +1,1 @@
-"""Shared by all commands: errors in one line, options, files that are written atomically, tables."""
+"""Shared by all commands: errors in one line, options, files that are written atomically."""

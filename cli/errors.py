@@ -16,6 +16,7 @@ from pathlib import Path
 
 INPUT_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # numbers of an OSError
 BROKEN_PIPE_STATUS = 141  # the status that a shell reports after SIGPIPE
 
 
@@ -55,7 +56,7 @@ def command(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE_STATUS)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in NO_SPACE:
             raise
         where = f" {error.filename}" if error.filename else ""
         report(f"error: no space is left to write{where}: free some space and run again")
@@ -63,9 +64,9 @@ def command(main: Callable[[], None]) -> None:
 
 
 def report(line: str) -> None:
-    """Print a line on stderr; torch's launcher, which several processes have, repeats it in its own report.
+    """Print a line on stderr. Under torch's launcher, its own report, which comes last, repeats the line.
 
-    The report comes last. The launcher reads the line from a file that it names in the environment.
+    The launcher reads the line from the file that TORCHELASTIC_ERROR_FILE names.
     """
     print(line, file=sys.stderr)
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")

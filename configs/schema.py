@@ -269,7 +269,7 @@ class ChessDataConfig(DataConfig):
 class RankingLossConfig:
     """A loss on the order of the moves of a board, added to the value loss (docs/chess.md)."""
 
-    weight: float = setting(0.0, NOT_NEGATIVE)  # 0, as in the paper: no such loss
+    weight: float = setting(0.0, NOT_NEGATIVE)  # the paper has no such loss
     temperature: float = setting(0.02, POSITIVE)  # in win probability: a move this much worse counts 1 / e
 
 

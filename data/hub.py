@@ -9,7 +9,6 @@ split. Downloaded files are in the hub's own cache; $XDG_CACHE_HOME/stop-regress
 has a folder of links to the files of each split, and next to it the arrays that training prepares from them.
 """
 
-import errno
 import glob
 import hashlib
 import json
@@ -34,13 +33,12 @@ from huggingface_hub.utils import tqdm as hub_tqdm
 from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 
-from cli.errors import InputError, first_line
+from cli.errors import NO_SPACE, InputError, first_line
 from cli.files import atomic_write
 from data.parquet import SUFFIXES, parquet_files
 
 
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<split>\w+))?")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_LOGGED_IN = "this machine is not logged in to the hub: run `hf auth login`, or set HF_TOKEN"
 
 
@@ -102,7 +100,8 @@ def local_files(source: str | Path, split: str) -> Path:
     splits = _saved_splits(source)
     if splits:
         saved = splits[_choose_split(source, splits, split)]
-        fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
+        with _reading_saved(saved):
+            fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
         folder = _cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
         return _link_once(folder, lambda: _convert(saved, folder.with_suffix(".parquet")))
     paths = sorted(map(Path, _find_files(source, source.resolve(), split)))
@@ -169,16 +168,31 @@ def _saved_splits(folder: Path) -> dict[str, Path]:
         return dict.fromkeys(("train", "validation", "test"), folder)
     if not (folder / "dataset_dict.json").is_file():
         return {}
-    return {name: folder / name for name in json.loads((folder / "dataset_dict.json").read_text())["splits"]}
+    with _reading_saved(folder):
+        names = list(json.loads((folder / "dataset_dict.json").read_text())["splits"])
+    return {name: folder / name for name in names}
 
 
 def _convert(saved: Path, parquet: Path) -> dict[str, Path]:
     """Write a dataset of `save_to_disk` as Parquet."""
     from datasets import load_from_disk
 
-    with atomic_write(parquet) as unfinished:
+    with atomic_write(parquet) as unfinished, _reading_saved(saved):
         load_from_disk(saved).to_parquet(unfinished)
     return {parquet.name: parquet}
+
+
+@contextmanager
+def _reading_saved(folder: Path) -> Iterator[None]:
+    """Raise InputError for missing or damaged files of `save_to_disk`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        raise InputError(
+            f"{folder} is damaged or was not written by save_to_disk ({first_line(error)}): save it again"
+        ) from None
 
 
 def _link_once(folder: Path, find_files: Callable[[], dict[str, Path]]) -> Path:

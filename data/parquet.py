@@ -11,6 +11,7 @@ from cli.errors import InputError, first_line
 
 ANY_SCHEMA = pa.schema([])
 SUFFIXES = (".parquet", ".pq")  # in capitals too
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
 
 
 def list_files(source: str | Path) -> list[Path]:
@@ -57,7 +58,8 @@ def read_batches(
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield batches of up to `num_rows` rows, each with the index of its first row.
 
-    Dictionaries and views become plain columns. Raises InputError where the file is damaged.
+    Dictionaries, views and lists of any kind become plain columns. Raises InputError where the file is
+    damaged.
     """
     batches = file.iter_batches(num_rows, columns=columns)
     first_row = 0
@@ -79,10 +81,10 @@ def read_batches(
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type without dictionaries and views, which other programs write."""
+    """Return the type without the dictionaries, views and kinds of lists that other programs write."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
+    if any(is_kind(kind) for is_kind in _LISTS):
         return pa.list_(_plain(kind.value_type))
     return pa.string() if pa.types.is_string_view(kind) else kind
 
@@ -90,8 +92,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
     """Return whether a column can be read as `expected`: other widths of numbers and offsets can."""
     if pa.types.is_list(expected):
-        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-        return is_list and _is_like(found.value_type, expected.value_type)
+        return pa.types.is_list(found) and _is_like(found.value_type, expected.value_type)
     if pa.types.is_floating(expected):
         return pa.types.is_floating(found) or pa.types.is_integer(found)
     if pa.types.is_boolean(expected):

@@ -154,8 +154,8 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=8,
         metavar="N",
-        help="attention heads, which do not follow from the weights: 8 in all released models (8), 4 in "
-        "models of DeepMind's train.py",
+        help="attention heads, which do not follow from the weights: 8 in all released models, 4 in models "
+        "of DeepMind's train.py (default: 8)",
     )
     add("--overwrite", action="store_true", help="replace the model in the output folder")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the tests of several files share."""
+"""Fixtures of several test files, and the environment of all tests."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import run_command
 from tests.support.hub_server import TOKEN, HubServer
+from tests.support.programs import missing_programs
 from tests.support.pushed_run import EIGHT_STEPS, REPO
 from tests.support.training_runs import tiny_settings
 
@@ -29,9 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = halves[0] + halves[1]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the programs that are missing, because the tests that run them fail."""
+    if missing := missing_programs():
+        line = f"not installed: {', '.join(missing)}; docs/install.md says how to install these programs"
+        terminalreporter.write_line(line, red=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> Iterator[None]:
-    """Keep what commands cache out of the home folder; processes that tests start inherit it."""
+    """Keep the caches of commands out of the home folder, also in processes that tests start."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -58,7 +66,7 @@ def one_thread_each() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def heard_signals() -> None:
-    """Take signals as at a terminal: what a shell starts in the background, or nohup, is deaf to some."""
+    """Handle signals as at a terminal: background processes of a shell, and of nohup, ignore some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError
 from data.chess.legality import ImpossibleBoard, find_legal_actions
-from data.chess.rows import SCHEMA
+from data.chess.rows import MADE_BY, SCHEMA
 from data.chess.worker_pool import map_in_order
 from data.parquet import list_files, open_file, read_batches
 from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
@@ -25,7 +25,6 @@ from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
 ROWS_PER_CHUNK = 8192
 # Starting a process takes seconds, in which a running one checks about this many boards.
 ROWS_PER_PROCESS = 50_000
-MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"
 _ACTIONS = pa.array(ACTIONS)
 
 
@@ -45,7 +44,7 @@ class RowFault(Exception):
 def read_chunks(
     parquet: str | Path, check_moves: bool = True, processes: int | None = None
 ) -> Iterator[Chunk]:
-    """Yield all boards of a Parquet file, or a folder of *.parquet, in order, with a few chunks in memory.
+    """Yield all boards of a Parquet file, or of a folder of them, in order, with a few chunks in memory.
 
     Everything is checked; the legality of moves, only with `check_moves`. By default there is one process per
     core for large files. Raises InputError with file and row for the first fault.

@@ -96,6 +96,11 @@ def position_fault(board: chess.Board, fen: str) -> str | None:
         square = fen.split()[3]
         faults.append(f"en passant square {square} needs a pawn that has just passed it in two steps")
     explained = chess.STATUS_BAD_CASTLING_RIGHTS | chess.STATUS_INVALID_EP_SQUARE
-    others = [flag for flag in chess.Status if flag & status & ~explained]
-    faults += [str(flag.name).lower().replace("_", " ") for flag in others]
+    if others := status & ~explained:
+        faults.append(describe_status(others))
     return f"{fen} cannot occur in chess: {', '.join(faults)}"
+
+
+def describe_status(status: chess.Status) -> str:
+    """Return the faults of a position in words, such as no white king, too many kings."""
+    return ", ".join(str(flag.name).lower().replace("_", " ") for flag in chess.Status if flag & status)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import chess
 import numpy as np
 
-from data.chess.fen_files import UNPLAYABLE
+from data.chess.fen_files import UNPLAYABLE, describe_status
 from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
 
 
@@ -46,7 +46,7 @@ def find_legal_actions(tokens: np.ndarray) -> np.ndarray:
     ends = np.zeros(len(tokens), dtype=np.int64)
     for index, board in enumerate(_set_up(tokens)):
         if faults := board.status() & UNPLAYABLE:
-            raise ImpossibleBoard(index, str(faults.name).lower().replace("_", " ").replace("|", ", "))
+            raise ImpossibleBoard(index, describe_status(faults))
         moves += [
             move.from_square << 9 | move.to_square << 3 | (move.promotion or 0)
             for move in board.generate_legal_moves()

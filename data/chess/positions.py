@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from data.chess.fen_files import read_boards
 from data.chess.game_files import Game, holds_games, read_games
+from data.chess.rows import MADE_BY
 from data.parquet import list_files, open_file, read_batches
 from data.text_files import TextSource
 
@@ -53,10 +54,9 @@ def read_positions(path: str | Path, per_game: int, seed: int, skip_bad_games: b
 def positions_of_boards(path: str | Path) -> list[str]:
     """Return the positions of a Parquet file of boards, or of a folder of them."""
     schema = pa.schema([("fen", pa.string())])
-    made_by = "python -m data.chess.annotate and python -m data.chess.chessbench"
     fens = []
     for file in list_files(path):
-        for _, batch in read_batches(file, open_file(file, schema, made_by), schema.names, ROWS_PER_BATCH):
+        for _, batch in read_batches(file, open_file(file, schema, MADE_BY), schema.names, ROWS_PER_BATCH):
             fens += batch.column("fen").drop_null().to_pylist()
     return fens
 

@@ -22,7 +22,7 @@ from data.hub import local_files
 from data.parquet import list_files
 
 
-FORMAT, VERSION = "prepared chess boards", 3
+FORMAT, VERSION = "prepared chess boards", 2
 META_FILE = "meta.json"
 
 
@@ -33,13 +33,13 @@ def prepare(
     processes: int | None = None,
     target: Target = "action_value",
 ) -> Path:
-    """Prepare a Parquet file, or a folder of *.parquet, for training; return the folder of arrays.
+    """Prepare a Parquet file, or a folder of them, for training; return the folder of arrays.
 
     `Boards.load` reads action values, and `StateExamples.load` the other targets. The default `folder` is
-    `<parquet>.prepared`, or `<parquet>.state_value.prepared` with another target. Nothing
-    is done if it holds arrays of the same source files, by sizes and modification times, that were checked as
-    strictly. When several processes call this together, one works and the others wait. Raises InputError for
-    bad rows, and for a folder that cannot be written or that holds anything else.
+    `<parquet>.prepared`, or `<parquet>.state_value.prepared` with another target. Nothing is done if it holds
+    arrays of the same source files, by sizes and modification times, that were checked as strictly. When
+    several processes call this together, one works and the others wait. Raises InputError for bad rows, and
+    for a folder that cannot be written or that holds anything else.
     """
     parquet = Path(parquet)
     kind = "" if target == "action_value" else f".{target}"
@@ -192,7 +192,7 @@ def main() -> None:
         "Training does this too; run it beforehand to choose the folder or to find faults early.",
     )
     parser.add_argument(
-        "parquet", help="Parquet file, a folder of *.parquet, or a dataset on the hub such as user/name"
+        "parquet", help="a Parquet file, a folder of them, or a dataset on the hub such as user/name"
     )
     parser.add_argument(
         "--target",

@@ -25,6 +25,7 @@ PLAYED_MOVES = pa.schema(
     [pa.field("fen", pa.string(), nullable=False), pa.field("move", pa.string(), nullable=False)]
 )
 ROWS_PER_GROUP = 16_384
+MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"  # for error messages
 # A model's prediction for a state: the values of actions, the value of the state, or the move played.
 Target = Literal["action_value", "state_value", "move"]
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from cli.errors import InputError, first_line
 from data.chess.checked_rows import (
-    MADE_BY,
     Chunk,
     RowFault,
     check_not_null,
@@ -65,8 +64,7 @@ def read_states(
             yield StateChunk(chunk.tokens, best_labels(chunk, target))
     else:
         check = functools.partial(_check, target, check_moves)
-        made_by = f"{MADE_BY} write action values, which serve too; {STATES_MADE_BY[target]}"
-        yield from read_checked(parquet, SCHEMAS[target], made_by, check, processes)
+        yield from read_checked(parquet, SCHEMAS[target], STATES_MADE_BY[target], check, processes)
 
 
 def best_labels(chunk: Chunk, target: Target) -> np.ndarray:

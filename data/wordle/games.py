@@ -86,7 +86,7 @@ def _row_groups(parts: Iterable[Games]) -> Iterator[Games]:
 def read_games(
     source: str | Path, rule: str | None = None, words: WordLists | None = None
 ) -> tuple[Games, GameDescription]:
-    """Read a Parquet file, or a folder of *.parquet, of games that all have the same rule and word lists.
+    """Read a Parquet file, or a folder of them, of games that all have the same rule and word lists.
 
     Rule and words are read from the files' metadata. Where that is missing, `rule` and `words` replace it;
     elsewhere they must agree with it. Raises InputError with file and row for a faulty game.

@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
         "--policy",
         default=LMRL_BEHAVIOR,
         help="a player, listed below, or several with their fractions of the games, such as "
-        f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
+        f"mixture:0.33=0.8,greedy=0.2 (default: {LMRL_BEHAVIOR})",
     )
     add_word_options(parser)
     add("--seed", type=seed_number, default=0, metavar="N", help="seed of secrets and guesses (default: 0)")

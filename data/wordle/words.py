@@ -173,13 +173,13 @@ def add_word_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--guesses",
         metavar="FILE",
-        help="allowed guesses, one per line, or a shipped list; they must include the secret words (the "
-        "secret words)",
+        help="allowed guesses, one per line, or a shipped list; they must include the secret words (default: "
+        "the secret words)",
     )
     parser.add_argument(
         "--rule",
         default=RULES[0],
         choices=RULES,
         help="official: a repeated letter is yellow only as often as the secret has it; simplified: a letter "
-        f"is yellow whenever the secret has it, as in ILQL and LMRL-Gym ({RULES[0]})",
+        f"is yellow whenever the secret has it, as in ILQL and LMRL-Gym (default: {RULES[0]})",
     )

@@ -68,8 +68,8 @@ def parse_arguments() -> argparse.Namespace:
         "--data",
         required=True,
         metavar="FILE",
-        help="labelled boards: a Parquet file, or a folder of them, as data.chess.annotate writes; or a data "
-        "set on the hub, user/name or user/name:SPLIT (default split: validation, or else test)",
+        help="labelled boards: a Parquet file, or a folder of them, as data.chess.annotate writes; or a "
+        "dataset on the hub, user/name or user/name:SPLIT (default split: validation, or else test)",
     )
     parser.add_argument(
         "--limit", type=positive_int, metavar="N", help="use N boards chosen at random (default: all)"

@@ -1,11 +1,10 @@
 """A person at the terminal as an engine."""
 
 import shutil
-import sys
 
 import chess
 
-from cli.colours import has_colours
+from cli.terminal import has_colours, has_unicode
 from eval.chess.engines import ChosenMove, Engine, ValueEngine
 from eval.chess.games import LeftGame, Resignation
 
@@ -84,7 +83,6 @@ def draw_board(board: chess.Board, orientation: chess.Color) -> str:
     A terminal that shows colours gets coloured squares and pieces, with the last move highlighted. Elsewhere
     the last move is in brackets.
     """
-    has_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     draw_square = _draw_coloured if has_colours() else _draw_plain
     ranks = range(8) if orientation == chess.BLACK else range(7, -1, -1)
     files = range(7, -1, -1) if orientation == chess.BLACK else range(8)
@@ -92,29 +90,27 @@ def draw_board(board: chess.Board, orientation: chess.Color) -> str:
     lines = []
     for rank in ranks:
         squares = [chess.square(file, rank) for file in files]
-        cells = [
-            draw_square(square, board.piece_at(square), square in last, has_unicode) for square in squares
-        ]
+        cells = [draw_square(square, board.piece_at(square), square in last) for square in squares]
         lines.append(f"{rank + 1} {''.join(cells)}")
     lines.append("  " + "".join(f" {chess.FILE_NAMES[file]} " for file in files))
     indent = " " * min(4, max(0, shutil.get_terminal_size().columns - 30))
     return "\n".join(indent + line for line in lines)
 
 
-def _draw_plain(square: chess.Square, piece: chess.Piece | None, is_last: bool, has_unicode: bool) -> str:
+def _draw_plain(square: chess.Square, piece: chess.Piece | None, is_last: bool) -> str:
     if piece is None:
-        symbol = "·" if has_unicode else "."
+        symbol = "·" if has_unicode() else "."
     else:
-        symbol = piece.unicode_symbol() if has_unicode else piece.symbol()
+        symbol = piece.unicode_symbol() if has_unicode() else piece.symbol()
     return f"[{symbol}]" if is_last else f" {symbol} "
 
 
-def _draw_coloured(square: chess.Square, piece: chess.Piece | None, is_last: bool, has_unicode: bool) -> str:
+def _draw_coloured(square: chess.Square, piece: chess.Piece | None, is_last: bool) -> str:
     is_light = bool(chess.BB_SQUARES[square] & chess.BB_LIGHT_SQUARES)
     shade = SHADES[is_last][is_light]
     if piece is None:
         return f"\033[48;5;{shade}m   \033[0m"
     # The black symbols are filled; the colour of the text tells the sides apart.
     black = chess.Piece(piece.piece_type, chess.BLACK)
-    symbol = black.unicode_symbol() if has_unicode else piece.symbol()
+    symbol = black.unicode_symbol() if has_unicode() else piece.symbol()
     return f"\033[1;38;5;{WHITE_PIECE if piece.color else BLACK_PIECE};48;5;{shade}m {symbol} \033[0m"

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import chess
 
 from cli.options import EXACT_ENDS
-from data.chess.fen_files import UNPLAYABLE
+from data.chess.fen_files import UNPLAYABLE, describe_status
 from data.chess.stockfish import centipawns_from_win_prob
 
 
@@ -162,8 +162,7 @@ def read_position(words: Sequence[str], chess960: bool = False) -> Position:
         raise ProtocolError(f"broken FEN {quote(fen)}: {quote(str(error))}") from None
     status = board.status()
     if faults := status & UNPLAYABLE:
-        reason = str(faults.name).lower().replace("_", " ").replace("|", ", ")
-        raise ProtocolError(f"impossible position {quote(fen)}: {reason}")
+        raise ProtocolError(f"impossible position {quote(fen)}: {describe_status(faults)}")
     if status & chess.STATUS_INVALID_EP_SQUARE:
         board.ep_square = None
     rights = board.clean_castling_rights()

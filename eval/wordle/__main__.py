@@ -121,7 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--behavior",
         metavar="PLAYER",
         help="the player of the held-out games of one_turn, or several with their fractions, such as "
-        f"mixture:0.33=0.8,greedy=0.2 ({LMRL_BEHAVIOR})",
+        f"mixture:0.33=0.8,greedy=0.2 (default: {LMRL_BEHAVIOR})",
     )
     add(
         "--games",

@@ -4,11 +4,9 @@ Tiles are coloured if the terminal shows colours. Otherwise the letters g, y and
 turns colours off.
 """
 
-import sys
-
 import numpy as np
 
-from cli.colours import has_colours
+from cli.terminal import has_colours, has_unicode
 
 
 BACKGROUNDS = {"g": "1;30;42", "y": "1;30;43", "b": "1;97;100"}  # ANSI escape codes
@@ -38,8 +36,7 @@ def draw_distribution(probs: np.ndarray, support: np.ndarray) -> str:
     edges = np.linspace(first, last, len(support) + 1)
     cumulative = np.append(0, np.cumsum(probs, dtype=np.float64))
     heights = np.diff(np.interp(np.linspace(first, last, COLUMNS + 1), edges, cumulative))
-    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    blocks = BLOCKS if is_unicode else ASCII_BLOCKS
+    blocks = BLOCKS if has_unicode() else ASCII_BLOCKS
     levels = np.rint(heights / heights.max() * (len(blocks) - 1)).astype(int)
     return "".join(blocks[level] for level in levels)
 

@@ -12,7 +12,7 @@ from data.wordle.words import WordLists, add_word_options, load_word_lists, read
 
 def add_game_options(parser: argparse.ArgumentParser) -> None:
     """Add --words, --guesses and --rule, for `game_to_play`."""
-    title = "the game (default: the one that the model was trained for)"
+    title = "the game (the default of a model: the one that it was trained for)"
     about = "With --words alone, a model keeps its allowed guesses if they include the words."
     add_word_options(parser.add_argument_group(title, about))
     parser.set_defaults(rule=None)

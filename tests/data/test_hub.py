@@ -204,6 +204,24 @@ def test_a_dataset_that_was_saved_to_disk_is_read(tmp_path, monkeypatch):
         local_files(tmp_path / "splits", "best")
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("dataset_dict.json", "{"),
+        ("dataset_dict.json", '{"splits": 3}'),
+        ("dataset_dict.json", '{"splits": ["train"]}'),
+        ("state.json", "{}"),
+        ("state.json", '{"_fingerprint": "a"}'),
+    ],
+)
+def test_a_damaged_folder_of_save_to_disk_is_refused_in_one_line(tmp_path, monkeypatch, file, text):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / file).write_text(text)
+    with pytest.raises(InputError, match=r"saved.* is damaged or was not written by .*: save it"):
+        local_files(tmp_path / "saved", "train")
+
+
 def test_a_local_dataset_has_splits_and_its_changes_show(tmp_path, contents, monkeypatch):
     folder = tmp_path / "dataset"
     (folder / "data").mkdir(parents=True)

@@ -14,6 +14,8 @@ COLUMNS = {
     "plain": (pa.string(), pa.list_(pa.string())),
     "large": (pa.large_string(), pa.large_list(pa.large_string())),
     "view": (pa.string_view(), pa.list_(pa.string_view())),
+    "large view": (pa.string_view(), pa.large_list(pa.string_view())),
+    "fixed size": (pa.string(), pa.list_(pa.string(), 2)),
     "dictionary": (pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.string())),
 }
 

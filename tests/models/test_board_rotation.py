@@ -1,4 +1,4 @@
-"""Rotary positions on the board: what attention sees of two squares is how they lie to each other."""
+"""Rotary positions on the board: attention depends on the offset of two squares, not on the squares."""
 
 import chess
 import pytest

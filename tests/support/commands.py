@@ -97,9 +97,9 @@ def _run_module(
     sys.path.insert(0, str(REPOSITORY))
     sys.argv = [module, *arguments]
     _read_hub_settings(environment)
-    # A shell makes what it starts in the background deaf to Ctrl-C, tests included.
+    # Background processes of a shell, such as tests, ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What a new interpreter has of its own: random numbers, a way to start processes, and a main module.
+    # A new interpreter has its own random numbers, way to start processes, and main module.
     np.random.seed()
     multiprocessing.set_start_method(None, force=True)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
@@ -130,6 +130,6 @@ def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None
     assert result.returncode == 2, result.stderr
     lines = result.stderr.splitlines()
     assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
+    assert lines[0].startswith("error: "), lines[0]
     for part in parts:
-        assert part in lines[0]
+        assert part in lines[0], f"{part!r} is not in {lines[0]}"

@@ -1,8 +1,8 @@
 """A hub on 127.0.0.1 in memory: the requests of huggingface_hub, transformers and datasets to huggingface.co.
 
-with HubServer(tmp_path / "hub") as hub:
-    run_command("training.publish", "--run", run, "--repo", "user/name", **hub.environment)
-    hub.files("models", "user/name", revision="main")["config.json"]
+    with HubServer(tmp_path / "hub") as hub:
+        run_command("training.publish", "--run", run, "--repo", "user/name", **hub.environment)
+        hub.files("models", "user/name", revision="main")["config.json"]
 
 Libraries read HF_ENDPOINT when they are imported, so a user of the hub has to be another process.
 """

@@ -17,7 +17,7 @@ from tests.support.commands import REPOSITORY, ForkedCommand, start_command
 
 
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
-# A model that learns for seconds, of either task, in float32; what comes later on a command line counts.
+# A model of either task that trains in seconds, in float32; later settings on a command line override these.
 TINY = [
     "model.hidden_size=16",
     "model.num_hidden_layers=1",

@@ -164,7 +164,7 @@ def test_processes_that_nothing_synchronises_are_refused(arguments, tmp_path):
 
 @pytest.mark.parametrize("variable", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
 def test_copies_that_know_nothing_of_each_other_are_refused(arguments, tmp_path, variable):
-    """What `srun -n 8 python train.py` would start: eight runs in one output_dir."""
+    """`srun -n 8 python train.py` would start eight runs in one output_dir."""
     result = run_command("train", *arguments, f"output_dir={tmp_path}/run", **{variable: "8"})
     assert_input_error(result, "8 copies of this command were started, but only 1 joined")
     assert not (tmp_path / "run").exists()
@@ -183,7 +183,7 @@ def test_deepspeed_gets_the_settings_of_the_run(tiny_config):
     given = plugin.deepspeed_config
     assert given["train_micro_batch_size_per_gpu"] == 2  # 8 / (2 processes × 2 micro-batches)
     assert given["gradient_accumulation_steps"] == 2 and given["gradient_clipping"] == 0.5
-    # What stays gathered would not show that its shards were averaged.
+    # Weights that stay gathered would not show that their shards were averaged.
     assert given["zero_optimization"]["stage3_param_persistence_threshold"] == 0
 
 

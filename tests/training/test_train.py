@@ -252,6 +252,14 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_first_step_is_logged_whatever_the_interval(settings, tmp_path):
+    changes = ["training.steps=7", "log_every=5", "checkpoint.every=100", "evaluation.boards=20"]
+    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
+    assert result.returncode == 0, result.stderr
+    assert list(read_losses(tmp_path / "run")) == [1, 5, 7]
+
+
+@pytest.mark.slow
 def test_a_run_with_a_constant_learning_rate_gets_more_steps_to_the_same_bits(settings, tmp_path):
     arguments = [*settings, "training.decay=constant", "evaluation.every=100"]
     commands = {"whole": [["training.steps=8"]], "parts": [["training.steps=4"], ["training.steps=8"]]}

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,19 +12,10 @@ import pytest
 
 from data.chess.stockfish import find_stockfish
 from tests.support.commands import REPOSITORY
+from tests.support.programs import PATH, find_program
 
 
 pytestmark = pytest.mark.slow
-
-# Debian's folder of games is not on every PATH.
-PATH = f"{os.environ['PATH']}:/usr/games"
-
-
-def find_program(name: str) -> str:
-    program = shutil.which(name, path=PATH)
-    if program is None:
-        pytest.fail(f"no {name}: apt-get install -y --no-install-recommends xboard polyglot xvfb xauth")
-    return program
 
 
 def play_match(folder: Path, first: str, second: str, options: str) -> list[chess.pgn.Game]:
@@ -33,7 +23,7 @@ def play_match(folder: Path, first: str, second: str, options: str) -> list[ches
     games, log = folder / "games.pgn", folder / "xboard.log"
     # %fcp and %fd stand for the engine and its folder; xboard uses the line for the second engine too.
     adapter = f'{find_program("polyglot")} -noini -ec "%fcp" -ed "%fd"'
-    command = [find_program("xvfb-run"), "-a", find_program("xboard"), "-adapterCommand", adapter]
+    command = [find_program("xvfb"), "-a", find_program("xboard"), "-adapterCommand", adapter]
     command += ["-fcp", first, "-fUCI", "-fd", str(REPOSITORY)]
     command += ["-scp", second, "-sUCI", "-sd", str(REPOSITORY)]
     command += ["-matchGames", "2", "-saveGameFile", str(games), *options.split()]

@@ -57,7 +57,7 @@ def start(*arguments: object) -> subprocess.Popen:
         text=True,
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        # A shell makes what it starts in the background deaf to Ctrl-C, tests included.
+        # Background processes of a shell, such as tests, ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 

@@ -1,4 +1,4 @@
-"""Whether the terminal shows colours."""
+"""The abilities of the terminal: colours and Unicode."""
 
 import os
 import sys
@@ -7,3 +7,8 @@ import sys
 def has_colours() -> bool:
     """Return whether stdout is a terminal that shows colours, and NO_COLOR (no-color.org) is not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def has_unicode() -> bool:
+    """Return whether stdout can show characters beyond ASCII."""
+    return (sys.stdout.encoding or "").lower().startswith("utf")
