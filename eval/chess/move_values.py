@@ -77,8 +77,9 @@ def value_moves(
     if not positions:
         return []
     value = _value_states if values_states(model) else _predict_moves if is_policy(model) else _value_actions
+    forward = model if forward is None else forward  # a compiled model has no truth value
     found: list[MoveValues] = [MoveValues(np.zeros(0, np.float32))] * len(positions)
-    for index, values in value(model, tokenizer, positions, batch_size, distributions, forward or model):
+    for index, values in value(model, tokenizer, positions, batch_size, distributions, forward):
         check_finite(values.values)
         found[index] = values
     return found
