@@ -96,7 +96,8 @@ def add_batch_size_option(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         default=64,
         metavar="BOARDS",
-        help="boards per forward pass, each with all its legal moves; lower it if memory runs out "
+        help="boards per forward pass, each with all its legal moves, or for a model of state values "
+        "positions after moves; lower it if memory runs out "
         "(default: 64)",
     )
 
@@ -109,15 +110,16 @@ def add_move_options(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="T",
         help="sample moves from softmax(win probability / T): 0 plays the best move, 0.02 mixes moves of "
-        "similar value, inf plays any move within --margin (default: 0)",
+        "similar value, inf plays any move within --margin; a model that predicts moves samples them by "
+        "probability^(1 / T), and 1 imitates the players that it was trained on (default: 0)",
     )
     parser.add_argument(
         "--margin",
         type=non_negative_number,
         default=math.inf,
         metavar="P",
-        help="with a temperature, never play a move whose win probability is more than P below the best "
-        "(default: inf)",
+        help="with a temperature, never play a move whose win probability is more than P below the best; of "
+        "a model that predicts moves, whose log-probability is (default: inf)",
     )
     parser.add_argument(
         "--exact-ends",

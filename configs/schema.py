@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from cli.errors import InputError
 from cli.files import atomic_write
+from data.chess.rows import Target
 from data.hub import is_hub_id, read_name
 from data.parquet import parquet_files
 from data.wordle.words import load_word_lists
@@ -241,6 +242,10 @@ class ChessModelConfig(TransformerSizes):
 
 @dataclass
 class ChessDataConfig(DataConfig):
+    # What the model predicts, as in ChessBench: the values of moves, the value of the position, or the move
+    # played there. Rows of action values serve all of them: the position has the value of its best move, and
+    # the move played is the best. state_value and move also read rows of their own (docs/data.md).
+    target: Target = "action_value"
     # Held-out boards for the periodic evaluation, given like `train`; of a dataset on the hub, the split
     # validation or else test. No evaluation by default.
     validation: str | None = setting(None, may_differ=True)
@@ -297,7 +302,7 @@ class ChessEvaluationConfig(EvaluationConfig):
 
 @dataclass
 class ChessConfig(Config):
-    """Chess without search: distil Stockfish's action values."""
+    """Chess without search: distil Stockfish's action values, state values or moves."""
 
     task: Literal["chess"] = "chess"
     model: ChessModelConfig = section(ChessModelConfig)
@@ -311,6 +316,16 @@ class ChessConfig(Config):
         self.model.check()
         if self.data.mirror and self.data.example == "action":
             raise ValueError("data.mirror is for data.example=board")
+        if self.data.target != "action_value":
+            for key, is_set in {
+                "data.example": self.data.example != "board",
+                "data.label_noise": self.data.label_noise,
+                "model.tokens_per_action": self.model.tokens_per_action != 1,
+                "ranking_loss.weight": self.ranking_loss.weight,
+                "unlabelled_moves.loss": self.unlabelled_moves.loss != "none",
+            }.items():
+                if is_set:
+                    raise ValueError(f"{key} is for data.target=action_value, not for {self.data.target}")
         if self.ranking_loss.weight and self.data.example == "action":
             raise ValueError("ranking_loss compares the moves of a board: it is for data.example=board")
         if self.unlabelled_moves.loss != "none" and self.data.example == "action":

@@ -17,7 +17,12 @@ from cli.errors import InputError, first_line
 from cli.files import digest
 from data.hub import TerminalBar
 from eval.model_folder import check_model_files, check_model_folder, model_name
-from models.modeling_value_transformer import ValueTransformerForActionValue, ValueTransformerForTokenValue
+from models.modeling_value_transformer import (
+    ValueTransformerForActionValue,
+    ValueTransformerForMovePrediction,
+    ValueTransformerForStateValue,
+    ValueTransformerForTokenValue,
+)
 from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import GAME_LENGTH, TOKENS
 
@@ -58,21 +63,24 @@ def _check_wordle_settings(name: str | Path, config: dict[str, Any]) -> None:
         )
 
 
-class Architecture(NamedTuple):
-    """Properties of a model class that loading needs."""
+class Kind(NamedTuple):
+    """The models of a domain: their classes, as named by `architectures` in config.json."""
 
     purpose: str
+    classes: tuple[type[PreTrainedModel], ...]
     tokenizer_class: type[ChessTokenizer] | None = None
     check_settings: Callable[[str | Path, dict[str, Any]], None] | None = None
 
 
-# A new domain adds its model class, as named by `architectures` in config.json.
-ARCHITECTURES: dict[type[PreTrainedModel], Architecture] = {
-    ValueTransformerForActionValue: Architecture("values chess moves", ChessTokenizer),
-    ValueTransformerForTokenValue: Architecture(
-        "values the tokens of Wordle", check_settings=_check_wordle_settings
-    ),
-}
+# A new domain adds its kind of models.
+CHESS = Kind(
+    "plays chess",
+    (ValueTransformerForActionValue, ValueTransformerForStateValue, ValueTransformerForMovePrediction),
+    ChessTokenizer,
+)
+WORDLE = Kind(
+    "values the tokens of Wordle", (ValueTransformerForTokenValue,), check_settings=_check_wordle_settings
+)
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -92,35 +100,34 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 def load_model(
     name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
-) -> tuple[ValueTransformerForActionValue, ChessTokenizer]:
+) -> tuple[PreTrainedModel, ChessTokenizer]:
     """Load the chess model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
 
-    Raises InputError if there is no such model, if it is incomplete, or if it does not value chess moves.
+    Raises InputError if there is no such model, if it is incomplete, or if it does not play chess.
     """
-    return _load(name, ValueTransformerForActionValue, device, dtype)
+    return _load(name, CHESS, device, dtype)
 
 
 def load_wordle_model(
     name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
 ) -> ValueTransformerForTokenValue:
     """Load the Wordle model in a folder, or with this id on the hub, in evaluation mode; as `load_model`."""
-    model, _ = _load(name, ValueTransformerForTokenValue, device, dtype)
+    model, _ = _load(name, WORDLE, device, dtype)
     return model
 
 
 def _load(
     name: str | Path,
-    model_class: type[PreTrainedModel],
+    kind: Kind,
     device: str | torch.device,
     dtype: str | torch.dtype,
 ) -> tuple[Any, Any]:
-    """Load a model and its tokenizer, None if the architecture has no class for it."""
+    """Load a model and its tokenizer, None if the domain has no class for it."""
     device = choose_device(device)
     folder = local_folder(name)
-    config = _check_is_model(name, folder, model_class)
-    _, tokenizer_class, check_settings = ARCHITECTURES[model_class]
-    if check_settings is not None:
-        check_settings(name, config)
+    model_class, config = _check_is_model(name, folder, kind)
+    if kind.check_settings is not None:
+        kind.check_settings(name, config)
     verbosity = logging.get_verbosity()
     # transformers reports missing weights as a table; the error below names them in one line.
     logging.set_verbosity_error()
@@ -130,7 +137,7 @@ def _load(
             model, info = model_class.from_pretrained(
                 folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
             )
-        tokenizer = tokenizer_class.from_pretrained(folder) if tokenizer_class else None
+        tokenizer = kind.tokenizer_class.from_pretrained(folder) if kind.tokenizer_class else None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     finally:
@@ -154,31 +161,30 @@ def without_progress_bars() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _check_is_model(name: str | Path, folder: Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
-    """Return the configuration of the model in a folder. Raises InputError unless it is a `model_class`."""
+def _check_is_model(
+    name: str | Path, folder: Path, kind: Kind
+) -> tuple[type[PreTrainedModel], dict[str, Any]]:
+    """Return class and configuration of the model in a folder. Raises InputError if it is of another kind."""
     try:
         config, _ = PreTrainedConfig.get_config_dict(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be loaded: {first_line(error)}; save it again") from error
     architectures = config.get("architectures")
-    if architectures != [model_class.__name__]:
-        held = architectures[0] if architectures and isinstance(architectures, list) else "no known model"
-        raise InputError(
-            f"{name} holds {held}, not a model that {ARCHITECTURES[model_class].purpose} "
-            f"({model_class.__name__}): give another"
-        )
-    return config
+    for model_class in kind.classes:
+        if architectures == [model_class.__name__]:
+            return model_class, config
+    held = architectures[0] if architectures and isinstance(architectures, list) else "no known model"
+    names = ", ".join(model_class.__name__ for model_class in kind.classes)
+    raise InputError(f"{name} holds {held}, not a model that {kind.purpose} ({names}): give another")
 
 
-def identify_model(
-    name: str | Path, model_class: type[PreTrainedModel] = ValueTransformerForActionValue
-) -> str:
+def identify_model(name: str | Path, kind: Kind = CHESS) -> str:
     """Return a model's name with the digest of its files, such as chess_tiny#1a2b3c4d.
 
-    The digest is the same in a folder and on the hub. Raises InputError for a model of another class.
+    The digest is the same in a folder and on the hub. Raises InputError for a model of another kind.
     """
     folder = local_folder(name)
-    _check_is_model(name, folder, model_class)
+    _check_is_model(name, folder, kind)
     return f"{model_name(name)}#{model_digest(folder)}"
 
 

@@ -27,14 +27,17 @@ class ChessEmbedding(nn.Module):
         """Return the positions of the start and end square, (batch, num_actions, 2), BOS being at 0."""
         return self.action_squares[action_ids.clamp(min=0)] + 1
 
-    def rotation(self, num_states: int, action_ids: Tensor) -> Tensor:
+    def rotation(self, num_states: int, action_ids: Tensor | None = None) -> Tensor:
         """Return the rotation of every token, (batch, 2, tokens, 2 × head width), see `rotate`.
 
+        Without actions it is the same for all states and heads, (1, 1, tokens, 2 × head width).
         An action's token has the rotation of its start square in the first half of the heads, and of its end
         square in the second half. With several tokens per action the first has the start square in all heads,
         and the second the end square.
         """
-        table = rotation_of(square_angles(num_states, self.num_angles, action_ids.device))
+        table = rotation_of(square_angles(num_states, self.num_angles, self.action_squares.device))
+        if action_ids is None:
+            return table[None, None]
         start, end = self.action_positions(action_ids).unbind(-1)  # (batch, actions)
         halves = [(start, end)] if self.tokens_per_action == 1 else [(start, start), (end, end)]
         halves += [(start, end)] * (self.tokens_per_action - len(halves))

@@ -9,12 +9,14 @@ loads: learned positions, pre-LayerNorm, attention and SwiGLU without biases, em
     output.value                                # (batch, num_actions), expected return
     output.logits                               # (batch, num_actions, num_bins), its distribution
 
+`ValueTransformerForStateValue` values the states themselves, and `ValueTransformerForMovePrediction` predicts
+the move that a player makes: ChessBench's two other targets, state values and behavioural cloning.
+
 For language agents, which choose the next token, `model(input_ids)` values every token of the vocabulary at
 every position, (batch, length, vocab_size), with a key-value cache for the tokens read before.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,15 +24,13 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .board_rotation import rotate
 from .chess_embedding import ChessEmbedding
 from .configuration_value_transformer import ValueTransformerConfig
 from .tokenization_chess import ACTION_SQUARES
+from .transformer_blocks import ValueTransformerBlock
 from .value_head import ValueHead, value_loss_of
 
 
@@ -65,6 +65,33 @@ class ActionValueOutput(ModelOutput):
 
 
 @dataclass
+class StateValueOutput(ModelOutput):
+    """The prediction for each state.
+
+    loss: scalar float32, where `labels` were given. logits: (batch, num_outputs). value: (batch,) float32,
+    the expected return, without gradient. hidden_states: those of the backbone.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    value: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class MovePredictionOutput(ModelOutput):
+    """The prediction of the move in each state.
+
+    loss: scalar float32, where `labels` were given. logits: (batch, num_actions) float32, of all actions,
+    also illegal ones. hidden_states: those of the backbone.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+@dataclass
 class TokenValueOutput(ModelOutput):
     """The prediction for every token of the vocabulary as the next one.
 
@@ -77,102 +104,6 @@ class TokenValueOutput(ModelOutput):
     value: Tensor | None = None
     cache: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
-
-
-class ValueTransformerAttention(nn.Module):
-    """Multi-head attention without biases; the mask gives the pattern."""
-
-    def __init__(self, config: ValueTransformerConfig, layer: int):
-        super().__init__()
-        self.config, self.layer = config, layer
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.is_causal = config.attention == "causal"  # read by the kernels where no mask is needed
-        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        rotation: Tensor | None,
-        cache: Cache | None = None,
-    ) -> Tensor:
-        batch, length, width = hidden.shape
-        heads = (batch, length, width // self.head_dim, self.head_dim)
-        query = self.query(hidden).view(heads).transpose(1, 2)  # (batch, heads, length, head_dim)
-        key = self.key(hidden).view(heads).transpose(1, 2)
-        value = self.value(hidden).view(heads).transpose(1, 2)
-        device = hidden.device.type
-        if device == "cpu":
-            # The CPU's fused kernel is several times slower backwards in bfloat16 than in float32.
-            query, key, value = query.float(), key.float(), value.float()
-        if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
-        if cache is not None:
-            key, value = cache.update(key, value, self.layer)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        if batch == 0:
-            attend = eager_attention_forward  # fused kernels may refuse an empty batch
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
-            attended, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.scaling)
-        return self.output(attended.to(hidden.dtype).reshape(batch, length, width))
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    scaling: float,
-    **kwargs,
-) -> tuple[Tensor, Tensor]:
-    """Plain attention, which fused kernels must match; heads are dimension 1, and 2 of the result."""
-    scores = query @ key.transpose(2, 3) * scaling
-    if mask is not None:
-        scores = scores + mask
-    probs = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    return (probs @ value).transpose(1, 2).contiguous(), probs
-
-
-class SwiGLU(nn.Module):
-    """Gated feed-forward layer: down(silu(gate(x)) · up(x))."""
-
-    def __init__(self, config: ValueTransformerConfig):
-        super().__init__()
-        assert config.intermediate_size is not None, "the configuration sets it"
-        self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.down(nn.functional.silu(self.gate(hidden)) * self.up(hidden))
-
-
-class ValueTransformerBlock(GradientCheckpointingLayer):
-    """Attention, then the feed-forward layer, each on its normalised input and added to it."""
-
-    def __init__(self, config: ValueTransformerConfig, layer: int):
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.attention = ValueTransformerAttention(config, layer)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.feed_forward = SwiGLU(config)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        rotation: Tensor | None,
-        cache: Cache | None = None,
-    ) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), mask, rotation, cache)
-        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
 
 
 class ValueTransformerPreTrainedModel(PreTrainedModel):
@@ -192,7 +123,12 @@ class ValueTransformerPreTrainedModel(PreTrainedModel):
         AutoModel remembers one class for each configuration class, the first that it has loaded, and may call
         this method of the wrong one.
         """
-        with_heads = (ValueTransformerForActionValue, ValueTransformerForTokenValue)
+        with_heads = (
+            ValueTransformerForActionValue,
+            ValueTransformerForStateValue,
+            ValueTransformerForMovePrediction,
+            ValueTransformerForTokenValue,
+        )
         # With remote code the configuration may come from another import of the same file.
         if cls in with_heads and isinstance(config, PreTrainedConfig):
             named = [kind for kind in with_heads if [kind.__name__] == config.architectures]
@@ -457,6 +393,104 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         return logits.index_put((row, column), pair_logits), hidden_states
 
 
+class _ForStates(ValueTransformerPreTrainedModel):
+    """A head on the last token of a state, as in ChessBench, which with any attention sees all of it."""
+
+    accepts_loss_kwargs = True  # transformers' Trainer gives `num_items_in_batch`
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__(config)
+        self.model = ValueTransformerModel(config)
+        self.board = ChessEmbedding(config) if config.board_rotation else None
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The repeated blocks: compiled one by one; Muon trains their matrices."""
+        return self.model.blocks
+
+    def _run(self, input_ids: Tensor, output_hidden_states: bool) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Return the last hidden states of BOS and `input_ids`, and all if they are wanted."""
+        start = torch.full_like(input_ids[:, :1], self.config.bos_token_id)
+        states = torch.cat([start, input_ids], dim=1)
+        rotation = None if self.board is None else self.board.rotation(states.shape[1])
+        output = self.model(states, rotation=rotation, output_hidden_states=output_hidden_states)
+        return output.last_hidden_state, output.hidden_states
+
+
+class ValueTransformerForStateValue(_ForStates):
+    """V(s) of the side to move; the value of a move is 1 − V of the position after it."""
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__(config)
+        self.value_loss = value_loss_of(config)
+        self.head = ValueHead(config.hidden_size, self.value_loss)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor | None = None,
+        output_hidden_states: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> StateValueOutput:
+        """Value states, `input_ids` (batch, length); `labels` (batch,), if given, are their true values.
+
+        The loss is the mean over states, or their sum divided by `num_items_in_batch`.
+        """
+        hidden, hidden_states = self._run(input_ids, output_hidden_states)
+        logits = self.head(hidden[:, -1])
+        loss = None
+        if labels is not None:
+            loss = self.value_loss.loss(logits, labels)
+            if num_items_in_batch is not None:
+                loss = loss * len(labels) / num_items_in_batch
+        value = self.value_loss.value(logits.detach())
+        return StateValueOutput(loss=loss, logits=logits, value=value, hidden_states=hidden_states)
+
+
+class ValueTransformerForMovePrediction(_ForStates):
+    """π(a|s) over all actions: behavioural cloning, which needs no legal moves to train.
+
+    The logits are a linear layer on the last token, as in ChessBench. With `action_embedding` "board" the
+    product of the tokens on the move's two squares is added, as in the attention policy of Leela Chess Zero.
+    """
+
+    def __init__(self, config: ValueTransformerConfig):
+        super().__init__(config)
+        self.head = nn.Linear(config.hidden_size, len(ACTION_SQUARES))
+        if config.action_embedding == "board":
+            self.board = ChessEmbedding(config)
+            self.start_square = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+            self.end_square = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor | None = None,
+        output_hidden_states: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> MovePredictionOutput:
+        """Predict the action in states, `input_ids` (batch, length); `labels` (batch,) are those taken.
+
+        The loss is the mean over states, or their sum divided by `num_items_in_batch`.
+        """
+        hidden, hidden_states = self._run(input_ids, output_hidden_states)
+        logits = self.head(hidden[:, -1]).float()
+        if self.config.action_embedding == "board" and self.board is not None:
+            starts, ends = (self.board.action_squares + 1).unbind(-1)  # BOS is at 0
+            products = self.start_square(hidden) @ self.end_square(hidden).transpose(1, 2)
+            logits = logits + products[:, starts, ends].float() * self.config.hidden_size**-0.5
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits, labels)
+            if num_items_in_batch is not None:
+                loss = loss * len(labels) / num_items_in_batch
+        return MovePredictionOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+
+
 class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
     """Q(s, ·) of every token of the vocabulary as the next one, at every position: for language agents."""
 
@@ -512,4 +546,6 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
 
 ValueTransformerModel.register_for_auto_class("AutoModel")
 ValueTransformerForActionValue.register_for_auto_class("AutoModel")
+ValueTransformerForStateValue.register_for_auto_class("AutoModel")
+ValueTransformerForMovePrediction.register_for_auto_class("AutoModel")
 ValueTransformerForTokenValue.register_for_auto_class("AutoModel")

@@ -120,6 +120,19 @@ def _expand(fen: str, index: int) -> str:
     return f"{side}{squares}{castling:.<4}{en_passant:.<2}{clock:.<3}{number:.<3}"
 
 
+def decode_fens(tokens: np.ndarray) -> list[str]:
+    """Return the FENs of board tokens (n, 77), not oriented: the inverse of `tokenize_fens`."""
+    return [_contract("".join(CHARACTERS[token] for token in row)) for row in tokens]
+
+
+def _contract(characters: str) -> str:
+    """Contract 77 characters to a FEN."""
+    ranks = "/".join(characters[start : start + 8] for start in range(FIRST_SQUARE, FIRST_SQUARE + 64, 8))
+    board = re.sub(r"\.+", lambda blanks: str(len(blanks[0])), ranks)
+    fields = (characters[65:69], characters[69:71], characters[71:74], characters[74:77])
+    return " ".join([board, characters[0], *(field.rstrip(".") or "-" for field in fields)])
+
+
 def black_to_move(tokens: np.ndarray) -> np.ndarray:
     """Return for board tokens (n, 77) where Black is to move, (n,) bool."""
     return tokens[:, 0] == _BLACK

@@ -28,6 +28,7 @@ AGREEMENT = Measure("best_move_agreement", "best move", ".1%")
 REGRET = Measure("regret", "regret", ".4f", higher_is_better=False)
 TAU = Measure("kendall_tau", "Kendall's τ", ".3f")
 PUZZLES = Measure("puzzle_accuracy", "puzzles", ".1%")
+PUZZLES_BY_RULE = Measure("puzzle_accuracy_by_rule", "puzzles, mates by rule", ".1%")
 CERTAIN_MOVES = (
     Measure("won_agreement", "best move, won", ".1%"),
     Measure("won_regret", "regret, won", ".4f", higher_is_better=False),
@@ -63,6 +64,8 @@ class StudiedChess:
             # KL is relative to the labels of a model's own loss, so only models with equal losses compare.
             "held_out_boards": lambda: self._held_out("held_out_boards", (KL, AGREEMENT, REGRET, TAU)),
             "held_out_values": lambda: self._held_out("held_out_values", (MAE, AGREEMENT, REGRET, TAU)),
+            # A policy has no values.
+            "held_out_choices": lambda: self._held_out("held_out_choices", (AGREEMENT, REGRET, TAU)),
             "certain_moves": self._certain_moves,
             "other_moves": self._other_moves,
         }
@@ -72,13 +75,15 @@ class StudiedChess:
     def seen(self, config: Config) -> tuple[float, float]:
         """Return the numbers of boards and of action values, by the mean number of moves of a training board.
 
-        Moves without a label count if they are trained.
-
-        With data.example=action, a batch counts action values instead of boards.
+        Moves without a label count if they are trained. With data.example=action, a batch counts action
+        values instead of boards. With other targets than action values, a board has one label.
         """
         data, num_examples = config.data, config.training.steps * config.training.batch_size
         train = local_files(pin(data.train), "train")
-        boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
+        folder = prepare(train, data.prepared_dir, data.check_moves, target=data.target)
+        if data.target != "action_value":
+            return num_examples, num_examples
+        boards = Boards.load(folder)
         others = len(boards.unlabelled) if config.unlabelled_moves.loss != "none" else 0
         moves = (boards.num_action_values + others) / boards.num_boards
         return (
@@ -154,11 +159,16 @@ class StudiedChess:
         puzzles = read_puzzles(path)
 
         def measure(model: Path) -> dict[str, float | None]:
-            engine = ValueEngine(model, device=self.device, batch_size=self.batch_size, exact_ends="draws")
-            return {PUZZLES.key: evaluate_puzzles(engine, puzzles)["accuracy"]}
+            engine = ValueEngine(model, device=self.device, batch_size=self.batch_size)
+            found: dict[str, float | None] = {}
+            for measured, exact_ends in ((PUZZLES, "draws"), (PUZZLES_BY_RULE, "all")):
+                engine.exact_ends = exact_ends
+                found[measured.key] = evaluate_puzzles(engine, puzzles)["accuracy"]
+            return found
 
+        measures = (PUZZLES, PUZZLES_BY_RULE)
         return Measurement(
-            "puzzles", f"{len(puzzles):,} puzzles of {path}", digest([path]), (PUZZLES,), measure
+            "puzzles", f"{len(puzzles):,} puzzles of {path}", digest([path]), measures, measure
         )
 
 

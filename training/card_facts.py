@@ -25,6 +25,8 @@ class CardFacts:
     batch_unit: str  # what a batch counts: boards, games
     data: str  # a sentence about the training data, or nothing
     limits: tuple[str, ...]  # whole sentences
+    loss: str | None = None  # completes "trained … with", where it is not the value loss of the settings
+    tag: str | None = None  # on the hub, instead of value-function and the value loss
 
 
 class Metric(NamedTuple):

@@ -89,10 +89,11 @@ def _make_card(
     load = f'"{name}", {revision}trust_remote_code=True'
     facts = TASKS[config.task].card_facts(config, folder, name, load)
     dataset = read_name(config.data.train)
+    kind = [facts.tag] if facts.tag else ["value-function", config.value_loss.name.replace("_", "-")]
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="transformers",
-        tags=[config.task, "value-function", config.value_loss.name.replace("_", "-"), "arxiv:2403.03950"],
+        tags=[config.task, *kind, "arxiv:2403.03950"],
         datasets=[dataset.repo] if dataset else None,
         model_name=title,
         # The hub reads results of the branch main alone.
@@ -107,7 +108,7 @@ def _make_card(
         papers=["[Stop Regressing](https://arxiv.org/abs/2403.03950)", *facts.papers],
         step=step,
         branches=branches,
-        loss=LOSSES[config.value_loss.name].format(num_bins=config.value_loss.num_bins),
+        loss=facts.loss or LOSSES[config.value_loss.name].format(num_bins=config.value_loss.num_bins),
         parameters=format_count(sum(model_weights(folder).values())),
         results=results,
         has_intervals=any("±" in result.shown or "(" in result.shown for result in results),

@@ -35,8 +35,8 @@ class ActionValue(NamedTuple):
 
 def decode_action_value(record: bytes) -> ActionValue:
     """Decode length, FEN, length, move and a big-endian float64; raise ValueError on anything else."""
-    fen, start = _string(record, 0)
-    move, start = _string(record, start)
+    fen, start = read_string(record, 0)
+    move, start = read_string(record, start)
     if not UCI_MOVE.fullmatch(move):
         raise ValueError(f"{move!r} is not a move")
     (win_prob,) = struct.unpack(">d", record[start:])
@@ -51,6 +51,17 @@ def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
     Win probabilities are rounded to float32. Raises InputError if the file is missing or truncated, or a
     record is damaged.
     """
+    for start, records in read_records(path):
+        batch = _decode_usual(records)
+        if batch is None:
+            values = [_decode(path, index, record) for index, record in enumerate(records, start=start)]
+            columns = [list(column) for column in zip(*values, strict=True)]
+            batch = pa.record_batch(columns, schema=ACTION_VALUES)
+        yield batch
+
+
+def read_records(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield batches of undecoded records, each with the number of its first; raise InputError as above."""
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
         # Opened again for every batch: the records read stay in memory as long as the file is open.
@@ -59,12 +70,7 @@ def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
             records = bag.read_range(start, min(RECORDS_PER_BATCH, num_records - start))
         except (ValueError, OSError) as error:
             raise InputError(f"{path} is damaged ({first_line(error)}): download it again") from None
-        batch = _decode_usual(records)
-        if batch is None:
-            values = [_decode(path, index, record) for index, record in enumerate(records, start=start)]
-            columns = [list(column) for column in zip(*values, strict=True)]
-            batch = pa.record_batch(columns, schema=ACTION_VALUES)
-        yield batch
+        yield start, records
 
 
 def list_shards(name: str | Path) -> list[str]:
@@ -132,7 +138,7 @@ def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
     return pa.record_batch(columns, schema=ACTION_VALUES)
 
 
-def _string(record: bytes, start: int) -> tuple[str, int]:
+def read_string(record: bytes, start: int) -> tuple[str, int]:
     """Read a string after its length, a little-endian base-128 number; return it and its end."""
     length = shift = 0
     while True:

@@ -63,7 +63,8 @@ class Boards:
     def load(cls, folder: str | Path) -> "Boards":
         """Memory-map the arrays that `data.chess.preparation.prepare` wrote to `folder`."""
         folder = Path(folder)
-        if read_meta(folder).get("version") != VERSION:
+        meta = read_meta(folder)
+        if meta.get("version") != VERSION or meta["target"] != "action_value":
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         names = ("tokens", "actions", "win_probs", "offsets", "unlabelled", "unlabelled_offsets")
         try:

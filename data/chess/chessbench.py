@@ -1,10 +1,12 @@
-"""Convert ChessBench's action values from .bag files to one Parquet row per board.
+"""Convert ChessBench's .bag files to Parquet, one row per board.
 
-The files are those of google-deepmind/searchless_chess (arXiv 2402.04494); every record is one (board, move,
-win probability), and the records of one board may be in any shard.
+The files are those of google-deepmind/searchless_chess (arXiv 2402.04494). A record of action values is one
+(board, move, win probability), and the records of one board may be in any shard; a record of state values or
+of behavioural cloning is one board (data/chess/state_records.py).
 
     python -m data.chess.chessbench --download 20 --output runs/chessbench
     python -m data.chess.chessbench action_value-*_data.bag --output boards.parquet
+    python -m data.chess.chessbench state_value-*_data.bag --output states.parquet
 """
 
 import argparse
@@ -41,6 +43,7 @@ from data.chess.chessbench_download import (
 from data.chess.record_store import RecordStore, group_by_board
 from data.chess.resumable_job import ResumableJob
 from data.chess.rows import ROWS_PER_GROUP, SCHEMA
+from data.chess.state_records import convert_states, schema_of
 from data.parquet import SUFFIXES, list_files, open_file, parquet_files, read_batches
 
 
@@ -215,19 +218,20 @@ def _of_equal_length(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.chessbench",
-        description="Gather the action values of ChessBench's .bag files into Parquet, one row per board, or "
-        "download them and do the same. Records pass through a folder next to the output that takes about as "
-        "much space as they do. After an interruption or a crash the same command continues. The rows and "
-        "their order do not depend on the memory limit and the number of threads.",
+        description="Convert ChessBench's .bag files into Parquet, or download them and do the same. Action "
+        "values are gathered into one row per board; state values, and moves of behavioural cloning, become "
+        "one row per record. Records pass through a folder next to the output that takes about as much space as "
+        "they do. After an interruption or a crash the same command continues. The rows and their order do "
+        "not depend on the memory limit and the number of threads.",
     )
     add = parser.add_argument
     add(
         "bags",
         nargs="*",
         metavar="SHARD.bag",
-        help="action-value files; name@N_data.bag means all N shards of name. Give all shards that may hold "
-        "moves of the same boards together, or gather the Parquet files of several conversions in a second "
-        "one",
+        help="action-value, state-value or behavioral-cloning files; name@N_data.bag means all N shards of "
+        "name. Give all shards of action values that may hold moves of the same boards together, or gather "
+        "the Parquet files of several conversions in a second one",
     )
     add(
         "--download",
@@ -262,7 +266,7 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         metavar="GB",
         default=MEMORY_LIMIT,
-        help=f"gigabytes of memory to use, at least {LEAST_MEMORY:g}; more is faster "
+        help=f"gigabytes of memory to group action values, at least {LEAST_MEMORY:g}; more is faster "
         f"(default: {MEMORY_LIMIT:g})",
     )
     add(
@@ -270,7 +274,7 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=os.cpu_count(),
         metavar="N",
-        help="threads that sort and group (default: one per core)",
+        help="threads that sort and group action values (default: one per core)",
     )
     add("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
@@ -298,46 +302,51 @@ def main() -> None:
         raise InputError(f"{output} exists: choose another folder, or delete it")
     else:
         check_output(output / "boards.parquet", overwrite=False)
-    num_boards = convert(
-        arguments.bags,
-        output,
-        num_files=arguments.files,
-        memory_limit=arguments.memory_limit,
-        threads=arguments.threads,
-    )
+    # The first record decides; another kind later is an error.
+    schema = schema_of(list_shards(arguments.bags[0])[0])
+    if schema is not None:
+        num_boards = convert_states(arguments.bags, output, schema, arguments.files)
+    else:
+        num_boards = convert(
+            arguments.bags,
+            output,
+            num_files=arguments.files,
+            memory_limit=arguments.memory_limit,
+            threads=arguments.threads,
+        )
     report_boards(output, num_boards)
 
 
 def download(arguments: argparse.Namespace) -> None:
-    """Download training boards, test boards or puzzles to their places in the folder `--output`."""
+    """Download training boards, test boards or puzzles to their paths in the folder `--output`."""
     output: Path = arguments.output
     check_output(output / "boards.parquet", overwrite=False)
     # The test set that came with an interrupted download of training shards is complete.
-    places = {output / place: paths for place, paths in arguments.download.items()}
-    if len(places) > 1 and (output / TEST_FOLDER).exists():
-        del places[output / TEST_FOLDER]
-    for place in places:
-        if place.is_file() or (place.is_dir() and parquet_files(place)):
-            raise InputError(f"{place} exists: choose another --output, or delete it")
-    files = {place: find_files(arguments.address, paths) for place, paths in places.items()}
+    targets = {output / name: paths for name, paths in arguments.download.items()}
+    if len(targets) > 1 and (output / TEST_FOLDER).exists():
+        del targets[output / TEST_FOLDER]
+    for target in targets:
+        if target.is_file() or (target.is_dir() and parquet_files(target)):
+            raise InputError(f"{target} exists: choose another --output, or delete it")
+    files = {target: find_files(arguments.address, paths) for target, paths in targets.items()}
     sizes = sorted(file.size for found in files.values() for file in found)
     num_bytes = int(DISK_FACTOR * sum(sizes)) + sum(sizes[-2:])
     done = [path for path in output.parent.glob(f"{output.name}.partial/**/*") if path.is_file()]
     check_space(output, num_bytes - sum(path.stat().st_size for path in done))
-    for place, found in files.items():
-        if place.name == PUZZLES:
-            save_puzzles(found, place)
-            print(place)
+    for target, found in files.items():
+        if target.name == PUZZLES:
+            save_puzzles(found, target)
+            print(target)
         else:
             num_files = arguments.files or min(len(found), MAX_FILES)
             num_boards = convert_downloads(
                 found,
-                place,
+                target,
                 num_files=num_files,
                 memory_limit=arguments.memory_limit,
                 threads=arguments.threads,
             )
-            report_boards(place, num_boards)
+            report_boards(target, num_boards)
 
 
 def report_boards(output: Path, num_boards: int) -> None:

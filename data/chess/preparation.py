@@ -6,8 +6,10 @@ Training calls `prepare`; data/chess/boards.py reads the arrays.
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from filelock import FileLock
@@ -15,6 +17,7 @@ from filelock import FileLock
 from cli.errors import InputError, command
 from cli.files import atomic_write, remove
 from cli.options import positive_int
+from data.chess.rows import Target
 from data.hub import local_files
 from data.parquet import list_files
 
@@ -28,17 +31,21 @@ def prepare(
     folder: str | Path | None = None,
     check_moves: bool = True,
     processes: int | None = None,
+    target: Target = "action_value",
 ) -> Path:
-    """Prepare a Parquet file, or a folder of them, for `Boards.load`; return the folder of arrays.
+    """Prepare a Parquet file, or a folder of them, for training; return the folder of arrays.
 
-    The default `folder` is `<parquet>.prepared`. Nothing is done if it holds arrays of the same source files,
-    by sizes and modification times, that were checked as strictly. When several processes call this together,
-    one works and the others wait. Raises InputError for bad rows, and for a folder that cannot be written or
-    that holds anything else.
+    `Boards.load` reads action values, and `StateExamples.load` the other targets. The default `folder` is
+    `<parquet>.prepared`, or `<parquet>.state_value.prepared` with another target. Nothing is done if it holds
+    arrays of the same source files, by sizes and modification times, that were checked as strictly. When
+    several processes call this together, one works and the others wait. Raises InputError for bad rows, and
+    for a folder that cannot be written or that holds anything else.
     """
     parquet = Path(parquet)
-    folder = (parquet.with_name(parquet.name + ".prepared") if folder is None else Path(folder)).resolve()
-    if _is_up_to_date(folder, parquet, check_moves):
+    kind = "" if target == "action_value" else f".{target}"
+    default = parquet.with_name(f"{parquet.name}{kind}.prepared")
+    folder = (default if folder is None else Path(folder)).resolve()
+    if _is_up_to_date(folder, parquet, check_moves, target):
         return folder
     lock = folder.with_name(f".{folder.name}.lock")
     try:
@@ -46,12 +53,13 @@ def prepare(
         # In a read-only folder FileLock may wait for ever; touch fails.
         lock.touch()
         with FileLock(lock):
-            if not _is_up_to_date(folder, parquet, check_moves):
+            if not _is_up_to_date(folder, parquet, check_moves, target):
                 _check_replaceable(folder)
                 with atomic_write(folder) as unfinished:
                     # A killed process with the same id may have left it behind.
                     remove(unfinished)
-                    _write(parquet, unfinished, check_moves, processes)
+                    write = _write if target == "action_value" else functools.partial(_write_states, target)
+                    write(parquet, unfinished, check_moves, processes)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror or error}); "
@@ -69,11 +77,12 @@ def read_meta(folder: Path) -> dict:
     return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else {}
 
 
-def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool) -> bool:
+def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool, target: Target) -> bool:
     source = _describe(parquet)
     meta = read_meta(folder)
     return (
         meta.get("version") == VERSION
+        and meta["target"] == target
         and meta["source"] == source
         and (meta["moves_checked"] or not check_moves)
     )
@@ -116,13 +125,39 @@ def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None
             win_probs.append(chunk.win_probs)
             unlabelled_offsets.append(unlabelled.length + np.cumsum(chunk.unlabelled_lengths))
             unlabelled.append(chunk.unlabelled)
+    counts = {"num_boards": tokens.length, "num_action_values": actions.length}
+    _write_meta(folder, "action_value", source, check_moves, counts)
+
+
+def _write_states(
+    target: Target, parquet: Path, folder: Path, check_moves: bool, processes: int | None
+) -> None:
+    from data.chess.states import read_states
+    from models.tokenization_chess import BOARD_LENGTH
+
+    source = _describe(parquet)
+    folder.mkdir()
+    kind = np.float32 if target == "state_value" else np.uint16
+    with (
+        _GrowingArray(folder / "tokens.npy", np.uint8, BOARD_LENGTH) as tokens,
+        _GrowingArray(folder / "labels.npy", kind) as labels,
+    ):
+        for chunk in read_states(parquet, target, check_moves, processes):
+            tokens.append(chunk.tokens)
+            labels.append(chunk.labels)
+    _write_meta(folder, target, source, check_moves, {"num_boards": tokens.length})
+
+
+def _write_meta(
+    folder: Path, target: Target, source: list[dict], check_moves: bool, counts: dict[str, int]
+) -> None:
     meta = {
         "format": FORMAT,
         "version": VERSION,
+        "target": target,
         "source": source,
         "moves_checked": check_moves,
-        "num_boards": tokens.length,
-        "num_action_values": actions.length,
+        **counts,
     }
     (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
 
@@ -164,7 +199,17 @@ def main() -> None:
     parser.add_argument(
         "parquet", help="a Parquet file, a folder of them, or a dataset on the hub such as user/name"
     )
-    parser.add_argument("--folder", type=Path, help="the folder for the arrays (default: PARQUET.prepared)")
+    parser.add_argument(
+        "--target",
+        choices=get_args(Target),
+        default="action_value",
+        help="the target of the training that reads the arrays, its data.target (default: action_value)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="the folder for the arrays (default: PARQUET.prepared; PARQUET.TARGET.prepared with --target)",
+    )
     parser.add_argument(
         "--check-moves",
         action=argparse.BooleanOptionalAction,
@@ -179,10 +224,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     parquet = local_files(arguments.parquet, "train")
-    folder = prepare(parquet, arguments.folder, arguments.check_moves, arguments.processes)
+    folder = prepare(parquet, arguments.folder, arguments.check_moves, arguments.processes, arguments.target)
     meta = read_meta(folder)
     checked = "moves checked" if meta["moves_checked"] else "moves not checked"
-    print(f"{folder}: {meta['num_boards']:,} boards, {meta['num_action_values']:,} action values, {checked}")
+    values = f", {meta['num_action_values']:,} action values" if arguments.target == "action_value" else ""
+    print(f"{folder}: {meta['num_boards']:,} boards{values}, {checked}")
 
 
 if __name__ == "__main__":

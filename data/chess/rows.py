@@ -1,9 +1,9 @@
-"""The row formats of chess data: boards with action values, and boards with a state value."""
+"""The row formats of chess data: boards with action values, boards with a state value, and played moves."""
 
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +21,13 @@ SCHEMA = pa.schema(
 STATE_VALUES = pa.schema(
     [pa.field("fen", pa.string(), nullable=False), pa.field("win_prob", pa.float32(), nullable=False)]
 )
+PLAYED_MOVES = pa.schema(
+    [pa.field("fen", pa.string(), nullable=False), pa.field("move", pa.string(), nullable=False)]
+)
 ROWS_PER_GROUP = 16_384
 MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"  # for error messages
+# A model's prediction for a state: the values of actions, the value of the state, or the move played.
+Target = Literal["action_value", "state_value", "move"]
 
 
 class Row(NamedTuple):
@@ -33,16 +38,23 @@ class Row(NamedTuple):
     win_probs: list[float]
 
 
-def write_rows(path: str | Path, rows: Iterable[Row]) -> int:
-    """Write rows to a Parquet file, atomically, one row group at a time; return their number."""
+class PlayedMove(NamedTuple):
+    """A board as its FEN, and the move played there in UCI notation."""
+
+    fen: str
+    move: str
+
+
+def write_rows(path: str | Path, rows: Iterable[tuple], schema: pa.Schema = SCHEMA) -> int:
+    """Write rows of a schema to a Parquet file, atomically, one row group at a time; return their number."""
     num_rows = 0
     rows = iter(rows)
     with (
         atomic_write(path) as unfinished,
-        pq.ParquetWriter(unfinished, SCHEMA, compression="zstd", compression_level=19) as writer,
+        pq.ParquetWriter(unfinished, schema, compression="zstd", compression_level=19) as writer,
     ):
         while group := list(itertools.islice(rows, ROWS_PER_GROUP)):
             columns = [list(column) for column in zip(*group, strict=True)]
-            writer.write_table(pa.table(columns, schema=SCHEMA))
+            writer.write_table(pa.table(columns, schema=schema))
             num_rows += len(group)
     return num_rows

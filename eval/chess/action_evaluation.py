@@ -1,16 +1,25 @@
-"""The action values of a model, compared with labels: agreement, rank correlation, KL, calibration."""
+"""The values of moves by a model, compared with labels: agreement, rank correlation, KL, calibration."""
 
+import chess
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from data.chess.boards import Boards
 from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
 from eval.chess.calibration import Calibration
+from eval.chess.move_values import is_policy, value_moves, values_states
 from eval.intervals import mean_and_standard_error
 from eval.loading import check_finite
-from models.modeling_value_transformer import ValueTransformerForActionValue
-from models.tokenization_chess import ACTION_PADDING, ACTIONS, black_to_move, orient_actions
+from models.tokenization_chess import (
+    ACTION_PADDING,
+    ACTIONS,
+    ChessTokenizer,
+    black_to_move,
+    decode_fens,
+    orient_actions,
+)
 from models.value_losses import CategoricalLoss
 
 
@@ -18,7 +27,7 @@ PER_ACTION_VALUE = ("mae", "bias", "cross_entropy", "kl")
 
 
 def evaluate_actions(
-    model: ValueTransformerForActionValue,
+    model: PreTrainedModel,
     boards: Boards,
     orient: bool,
     batch_size: int = 64,
@@ -26,15 +35,19 @@ def evaluate_actions(
     indices: np.ndarray | None = None,
     show_progress: bool = False,
 ) -> dict:
-    """Compare the model's action values with the labels of `boards`, or of those at `indices`.
+    """Compare the model's values of moves with the labels of `boards`, or of those at `indices`.
 
-    `orient` is the tokenizer's setting. The model keeps its mode. Returns numbers, None if undefined:
+    A model of state values gives a move 1 − the value of the position after it, by rule if there is no legal
+    reply. A policy's choices and ranking are compared: its values are probabilities of moves. `orient` is the
+    tokenizer's setting. The model keeps its mode. Returns numbers, None if undefined:
     - per board: best_move_agreement, regret (win probability), kendall_tau (over the num_boards_ranked boards
       whose labels are not all equal), kendall_tau_chessbench; random_agreement and
       random_regret, the expectation for a random move;
-    - per action value: mae and bias, the mean of value − label (win probability); if the loss is
-      categorical, cross_entropy and kl = cross_entropy − label entropy (nats);
-    - calibration_error, and its bins in the list `calibration`; num_boards, num_action_values;
+    - per action value: mae and bias, the mean of value − label (win probability), but of a policy;
+      cross_entropy and kl = cross_entropy − label entropy (nats), of action values if the loss is
+      categorical;
+    - calibration_error, and its bins in the list `calibration`, but of a policy; num_boards,
+      num_action_values;
     - standard_errors of the means above: boards are independent, the moves of one board are not.
 
     Raises InputError if the model predicts NaN.
@@ -43,6 +56,7 @@ def evaluate_actions(
         indices = np.arange(boards.num_boards)
     # Boards with similar numbers of moves share a batch, which needs little padding.
     by_length = indices[np.argsort(boards.lengths(indices), kind="stable")]
+    values_actions = not (values_states(model) or is_policy(model))
     was_training = model.training
     model.eval()
     per_board: dict[str, list[np.ndarray]] = {}
@@ -52,12 +66,16 @@ def evaluate_actions(
             batch_indices = by_length[start : start + batch_size]
             batch = boards.batch(batch_indices, orient)
             is_move = batch["action_ids"] != ACTION_PADDING
-            values, sums = _predict(model, batch, is_move, device)
-            check_finite(values[is_move])
             # In ChessBench's order of moves: ties between values, and its τ, depend on the order.
             real_ids = batch["action_ids"]
             if orient:  # orienting twice is the identity
                 real_ids = orient_actions(real_ids, black_to_move(boards.tokens[batch_indices])[:, None])
+            if values_actions:
+                values, sums = _predict(model, batch, is_move, device)
+                check_finite(values[is_move])
+            else:
+                values = _value_moves(model, boards.tokens[batch_indices], real_ids, orient, batch_size)
+                sums = {}
             order = np.argsort(np.where(is_move, real_ids, len(ACTIONS)), axis=1)
             values = np.take_along_axis(values, order, axis=1)
             labels = np.take_along_axis(batch["win_probs"], order, axis=1)
@@ -66,13 +84,33 @@ def evaluate_actions(
                 per_board.setdefault(name, []).append(numbers)
             bar.update(len(batch_indices))
     model.train(was_training)
-    return _summarise({name: np.concatenate(parts) for name, parts in per_board.items()}, calibration)
+    numbers = {name: np.concatenate(parts) for name, parts in per_board.items()}
+    if is_policy(model):
+        del numbers["mae"]
+        return _summarise(numbers, None)
+    return _summarise(numbers, calibration)
 
 
 # Not inference_mode: weights that FSDP or ZeRO gather in it cannot be trained later.
 @torch.no_grad()
+def _value_moves(
+    model: PreTrainedModel, tokens: np.ndarray, action_ids: np.ndarray, orient: bool, batch_size: int
+) -> np.ndarray:
+    """Return the values of moves (boards, moves), given boards and action ids that are not oriented."""
+    positions = [
+        (chess.Board(fen), [chess.Move.from_uci(ACTIONS[action]) for action in row[row >= 0]])
+        for fen, row in zip(decode_fens(tokens), action_ids, strict=True)
+    ]
+    values = np.zeros(action_ids.shape, dtype=np.float32)
+    values[action_ids >= 0] = np.concatenate(
+        [found.values for found in value_moves(model, ChessTokenizer(orient=orient), positions, batch_size)]
+    )
+    return values
+
+
+@torch.no_grad()
 def _predict(
-    model: ValueTransformerForActionValue,
+    model: PreTrainedModel,
     batch: dict[str, np.ndarray],
     is_move: np.ndarray,
     device: str | torch.device,
@@ -104,7 +142,7 @@ def _compare(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> dic
     }
 
 
-def _summarise(per_board: dict[str, np.ndarray], calibration: Calibration) -> dict:
+def _summarise(per_board: dict[str, np.ndarray], calibration: Calibration | None) -> dict:
     num_moves = per_board.pop("num_moves")
     means: dict[str, float | None] = dict.fromkeys(PER_ACTION_VALUE)
     errors: dict[str, float | None] = dict(means)
@@ -116,7 +154,7 @@ def _summarise(per_board: dict[str, np.ndarray], calibration: Calibration) -> di
         "num_boards": len(num_moves),
         "num_boards_ranked": int(np.count_nonzero(~np.isnan(per_board["kendall_tau"]))),
         "num_action_values": int(num_moves.sum()),
-        "calibration_error": calibration.expected_error(),
+        "calibration_error": calibration.expected_error() if calibration else None,
         "standard_errors": errors,
-        "calibration": calibration.table(),
+        "calibration": calibration.table() if calibration else [],
     }

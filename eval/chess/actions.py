@@ -1,8 +1,8 @@
-"""Compare action values with labels: best-move agreement, regret, rank correlation, KL, calibration.
+"""Compare the values of moves with labels: best-move agreement, regret, rank correlation, KL, calibration.
 
     python -m eval.chess.actions --model runs/chess_tiny/model --data boards.parquet --json actions.json
 
-Boards are valued once with all their labelled moves, without search.
+Models of action values, of state values and of moves are measured, without search.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 from tabulate import tabulate
 
-from cli.errors import command
+from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import (
     add_batch_size_option,
@@ -56,10 +56,11 @@ def format_table(results: dict) -> str:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.actions",
-        description="Compare a chess model's action values with labels: how often its best move is one of "
+        description="Compare a chess model's values of moves with labels: how often its best move is one of "
         "the best, the win probability lost by its choices (regret), how well it ranks the moves (Kendall's "
         "τ), the errors of its values (MAE, and KL and cross-entropy in nats) and its calibration, with 95% "
-        "intervals, next to the results of a random choice of moves.",
+        "intervals, next to the results of a random choice of moves. A model that predicts moves has no "
+        "values: its choices and its ranking of the moves are compared.",
     )
     add_model_options(parser)
     add_batch_size_option(parser)
@@ -95,10 +96,13 @@ def main() -> None:
     # These import torch, which takes seconds.
     from data.chess.boards import Boards
     from eval.chess.action_evaluation import evaluate_actions
+    from eval.chess.move_values import is_policy
     from eval.loading import identify_model, load_model
 
     boards = Boards.from_parquet(data)
     model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
+    if arguments.plot and is_policy(model):
+        raise InputError(f"{arguments.model} predicts moves, not win probabilities: leave out --plot")
     indices = np.arange(boards.num_boards)
     if arguments.limit is not None and arguments.limit < boards.num_boards:
         indices = np.random.default_rng(arguments.seed).choice(indices, arguments.limit, replace=False)

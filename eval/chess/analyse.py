@@ -71,13 +71,15 @@ def position_data(
     analysis: Analysis,
     support: np.ndarray | None = None,
     played: chess.Move | None = None,
+    is_policy: bool = False,
 ) -> dict:
     """Return the page's data of one position; `support` is that of the distributions, if there are any.
 
     `moves` is a list of [UCI, SAN, the mover's win probability, and the two parts of the histogram], best
     first; `by_rule` says how the game ends, for those whose value the rules give, by index. `played` is the
     index of the move played, `label` this move, as in "24…Qxb7", and `loss` its difference from the best.
-    `white` is White's win probability if the best move is played, or the result of a game that is over.
+    `white` is White's win probability if the best move is played, or the result of a game that is over. For a
+    policy, probabilities of the moves take the place of win probabilities, and `white` is left out.
     """
     order = analysis.ranking()
     moves: list[list] = [
@@ -92,7 +94,9 @@ def position_data(
         data["by_rule"] = {
             rank: end_after(board, analysis.moves[i]) for rank, i in enumerate(order) if i in analysis.by_rule
         }
-    if moves:
+    if is_policy:
+        data |= {} if moves else {"over": game_end(board).reason}
+    elif moves:
         best = moves[0][2]
         data["white"] = round(best if board.turn == chess.WHITE else 1 - best, 5)
     else:
@@ -144,8 +148,8 @@ def players_data(game: Game, positions: Sequence[dict]) -> list[dict]:
     return players
 
 
-def game_data(game: Game, positions: Sequence[dict]) -> dict:
-    """Return the page's data of a game, except its positions."""
+def game_data(game: Game, positions: Sequence[dict], is_policy: bool = False) -> dict:
+    """Return the page's data of a game, except its positions. A policy knows no mistakes."""
     date = _known(game.headers.get("Date", "").replace(".??", ""))
     round_ = _known(game.headers.get("Round"))
     location = [
@@ -158,17 +162,20 @@ def game_data(game: Game, positions: Sequence[dict]) -> dict:
         "players": players_data(game, positions),
         "result": game.headers.get("Result", "*").replace("-", "–").replace("1/2–1/2", "½–½"),
         "location": [part for part in location if part],
-        "mistakes": largest_losses(positions),
+        "mistakes": [] if is_policy else largest_losses(positions),
     }
 
 
 def model_data(name: str, engine: ValueEngine) -> dict:
     """Return the page's data of the model."""
+    from eval.chess.move_values import num_bins  # imports torch
+
     return {
         "name": model_name(name),
         "parameters": engine.model.num_parameters(),
-        "value_loss": engine.model.config.value_loss,
-        "bins": engine.model.value_loss.num_outputs,
+        "value_loss": None if engine.is_policy else engine.model.config.value_loss,
+        "bins": num_bins(engine.model),
+        "is_policy": engine.is_policy,
     }
 
 
@@ -176,15 +183,17 @@ def analyse_boards(
     engine: ValueEngine, boards: Sequence[chess.Board], played: Sequence[chess.Move | None]
 ) -> list[dict]:
     """Value the boards and return the page's data of each, with a progress bar."""
-    has_distributions = engine.model.value_loss.num_outputs > 1
-    support = engine.model.value_loss.support().numpy() if has_distributions else None
+    from eval.chess.move_values import num_bins, support_of
+
+    has_distributions = num_bins(engine.model) > 0
+    support = support_of(engine.model) if has_distributions else None
     positions = []
     with tqdm(total=len(boards), unit=" positions", disable=True if len(boards) == 1 else None) as bar:
         for start in range(0, len(boards), engine.batch_size):
             part = slice(start, start + engine.batch_size)
             analyses = engine.analyse_many(boards[part], distributions=has_distributions)
             positions += [
-                position_data(board, analysis, support, move)
+                position_data(board, analysis, support, move, engine.is_policy)
                 for board, analysis, move in zip(boards[part], analyses, played[part], strict=True)
             ]
             bar.update(len(analyses))
@@ -231,7 +240,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.analyse",
         description="Write an HTML page that shows how a chess model values a position or a game: the board, "
-        "the win probability of every legal move and the distribution that the model predicts for it.",
+        "the win probability of every legal move and the distribution that the model predicts for it, or the "
+        "probabilities of the moves, of a model that predicts moves.",
     )
     add_model_options(parser)
     add_batch_size_option(parser)
@@ -273,7 +283,7 @@ def main() -> None:
     }
     title = f"{boards[0].fen()} · {data['model']['name']}"
     if game:
-        data["game"] = game_data(game, data["positions"])
+        data["game"] = game_data(game, data["positions"], engine.is_policy)
         title = " – ".join(player["name"] for player in data["game"]["players"])
     page = render(data, title)
     with atomic_write(arguments.output) as unfinished:

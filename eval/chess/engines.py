@@ -1,6 +1,6 @@
-"""The interface of chess engines, and the engine without search: it values every legal move in one pass.
+"""The interface of chess engines, and the engine without search, which plays by the values of a model.
 
-Source: the action-value policy of Ruoss et al. (arXiv 2402.04494), section 2.3.
+Source: the policies of Ruoss et al. (arXiv 2402.04494), section 2.3.
 
     engine = ValueEngine("runs/chess_tiny/model")
     engine.play(chess.Board())
@@ -22,15 +22,15 @@ import chess
 import numpy as np
 
 from cli.options import ExactEnds
-from eval.chess.chess960 import standard_fen, standard_move
+from eval.chess.chess960 import standard_move
 from eval.chess.rules import values_by_rule
 from eval.model_folder import check_model_folder
 
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
-    from models.modeling_value_transformer import ValueTransformerForActionValue
     from models.tokenization_chess import ChessTokenizer
 
 
@@ -40,12 +40,16 @@ MIN_TEMPERATURE = 1e-300
 
 
 class Analysis(NamedTuple):
-    """The values of every legal move of one board; all empty if there is none."""
+    """The values of every legal move of one board; all empty if there is none.
+
+    The values are the mover's win probabilities, or the probabilities with which a policy plays the moves.
+    """
 
     moves: list[chess.Move]  # ordered by action id
-    values: np.ndarray  # (moves,) float32: the mover's win probability
+    values: np.ndarray  # (moves,) float32
     distributions: np.ndarray | None = None  # (moves, bins) float32: probabilities of the bins
-    by_rule: Mapping[int, float] = MappingProxyType({})  # values given by the rules, by index
+    # Values given by the rules, by index; of a policy, the checkmates alone.
+    by_rule: Mapping[int, float] = MappingProxyType({})
 
     def ranking(self) -> list[int]:
         """Return the indices of the moves, best first: checkmates by rule, then by value, ties in order."""
@@ -131,17 +135,20 @@ GREEDY = MoveChoice()
 
 
 class ValueEngine(Engine):
-    """Plays by the expected values of a model; all legal moves of a board are valued in one pass.
+    """Plays the move with the highest expected value; of a model that predicts moves, the most probable.
+
+    A model of action values or of moves reads a board once, a model of state values the positions after all
+    legal moves together. A policy samples moves by their probabilities to the power 1 / temperature.
 
     `model` is a folder or an id on the hub, loaded onto `device` in `dtype`; or a model, used on its device
-    in evaluation mode together with `tokenizer`. At most `batch_size` boards are valued in one pass. `choice`
+    in evaluation mode together with `tokenizer`. At most `batch_size` boards are read in one pass. `choice`
     says how a move is chosen, sampled with `seed`; `exact_ends` which moves the rules value; `compile` uses
     torch.compile, which pays off after some hundred moves.
     """
 
     def __init__(
         self,
-        model: str | Path | ValueTransformerForActionValue,
+        model: str | Path | PreTrainedModel,
         tokenizer: ChessTokenizer | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "float32",
@@ -178,7 +185,15 @@ class ValueEngine(Engine):
         if not analysis.moves:
             raise ValueError("there is no legal move")
         index = self.choose_index(analysis, range(len(analysis.moves)))
-        return ChosenMove(analysis.moves[index], float(analysis.values[index]))
+        win_prob = None if self.is_policy else float(analysis.values[index])
+        return ChosenMove(analysis.moves[index], win_prob)
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether the model predicts moves, and no values."""
+        from eval.chess.move_values import is_policy
+
+        return is_policy(self.model)
 
     def new_game(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -187,7 +202,10 @@ class ValueEngine(Engine):
         """Choose one of the candidates, indices of moves of an analysis; at least one."""
         mates = [index for index in candidates if analysis.by_rule.get(index) == 1.0]
         candidates = mates or candidates
-        probs = self.choice.probabilities(analysis.values[list(candidates)])
+        values = analysis.values[list(candidates)]
+        if self.is_policy:
+            values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
+        probs = self.choice.probabilities(values)
         return candidates[self._rng.choice(len(candidates), p=probs)]
 
     def analyse(self, board: chess.Board, distributions: bool = False) -> Analysis:
@@ -198,41 +216,35 @@ class ValueEngine(Engine):
         """Value every legal move of every board; `distributions` adds the probabilities over bins.
 
         Moves that end the game have the value that `exact_ends` gives them, and still the distribution that
-        the model predicts. Raises ValueError for `distributions` of a model trained with mse, which has none.
+        the model predicts. A model of state values never values a position without legal moves. Raises
+        ValueError for `distributions` of a model that predicts none.
         """
         import torch
 
-        from eval.loading import check_finite
+        from eval.chess.move_values import num_bins, value_moves
 
-        if distributions and self.model.value_loss.num_outputs == 1:
-            raise ValueError("a model trained with mse predicts a value and no distribution")
-        moves = [ordered_legal_moves(board) for board in boards]
-        num_bins = self.model.value_loss.num_outputs
-        no_probs = np.zeros((0, num_bins), np.float32) if distributions else None
+        if distributions and not num_bins(self.model):
+            raise ValueError("a model of moves, or trained with mse, predicts no distribution")
+        no_probs = np.zeros((0, num_bins(self.model)), np.float32) if distributions else None
         analyses = [Analysis([], np.zeros(0, np.float32), no_probs) for _ in boards]
-        # Boards with similar numbers of moves share a batch, which needs little padding.
-        order = sorted((i for i, listed in enumerate(moves) if listed), key=lambda i: len(moves[i]))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            inputs = self.tokenizer.encode_positions(
-                [standard_fen(boards[i]) for i in batch],
-                [[standard_move(boards[i], move) for move in moves[i]] for i in batch],
-                return_tensors="pt",
+        listed = [ordered_legal_moves(board) for board in boards]
+        valued = [i for i, moves in enumerate(listed) if moves]
+        with torch.inference_mode():
+            found = value_moves(
+                self.model,
+                self.tokenizer,
+                [(boards[i], listed[i]) for i in valued],
+                self.batch_size,
+                distributions,
+                self._forward,
             )
-            with torch.inference_mode():
-                outputs = self._forward(**inputs.to(self.model.device))
-            values = outputs.value.float().cpu().numpy()  # (boards, moves)
-            if distributions:
-                probs = outputs.logits.float().softmax(dim=-1).cpu().numpy()  # (boards, moves, bins)
-            for row, i in enumerate(batch):
-                valued = slice(len(moves[i]))
-                check_finite(values[row, valued])
-                by_rule = values_by_rule(boards[i], moves[i], self.exact_ends)
-                for index, value in by_rule.items():
-                    values[row, index] = value
-                analyses[i] = Analysis(
-                    moves[i], values[row, valued], probs[row, valued] if distributions else None, by_rule
-                )
+        for i, (values, probs, ended) in zip(valued, found, strict=True):
+            by_rule = {**ended, **values_by_rule(boards[i], listed[i], self.exact_ends)}
+            if self.is_policy:
+                by_rule = {index: value for index, value in by_rule.items() if value == 1.0}
+            else:
+                values[list(by_rule)] = list(by_rule.values())
+            analyses[i] = Analysis(listed[i], values, probs, by_rule)
         return analyses
 
 

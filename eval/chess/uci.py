@@ -1,6 +1,8 @@
-"""A UCI chess engine for GUIs, matches and bots: a model values every legal move in one pass.
+"""A UCI chess engine for GUIs, matches and bots: a model values every legal move, without search.
 
     python -m eval.chess.uci --model runs/chess_tiny/model
+
+A model that predicts moves has no scores; it sends the probabilities of the best lines as a string.
 
 There is no search, so clocks, depth and nodes have no effect. Lines are ordered by value; with a Temperature
 the move played is sampled and can differ from the first line, unless that is checkmate. `go infinite` and
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from eval.chess.engines import ValueEngine
 
 HELP = (
-    "A model that values chess moves, as a UCI engine: add it to a chess GUI.",
+    "A model that plays chess, as a UCI engine: add it to a chess GUI.",
     "By hand: position startpos moves e2e4 / d / setoption name MultiPV value 5 / go / quit",
 )
 
@@ -197,10 +199,16 @@ class UciSession:
             self._send("info string no move of searchmoves is legal")
             return "(none)"
         show_wdl = self._values["UCI_ShowWDL"]
+        shown = ranking[: self._values["MultiPV"]]
         scores = (
             (moves[i], describe_score(float(analysis.values[i]), analysis.by_rule.get(i), show_wdl))
-            for i in ranking[: self._values["MultiPV"]]
+            for i in shown
         )
+        if engine.is_policy:
+            probabilities = (f"{moves[i]} {analysis.values[i]:.1%}" for i in shown)
+            self._send(f"info string probabilities {' '.join(probabilities)}")
+            # A score is a value, which a policy knows only of checkmates.
+            scores = ((move, score if "mate" in score else "") for move, score in scores)
         self._send(*describe_lines(scores, len(moves), time.perf_counter() - started))
         return moves[engine.choose_index(analysis, sorted(ranking))]
 

@@ -209,10 +209,10 @@ def describe_score(win_prob: float, by_rule: float | None, show_wdl: bool) -> st
 
 
 def describe_lines(ranking: Iterable[tuple[str, str]], num_moves: int, seconds: float) -> list[str]:
-    """Return the `info` lines of ranked (move, score): depth 1, and a node for every move valued."""
+    """Return the `info` lines of ranked (move, score or ""): depth 1, and a node for every move valued."""
     nps = round(num_moves / max(seconds, 1e-3))
     return [
-        f"info depth 1 seldepth 1 multipv {rank} {score} nodes {num_moves} nps {nps} "
+        f"info depth 1 seldepth 1 multipv {rank} {score + ' ' if score else ''}nodes {num_moves} nps {nps} "
         f"time {round(1000 * seconds)} pv {move}"
         for rank, (move, score) in enumerate(ranking, 1)
     ]

@@ -25,7 +25,7 @@ from data.wordle.rules import NO_PATTERN
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import WordLists
-from eval.loading import check_finite, identify_model, load_wordle_model, local_folder
+from eval.loading import WORDLE, check_finite, identify_model, load_wordle_model, local_folder
 from eval.model_folder import model_name
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.tokenization_wordle import (
@@ -89,7 +89,7 @@ class ModelPlayer(Player):
 
     def identify(self) -> str:
         """Return the name with the identity of the weights, for results."""
-        return identify_model(self.source, ValueTransformerForTokenValue)
+        return identify_model(self.source, WORDLE)
 
     @torch.no_grad()
     def choose(self, batch: GameBatch, rng: np.random.Generator | None = None) -> np.ndarray:

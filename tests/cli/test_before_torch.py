@@ -51,6 +51,7 @@ REFUSED = {
         ["training.publish", "--run", "nowhere", "--folder", "runs/nowhere"],
         ["data.publish", "--data", "nowhere.parquet", "--folder", "runs/nowhere"],
         ["data.chess.preparation", "nowhere.parquet"],
+        ["data.chess.played_moves", "nowhere.pgn", "--output", "runs/nowhere.parquet"],
         ["eval.chess.actions", "--data", "nowhere.parquet"],
         ["eval.chess.puzzles", "--puzzles", "nowhere.csv"],
         ["eval.chess.puzzles", "--puzzles", "data/chess/sample/puzzles.csv", "--model", "nowhere"],

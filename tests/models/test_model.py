@@ -10,11 +10,13 @@ import chess
 import numpy as np
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from models.configuration_value_transformer import ATTENTIONS, ValueTransformerConfig
 from models.modeling_value_transformer import (
     ValueTransformerForActionValue,
+    ValueTransformerForMovePrediction,
+    ValueTransformerForStateValue,
     ValueTransformerForTokenValue,
     ValueTransformerModel,
 )
@@ -28,11 +30,11 @@ FIXTURES = Path(__file__).parents[1] / "fixtures/searchless_chess"
 POSITION = "r3k2r/pp1n1ppp/2p1pn2/q2p1b2/1b1P1B2/2N1PN2/PPPQBPPP/R3K2R b KQkq - 6 9"
 
 
-def small_model(**settings) -> ValueTransformerForActionValue:
+def small_model(kind: type = ValueTransformerForActionValue, **settings) -> PreTrainedModel:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_bins": 16}
     sizes["board_rotation"] = True
-    return ValueTransformerForActionValue(ValueTransformerConfig(**sizes | settings)).eval()
+    return kind(ValueTransformerConfig(**sizes | settings)).eval()
 
 
 def with_start(boards: torch.Tensor) -> torch.Tensor:
@@ -360,13 +362,20 @@ for folder in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_models_of_both_kinds_load_in_one_process_in_any_order(tmp_path):
+def test_models_of_all_kinds_load_in_one_process_in_any_order(tmp_path):
     """Their code is the same, and with it their class of configurations."""
     small_model().save_pretrained(tmp_path / "chess/model")
+    small_model(ValueTransformerForStateValue).save_pretrained(tmp_path / "states/model")
+    small_model(ValueTransformerForMovePrediction).save_pretrained(tmp_path / "moves/model")
     tiny_token_model().save_pretrained(tmp_path / "wordle/model")
-    kinds = {"chess": "ValueTransformerForActionValue", "wordle": "ValueTransformerForTokenValue"}
+    kinds = {
+        "chess": "ValueTransformerForActionValue",
+        "states": "ValueTransformerForStateValue",
+        "moves": "ValueTransformerForMovePrediction",
+        "wordle": "ValueTransformerForTokenValue",
+    }
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    for order in (["chess", "wordle", "chess"], ["wordle", "chess"]):
+    for order in (["chess", "wordle", "states", "chess", "moves"], ["wordle", "moves", "chess"]):
         folders = [str(tmp_path / name / "model") for name in order]
         command = [sys.executable, "-c", LOAD_BOTH, *folders]
         result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -386,6 +395,45 @@ def test_reloading_gives_the_same_weights_and_settings(tmp_path):
         key: loaded.config.to_dict()[key] for key in ("_name_or_path",) if key in loaded.config.to_dict()
     }
     assert len(ACTIONS) == loaded.config.vocab_size
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_the_value_of_a_state_depends_on_every_token_and_its_loss_on_the_labels(attention):
+    model = small_model(ValueTransformerForStateValue, attention=attention)
+    boards, _ = random_inputs()
+    labels = torch.tensor([0.1, 0.5, 0.9])
+    output = model(boards, labels=labels)
+    assert output.value.shape == (3,) and output.logits.shape == (3, 16)
+    torch.testing.assert_close(output.loss, model.value_loss.loss(output.logits, labels))
+    for token in (0, 40, 76):
+        changed = boards.clone()
+        changed[:, token] = (changed[:, token] + 1) % 31
+        assert (model(changed).value != output.value).all()
+
+
+@pytest.mark.parametrize("embedding", ["board", "table"])
+def test_a_policy_has_a_logit_for_every_action_and_the_cross_entropy_of_the_move(embedding):
+    model = small_model(ValueTransformerForMovePrediction, action_embedding=embedding)
+    boards, actions = random_inputs()
+    output = model(boards, labels=actions[:, 0])
+    assert output.logits.shape == (3, len(ACTIONS))
+    expected = -output.logits.log_softmax(-1).gather(1, actions[:, :1]).mean()
+    torch.testing.assert_close(output.loss, expected)
+
+
+def test_with_board_embedding_a_policy_adds_the_product_of_the_two_squares():
+    """Promotions on the same squares have the same product."""
+    model = small_model(ValueTransformerForMovePrediction)
+    boards, _ = random_inputs()
+    hidden = model.model(with_start(boards), rotation=model.board.rotation(78)).last_hidden_state
+    products = model(boards).logits - model.head(hidden[:, -1])
+    moves = ["a7a8q", "a7a8n", "e2e4", "g1f3"]
+    found = products[:, [ACTIONS.index(move) for move in moves]]
+    torch.testing.assert_close(found[:, 0], found[:, 1])
+    # The squares of e2e4 are tokens 54 and 38 after BOS and the side to move.
+    start, end = hidden[:, 2 + 8 * 6 + 4], hidden[:, 2 + 8 * 4 + 4]
+    expected = (model.start_square(start) * model.end_square(end)).sum(-1) / 32**0.5
+    torch.testing.assert_close(found[:, 2], expected)
 
 
 def small_token_model(**settings) -> ValueTransformerForTokenValue:

@@ -17,6 +17,7 @@ from models.tokenization_chess import (
     ChessTokenizer,
     FenError,
     black_to_move,
+    decode_fens,
     orient_actions,
     orient_tokens,
     tokenize_fens,
@@ -47,6 +48,11 @@ def positions() -> list[chess.Board]:
 def test_actions_come_in_chessbench_order():
     assert list(ACTIONS) == json.loads((FIXTURES / "searchless_chess/moves.json").read_text())
     assert len(set(ACTIONS)) == 1968 and ACTION_IDS["e2e4"] == 317
+
+
+def test_decoding_is_the_inverse_of_tokenizing(positions):
+    fens = [board.fen() for board in positions]
+    assert decode_fens(tokenize_fens(fens)) == fens
 
 
 def test_every_legal_move_is_an_action(positions):

@@ -98,7 +98,7 @@ def test_the_others_are_reported_when_one_fails(study):
     assert (output / "report.md").read_text() in printed
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
     assert results["command"].startswith("python -m studies ") and results["quick"] is True
-    assert [row["variant"] for row in results["differences"]] == ["hl_gauss"] * 5
+    assert [row["variant"] for row in results["differences"]] == ["hl_gauss"] * 6
 
 
 def test_models_learn_and_are_measured_as_by_the_commands_for_it(study):
@@ -113,7 +113,7 @@ def test_models_learn_and_are_measured_as_by_the_commands_for_it(study):
             assert row[key] == pytest.approx(measured[key])
         assert row["kendall_tau"] > 0.5
         solved = evaluate_puzzles(ValueEngine(model_folder, device="cpu", exact_ends="draws"), puzzles)
-        assert row["puzzle_accuracy"] == solved["accuracy"]
+        assert row["puzzle_accuracy"] == solved["accuracy"] <= row["puzzle_accuracy_by_rule"]
         assert row["parameters"] == sum(tensor.numel() for tensor in model.parameters())
         values = 200 * 16 * train.num_action_values / train.num_boards
         assert (row["examples_seen"], row["values_seen"]) == (200 * 16, pytest.approx(values))

@@ -1,4 +1,4 @@
-"""Chess without search: predict Stockfish's win probability of every legal move.
+"""Chess without search: predict the value of every legal move, the value of a position, or the move played.
 
 Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494).
 """
@@ -13,17 +13,29 @@ from configs.schema import ChessConfig
 from data.chess.boards import Boards
 from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare
+from data.chess.states import StateExamples
 from data.hub import local_files, pin
 from eval.chess.action_evaluation import evaluate_actions
-from models.modeling_value_transformer import ValueTransformerForActionValue
+from models.modeling_value_transformer import (
+    ValueTransformerForActionValue,
+    ValueTransformerForMovePrediction,
+    ValueTransformerForStateValue,
+)
 from models.tokenization_chess import ChessTokenizer
-from models.value_losses import CategoricalLoss, ranking_loss
+from models.value_losses import CategoricalLoss, ValueLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
-from training.task import OfflineTask
+from training.task import Column, OfflineTask
+from training.tasks.chess_card import card_text
 from training.transformer_config import transformer_config
 from training.unlabelled_moves import bound_loss, conservative_loss
 
 
+MODELS = {
+    "action_value": ValueTransformerForActionValue,
+    "state_value": ValueTransformerForStateValue,
+    "move": ValueTransformerForMovePrediction,
+}
+UNITS = {"action_value": "action-values", "state_value": "state-values", "move": "moves"}
 ACTION_METRICS = (
     Metric("best_move_agreement", "best-move agreement", ".1%", "random_agreement", "random"),
     Metric("regret", "regret (win probability)", ".4f", "random_regret", "random"),
@@ -35,27 +47,6 @@ ACTION_METRICS = (
 PUZZLE_METRICS = (Metric("accuracy", "puzzles solved", ".1%"),)
 RATING_METRICS = (Metric("elo", "Elo", "z.0f"),)
 SAMPLE_PUZZLES = "data/chess/sample/puzzles.csv"
-# Python and Markdown of the model card; {name} and {load} are filled in.
-EXAMPLE = """\
-from transformers import AutoModel, AutoTokenizer
-
-model = AutoModel.from_pretrained({load})
-tokenizer = AutoTokenizer.from_pretrained({load})
-start, moves = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", ["e2e4", "d2d4", "f2f3"]
-inputs = tokenizer.encode_positions([start], [moves], return_tensors="pt")
-print(dict(zip(moves, model(**inputs).value[0].tolist())))"""
-EXAMPLE_NOTES = """\
-The values are win probabilities{distributions}. With the package [chess](https://github.com/niklasf/python-chess)
-the model plays, here its first move:
-
-```python
-import chess
-
-board = chess.Board()
-moves = [move.uci() for move in board.legal_moves]
-inputs = tokenizer.encode_positions([board.fen()], [moves], return_tensors="pt")
-board.push_uci(moves[model(**inputs).value[0].argmax()])
-```"""
 COMMANDS = (
     "python -m eval.chess.uci --model {name}    # an engine for any chess program",
     "python -m eval.chess.play --model {name} --opponent stockfish --skill 3 --games 20",
@@ -66,18 +57,17 @@ COMMANDS = (
 
 
 class ChessTask(OfflineTask):
-    """Distillation of action values; see training/task.py for the methods."""
+    """Distillation of a chess engine, or imitation of players; see training/task.py for the methods."""
 
     config: ChessConfig
-    unit = "action-values"
-    evaluation_columns = (
+    evaluation_columns: tuple[Column, ...] = (
         ("kl", "kl", None),
         ("mae", "mae", None),
         ("best_move_agreement", "best move", "random_agreement"),
         ("regret", "regret", "random_regret"),
         ("kendall_tau", "tau", None),
     )
-    panels = (
+    panels: tuple[Column, ...] = (
         ("kl", "KL from the labels (nats)", None),
         ("best_move_agreement", "best-move agreement", "random_agreement"),
         ("kendall_tau", "Kendall's τ", None),
@@ -88,7 +78,7 @@ class ChessTask(OfflineTask):
         self.config, model = config, config.model
         # Positions have the scale of the token embeddings that they are added to.
         position_range = model.position_initializer_range or 0.02 * model.hidden_size**0.5
-        self.model = ValueTransformerForActionValue(
+        self.model = MODELS[config.data.target](
             transformer_config(
                 model,
                 config.value_loss,
@@ -99,10 +89,16 @@ class ChessTask(OfflineTask):
                 position_initializer_range=position_range,
             )
         )
-        self.value_loss = self.model.value_loss
-        self.metrics: tuple[str, ...] = ("kl", "out_of_support")
-        if not isinstance(self.value_loss, CategoricalLoss):
-            self.metrics = ("out_of_support",)
+        self.unit = UNITS[config.data.target]
+        if config.data.target == "move":
+            self.value_loss: ValueLoss | None = None
+            self.metrics: tuple[str, ...] = ("accuracy", "out_of_support")
+        else:
+            self.value_loss = self.model.value_loss
+            is_categorical = isinstance(self.value_loss, CategoricalLoss)
+            self.metrics = ("kl", "out_of_support") if is_categorical else ("out_of_support",)
+        # Held-out labels are action values, of which the other models predict no distribution.
+        if config.data.target != "action_value" or "kl" not in self.metrics:
             self.panels = (("loss", "loss", None), *self.panels[1:])
 
     def load_data(self) -> None:
@@ -113,21 +109,29 @@ class ChessTask(OfflineTask):
         data = self.config.data
         data.train = pin(data.train)
         train = local_files(data.train, "train")
-        self.boards = Boards.load(prepare(train, data.prepared_dir, data.check_moves))
-        if data.label_noise:
-            self.boards = self.boards.with_noise(data.label_noise, self.config.seed)
-        if data.example == "action":
-            self.examples = ActionExamples(self.boards, data.orient)
+        self.boards: Boards | None = None
+        folder = prepare(train, data.prepared_dir, data.check_moves, target=data.target)
+        if data.target != "action_value":
+            self.examples = StateExamples.load(folder, data.target, data.orient, data.mirror)
         else:
-            pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
-            kind = MirroredBoardExamples if data.mirror else BoardExamples
-            with_unlabelled = self.config.unlabelled_moves.loss != "none"
-            self.examples = kind(self.boards, data.orient, pad_multiple, with_unlabelled)
+            self.boards = Boards.load(folder)
+            self.examples = self._action_examples(self.boards)
         self.held_out = None
         if data.validation:
             data.validation = pin(data.validation)
             validation = local_files(data.validation, "validation")
             self.held_out = Boards.from_parquet(validation, data.check_moves)
+
+    def _action_examples(self, boards: Boards) -> BoardExamples:
+        data = self.config.data
+        if data.label_noise:
+            boards = boards.with_noise(data.label_noise, self.config.seed)
+        if data.example == "action":
+            return ActionExamples(boards, data.orient)
+        pad_multiple = PAD_MULTIPLE if self.config.training.compile else 1
+        kind = MirroredBoardExamples if data.mirror else BoardExamples
+        with_unlabelled = self.config.unlabelled_moves.loss != "none"
+        return kind(boards, data.orient, pad_multiple, with_unlabelled)
 
     @property
     def can_evaluate(self) -> bool:
@@ -137,22 +141,25 @@ class ChessTask(OfflineTask):
         return f"{self.config.model.attention} attention"
 
     def describe_data(self) -> str:
-        boards = self.boards
-        labelled = f"{boards.num_boards:,} boards with {boards.num_action_values:,} action values"
+        if isinstance(self.examples, StateExamples):
+            return f"{self.examples.num_boards:,} boards"
+        assert self.boards is not None, "load_data sets it"
+        labelled = f"{self.boards.num_boards:,} boards with {self.boards.num_action_values:,} action values"
         if self.config.unlabelled_moves.loss == "none":
             return labelled
-        return f"{labelled}, {len(boards.unlabelled):,} legal moves without a label"
+        return f"{labelled}, {len(self.boards.unlabelled):,} legal moves without a label"
 
     def warnings(self) -> list[str]:
         """Warn of a loss that has no effect, and if noise takes labels out of the support.
 
         That biases losses with bins, but not mse.
         """
-        if self.config.unlabelled_moves.loss != "none" and not len(self.boards.unlabelled):
+        boards = self.boards
+        if boards and self.config.unlabelled_moves.loss != "none" and not len(boards.unlabelled):
             return ["unlabelled_moves.loss has no effect: every legal move has a label"]
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
-        if loss.num_outputs == 1 or not self.config.data.label_noise:
+        if loss is None or loss.num_outputs == 1 or not self.config.data.label_noise:
             return []
         if loss.value_min <= low and high <= loss.value_max:
             return []
@@ -164,7 +171,14 @@ class ChessTask(OfflineTask):
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the mean loss of a micro-batch, the number of its action values, and means of metrics."""
+        """Return the mean loss of a micro-batch, the number of its values, and means of metrics."""
+        if self.value_loss is None:
+            return _move_loss(wrapped(input_ids=batch["input_ids"]).logits, batch["labels"])
+        if self.config.data.target == "state_value":
+            logits = wrapped(input_ids=batch["input_ids"]).logits
+            labels, weight = batch["labels"], torch.ones_like(batch["labels"])
+            metrics = _metrics(self.value_loss, logits, labels, weight) if with_metrics else {}
+            return self.value_loss.loss(logits, labels), weight.sum(), metrics
         is_move, is_unlabelled = batch["action_ids"] >= 0, batch["win_probs"].isnan()
         weight, labels = is_move & ~is_unlabelled, batch["win_probs"].nan_to_num()
         logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
@@ -181,12 +195,7 @@ class ChessTask(OfflineTask):
                 of_others = conservative_loss(predicted, weight, is_unlabelled, others.temperature)
             # All moves are counted, as in the number of values of the step.
             loss = (loss * weight.sum() + others.weight * of_others) / is_move.sum()
-        metrics = {}
-        if with_metrics:
-            with torch.no_grad():
-                metrics["out_of_support"] = self.value_loss.fraction_out_of_support(labels, weight)
-                if isinstance(self.value_loss, CategoricalLoss):
-                    metrics["kl"] = self.value_loss.kl(logits.detach(), labels, weight)
+        metrics = _metrics(self.value_loss, logits, labels, weight) if with_metrics else {}
         return loss, is_move.sum(), metrics
 
     def evaluate(self) -> dict:
@@ -210,22 +219,20 @@ class ChessTask(OfflineTask):
     @staticmethod
     def card_facts(config: ChessConfig, model_folder: Path, name: str, load: str) -> CardFacts:
         """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
-        has_bins = config.value_loss.name != "mse"
-        predicted = "a *distribution* over the win probability" if has_bins else "the win probability"
+        text = card_text(config, load)
         return CardFacts(
             task="Chess without search",
-            description=f"A value function for chess. For a position and a move it predicts {predicted} of "
-            "the player to move. It plays the move with the highest expected value, without search.",
-            training="on the action values of a chess engine",
+            description=text.description,
+            training=text.training,
             papers=("[Amortized Planning with Large-Scale Transformers](https://arxiv.org/abs/2402.04494)",),
             network=f"`{config.model.attention}` attention",
-            example=EXAMPLE.format(load=load),
-            example_notes=EXAMPLE_NOTES.format(
-                distributions="; `.logits` holds their distributions" if has_bins else ""
-            ),
+            example=text.example,
+            example_notes=text.example_notes,
             commands=tuple(command.format(name=name) for command in COMMANDS),
             results_notes="No search is used. Elo is on the scale of the opponents' ratings.",
-            batch_unit="boards with all their moves" if config.data.example == "board" else "moves",
+            batch_unit=text.batch_unit,
+            loss=text.loss,
+            tag=text.tag,
             data="",
             limits=(
                 "The model sees one position, not the game: it does not know which positions were repeated.",
@@ -264,6 +271,23 @@ class ChessTask(OfflineTask):
                 return [Result("elo", "Elo", None, bound, "", amount, data, measured)]
             return results_of(found, RATING_METRICS, amount=amount, data=data, measured=measured)
         return []
+
+
+@torch.no_grad()
+def _metrics(loss: ValueLoss, logits: Tensor, labels: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    metrics = {"out_of_support": loss.fraction_out_of_support(labels, weight)}
+    if isinstance(loss, CategoricalLoss):
+        metrics["kl"] = loss.kl(logits.detach(), labels, weight)
+    return metrics
+
+
+def _move_loss(logits: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return the cross-entropy of the moves (batch,), their number, and how many are the most probable."""
+    metrics = {
+        "accuracy": (logits.argmax(dim=-1) == moves).float().mean(),
+        "out_of_support": logits.new_zeros(()),
+    }
+    return nn.functional.cross_entropy(logits.float(), moves), torch.tensor(len(moves)), metrics
 
 
 def _results_on_boards(found: dict, source: str) -> list[Result]:

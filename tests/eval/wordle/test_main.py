@@ -243,7 +243,7 @@ def test_command_refuses_a_chess_model_and_results_that_cannot_be_written(model_
 
 
 def test_a_wordle_model_is_none_of_chess(folder):
-    with pytest.raises(InputError, match="not a model that values chess moves"):
+    with pytest.raises(InputError, match="not a model that plays chess"):
         load_model(folder / "model", "cpu")
 
 

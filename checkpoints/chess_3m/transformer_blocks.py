@@ -1,0 +1,1 @@
+../../models/transformer_blocks.py
