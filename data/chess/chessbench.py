@@ -221,8 +221,8 @@ def parse_arguments() -> argparse.Namespace:
         description="Convert ChessBench's .bag files into Parquet, or download them and do the same. Action "
         "values are gathered into one row per board; state values, and moves of behavioural cloning, become "
         "one row per record. Records pass through a folder next to the output that takes about as much space "
-        "as they do. After an interruption or a crash the same command continues. The rows and their order do "
-        "not depend on the memory limit and the number of threads.",
+        "as they do. After an interruption or a crash the same command continues. The rows and their order "
+        "do not depend on the memory limit and the number of threads.",
     )
     add = parser.add_argument
     add(
