@@ -276,10 +276,12 @@ class ChessDataConfig(DataConfig):
 
 @dataclass
 class RankingLossConfig:
-    """A loss on the order of the moves of a board, added to the value loss (docs/chess.md)."""
+    """A second head, which ranks the moves of a board (docs/chess.md). The paper has none."""
 
-    weight: float = setting(0.0, NOT_NEGATIVE)  # the paper has no such loss
+    weight: float = setting(0.0, NOT_NEGATIVE)  # of its loss, added to the value loss; 0: no such head
     temperature: float = setting(0.02, POSITIVE)  # in win probability: a move this much worse counts 1 / e
+    # Moves are chosen by value + scale × log-probability of being the best.
+    scale: float = setting(0.1, POSITIVE)
 
 
 @dataclass

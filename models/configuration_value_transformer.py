@@ -30,6 +30,9 @@ class ValueTransformerConfig(PreTrainedConfig):
     `initializer_range`; at `initializer_range` × √`hidden_size` they have the scale of the token embeddings
     they are added to. `position_period` adds embeddings of the position modulo this number and of the number
     of periods before it, for sequences that repeat a layout, such as the turns of a game.
+
+    `preference_scale` adds a head that ranks the actions of a state (ranking_loss in models/value_losses.py).
+    An action is chosen by its value plus this scale times the log-probability of being the best one.
     """
 
     model_type = "value_transformer"
@@ -57,6 +60,7 @@ class ValueTransformerConfig(PreTrainedConfig):
     sigma: float | None = None
     support_padding: float = 0.0
     match_mean: bool = False
+    preference_scale: float | None = None
 
     def __post_init__(self, **kwargs):
         if self.attention not in ATTENTIONS:

@@ -54,13 +54,16 @@ class ActionValueOutput(ModelOutput):
     """The prediction for each action; entries of padded actions are meaningless.
 
     loss: scalar float32, where `labels` were given. logits: (batch, num_actions, num_outputs).
-    value: (batch, num_actions) float32, the expected return, without gradient. hidden_states: those of the
-    backbone; with full attention the batch is one sequence per action that is not padding.
+    value: (batch, num_actions) float32, the expected return, without gradient. preference: (batch,
+    num_actions) float32, of a model with `preference_scale`: value + preference is highest for the action to
+    choose. hidden_states: those of the backbone; with full attention the batch is one sequence per action
+    that is not padding.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     value: Tensor | None = None
+    preference: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
 
@@ -198,6 +201,7 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         use_cache: bool = False,
         attention_mask: Tensor | None = None,
         output_hidden_states: bool = False,
+        num_kept: int | None = None,
     ) -> HiddenStatesOutput:
         """Return the hidden states of state and actions, (batch, length + action tokens, hidden_size).
 
@@ -207,7 +211,8 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
         action; `rotation` (batch, 1 or 2, tokens, 2 × head width) turns queries and keys, see `rotate`. With
         causal attention, `use_cache` returns keys and values as `cache`; the next call takes them and only
         the new tokens. `attention_mask` (batch, length, with that of the cache) is 0 at padding, on either
-        side; positions count the other tokens.
+        side; positions count the other tokens. With `num_kept`, only the last so many tokens are returned,
+        and most of the last block is saved.
         """
         if (use_cache or cache is not None) and self.config.attention != "causal":
             raise ValueError(f"attention is {self.config.attention}: only causal can use a key-value cache")
@@ -235,9 +240,9 @@ class ValueTransformerModel(ValueTransformerPreTrainedModel):
             hidden = torch.cat([hidden, actions], dim=1)
         mask = self._attention_mask(hidden, num_states, cache, attention_mask)
         states = []
-        for block in self.blocks:
+        for layer, block in enumerate(self.blocks, start=1):
             states.append(hidden)
-            hidden = block(hidden, mask, rotation, cache)
+            hidden = block(hidden, mask, rotation, cache, num_kept if layer == len(self.blocks) else None)
         hidden = self.norm(hidden)
         return HiddenStatesOutput(
             last_hidden_state=hidden,
@@ -306,6 +311,8 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         self.board = ChessEmbedding(config) if uses_board else None
         self.value_loss = value_loss_of(config)
         self.head = ValueHead(config.hidden_size, self.value_loss)
+        ranks = config.preference_scale is not None
+        self.ranking_head = nn.Linear(config.hidden_size, 1) if ranks else None
         self.post_init()
 
     @property
@@ -337,8 +344,14 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             if self.board is not None and not attention_mask.all():
                 raise ValueError("all boards have the same length: attention_mask must be 1 everywhere")
             attention_mask = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask], dim=1)
-        value_actions = self._value_pairs if self.config.attention == "full" else self._value_in_one_pass
-        logits, hidden_states = value_actions(states, action_ids, attention_mask, output_hidden_states)
+        run = self._run_pairs if self.config.attention == "full" else self._run_in_one_pass
+        hidden, hidden_states = run(states, action_ids, attention_mask, output_hidden_states)
+        logits = self.head(hidden)
+        preference = None
+        if self.ranking_head is not None and self.config.preference_scale is not None:
+            ranking = self.ranking_head(hidden).squeeze(-1).float()
+            ranking = ranking.masked_fill(action_ids < 0, torch.finfo(ranking.dtype).min)
+            preference = self.config.preference_scale * ranking.log_softmax(dim=-1)
         loss = None
         if labels is not None:
             is_action = action_ids >= 0
@@ -346,7 +359,9 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             if num_items_in_batch is not None:
                 loss = loss * is_action.sum() / num_items_in_batch
         value = self.value_loss.value(logits.detach())
-        return ActionValueOutput(loss=loss, logits=logits, value=value, hidden_states=hidden_states)
+        return ActionValueOutput(
+            loss=loss, logits=logits, value=value, preference=preference, hidden_states=hidden_states
+        )
 
     def _run(
         self,
@@ -355,7 +370,8 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         attention_mask: Tensor | None,
         output_hidden_states: bool,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Return the last hidden states, and all if they are wanted."""
+        """Return the last hidden states of action tokens, and all hidden states if they are wanted."""
+        num_kept = action_ids.shape[1] * self.config.tokens_per_action
         action_positions = rotation = None
         if self.board is not None and self.config.action_embedding == "board":
             action_positions = self.board.action_positions(action_ids)
@@ -368,29 +384,31 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             rotation,
             attention_mask=attention_mask,
             output_hidden_states=output_hidden_states,
+            num_kept=None if output_hidden_states else num_kept,
         )
-        return output.last_hidden_state, output.hidden_states
+        hidden = output.last_hidden_state
+        return hidden[:, hidden.shape[1] - num_kept :], output.hidden_states
 
-    def _value_in_one_pass(
+    def _run_in_one_pass(
         self, states: Tensor, action_ids: Tensor, *options
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Return the logits, and the hidden states if `options` ask for them."""
+        """Return the last hidden states of actions, (batch, num_actions, width), and all as `_run` does."""
         hidden, hidden_states = self._run(states, action_ids, *options)
         num_tokens = self.config.tokens_per_action
-        return self.head(hidden[:, states.shape[1] :][:, num_tokens - 1 :: num_tokens]), hidden_states
+        return hidden[:, num_tokens - 1 :: num_tokens], hidden_states
 
-    def _value_pairs(
+    def _run_pairs(
         self, states: Tensor, action_ids: Tensor, attention_mask: Tensor | None, *options
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Run every (state, action) pair as a sequence of its own, without the padding."""
+        """Do the same with every (state, action) pair as a sequence of its own, without the padding."""
         if action_ids.shape[1] == 1:
-            return self._value_in_one_pass(states, action_ids, attention_mask, *options)
+            return self._run_in_one_pass(states, action_ids, attention_mask, *options)
         row, column = (action_ids >= 0).nonzero(as_tuple=True)
         mask = None if attention_mask is None else attention_mask[row]
         hidden, hidden_states = self._run(states[row], action_ids[row, column, None], mask, *options)
-        pair_logits = self.head(hidden[:, -1])  # (pairs, num_outputs)
-        logits = pair_logits.new_zeros(*action_ids.shape, self.value_loss.num_outputs)
-        return logits.index_put((row, column), pair_logits), hidden_states
+        of_pairs = hidden[:, -1]  # (pairs, width)
+        of_actions = of_pairs.new_zeros(*action_ids.shape, of_pairs.shape[-1])
+        return of_actions.index_put((row, column), of_pairs), hidden_states
 
 
 class _ForStates(ValueTransformerPreTrainedModel):
@@ -408,12 +426,19 @@ class _ForStates(ValueTransformerPreTrainedModel):
         """The repeated blocks: compiled one by one; Muon trains their matrices."""
         return self.model.blocks
 
-    def _run(self, input_ids: Tensor, output_hidden_states: bool) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Return the last hidden states of BOS and `input_ids`, and all if they are wanted."""
+    def _run(
+        self, input_ids: Tensor, output_hidden_states: bool, num_kept: int | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Return the last hidden states, of all tokens or the last `num_kept`, and all if they are wanted."""
         start = torch.full_like(input_ids[:, :1], self.config.bos_token_id)
         states = torch.cat([start, input_ids], dim=1)
         rotation = None if self.board is None else self.board.rotation(states.shape[1])
-        output = self.model(states, rotation=rotation, output_hidden_states=output_hidden_states)
+        output = self.model(
+            states,
+            rotation=rotation,
+            output_hidden_states=output_hidden_states,
+            num_kept=None if output_hidden_states else num_kept,
+        )
         return output.last_hidden_state, output.hidden_states
 
 
@@ -438,7 +463,7 @@ class ValueTransformerForStateValue(_ForStates):
 
         The loss is the mean over states, or their sum divided by `num_items_in_batch`.
         """
-        hidden, hidden_states = self._run(input_ids, output_hidden_states)
+        hidden, hidden_states = self._run(input_ids, output_hidden_states, num_kept=1)
         logits = self.head(hidden[:, -1])
         loss = None
         if labels is not None:

@@ -32,25 +32,30 @@ class ValueTransformerAttention(nn.Module):
         mask: Tensor | None,
         rotation: Tensor | None,
         cache: Cache | None = None,
+        num_kept: int | None = None,
     ) -> Tensor:
-        batch, length, width = hidden.shape
-        heads = (batch, length, width // self.head_dim, self.head_dim)
-        query = self.query(hidden).view(heads).transpose(1, 2)  # (batch, heads, length, head_dim)
-        key = self.key(hidden).view(heads).transpose(1, 2)
-        value = self.value(hidden).view(heads).transpose(1, 2)
+        """Attend with all tokens (batch, length, width), or with the last `num_kept`, to all."""
+        first = 0 if num_kept is None else hidden.shape[1] - num_kept
+        asking = hidden[:, first:]
+        batch, length, width = asking.shape
+        query, key, value = (
+            layer(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, tokens, width)
+            for layer, tokens in ((self.query, asking), (self.key, hidden), (self.value, hidden))
+        )
         device = hidden.device.type
         if device == "cpu":
             # The CPU's fused kernel is several times slower backwards in bfloat16 than in float32.
             query, key, value = query.float(), key.float(), value.float()
         if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
+            query, key = rotate(query, rotation[:, :, first:]), rotate(key, rotation)
         if cache is not None:
             key, value = cache.update(key, value, self.layer)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        if batch == 0:
-            attend = eager_attention_forward  # fused kernels may refuse an empty batch
+        if batch == 0 or length == 0:
+            attend = eager_attention_forward  # fused kernels may refuse empty tensors
+        mask = None if mask is None else mask[:, :, mask.shape[2] - length :]
         with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
             attended, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.scaling)
         return self.output(attended.to(hidden.dtype).reshape(batch, length, width))
@@ -103,6 +108,8 @@ class ValueTransformerBlock(GradientCheckpointingLayer):
         mask: Tensor | None,
         rotation: Tensor | None,
         cache: Cache | None = None,
+        num_kept: int | None = None,
     ) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), mask, rotation, cache)
+        attended = self.attention(self.attention_norm(hidden), mask, rotation, cache, num_kept)
+        hidden = hidden[:, hidden.shape[1] - attended.shape[1] :] + attended
         return hidden + self.feed_forward(self.feed_forward_norm(hidden))

@@ -327,22 +327,18 @@ def make_value_loss(
     return VALUE_LOSSES[name](value_min, value_max, num_bins)
 
 
-def ranking_loss(
-    predicted: Tensor, value: Tensor, temperature: float, weight: Tensor | None = None
-) -> Tensor:
-    """Return how far the order of predicted action values is from that of their labels; a scalar in float32.
+def ranking_loss(logits: Tensor, value: Tensor, temperature: float, weight: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy of choosing among the actions of a state; a scalar in float32.
 
-    The cross-entropy −Σ_a softmax(value / T)_a log softmax(predicted / T)_a of every state (ListNet, Cao et
-    al., 2007). `predicted`, `value` and `weight` are (..., num_actions); the values have one unit, and so has
-    T. Actions with a `weight` of zero are padding; the mean weighs states by the weight of their actions.
-
-        logits = network(states, actions)                   # (states, num_actions, num_outputs)
-        loss = value_loss.loss(logits, returns) + 0.3 * ranking_loss(value_loss.value(logits), returns, 0.02)
+    It is −Σ_a softmax(value / T)_a log softmax(logits)_a in every state (ListNet, Cao et al., 2007). `logits`
+    (..., num_actions) have the order of the actions, `value` (..., num_actions) are their true values, in the
+    unit of T. Actions with a `weight` (..., num_actions) of zero are padding; the mean weighs states by the
+    weight of their actions.
     """
     weight = torch.ones_like(value) if weight is None else weight.float()
     padding, lowest = weight == 0, torch.finfo(torch.float32).min
     targets = torch.softmax((value.detach().float() / temperature).masked_fill(padding, lowest), dim=-1)
-    log_probs = torch.log_softmax((predicted.float() / temperature).masked_fill(padding, lowest), dim=-1)
+    log_probs = torch.log_softmax(logits.float().masked_fill(padding, lowest), dim=-1)
     losses = -(targets * log_probs.masked_fill(padding, 0)).sum(dim=-1)
     return _weighted_mean(losses, weight.sum(dim=-1))
 

@@ -5,6 +5,8 @@
         --boards 1000000 --state-values runs/lichess_states
 """
 
+from __future__ import annotations
+
 import argparse
 import functools
 import os
@@ -13,16 +15,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import positive_int
-from data.chess.lichess_parts import Parts
-from data.chess.lichess_rows import Converted, convert
 from data.chess.lichess_sources import HUB_NAME, Block, Source, Variations, open_source
 from data.chess.resumable_job import ResumableJob
 from data.chess.worker_pool import map_in_order
+
+
+if TYPE_CHECKING:
+    from data.chess.lichess_rows import Converted
 
 
 BLOCKS_PER_PART = 64  # of JSON lines about 262,000 positions
@@ -55,6 +59,9 @@ def convert_evaluations(
     and those of positions read, of boards and of action values. An interrupted conversion continues from
     `<output>.partial`. Raises InputError for a damaged source, after the rows before the fault were written.
     """
+    # It imports torch, which takes seconds.
+    from data.chess.lichess_parts import Parts
+
     arguments = source.identity | {"boards": num_boards, "state values": states is not None}
     with ResumableJob(output, arguments) as job:
         parts, log = Parts(job.folder, states is not None), job.log("parts")
@@ -102,6 +109,8 @@ def convert_evaluations(
 
 
 def _convert(parse: Callable[[Any], Variations], block: Block) -> tuple[list[int], Converted]:
+    from data.chess.lichess_rows import convert
+
     return block.end, convert(parse(block.content))
 
 

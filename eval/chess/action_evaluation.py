@@ -71,16 +71,16 @@ def evaluate_actions(
             if orient:  # orienting twice is the identity
                 real_ids = orient_actions(real_ids, black_to_move(boards.tokens[batch_indices])[:, None])
             if values_actions:
-                values, sums = _predict(model, batch, is_move, device)
+                values, scores, sums = _predict(model, batch, is_move, device)
                 check_finite(values[is_move])
             else:
                 values = _value_moves(model, boards.tokens[batch_indices], real_ids, orient, batch_size)
-                sums = {}
+                scores, sums = values, {}
             order = np.argsort(np.where(is_move, real_ids, len(ACTIONS)), axis=1)
-            values = np.take_along_axis(values, order, axis=1)
+            values, scores = (np.take_along_axis(array, order, axis=1) for array in (values, scores))
             labels = np.take_along_axis(batch["win_probs"], order, axis=1)
             calibration.add(values[is_move], labels[is_move])
-            for name, numbers in (_compare(values, labels, is_move) | sums).items():
+            for name, numbers in (_compare(values, scores, labels, is_move) | sums).items():
                 per_board.setdefault(name, []).append(numbers)
             bar.update(len(batch_indices))
     model.train(was_training)
@@ -114,8 +114,8 @@ def _predict(
     batch: dict[str, np.ndarray],
     is_move: np.ndarray,
     device: str | torch.device,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the predicted values (boards, moves), and the sums of cross-entropy and KL of each board."""
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return predicted values and scores (boards, moves), and the sums of cross-entropy and KL of boards."""
     outputs = model(
         input_ids=torch.as_tensor(batch["input_ids"], device=device).long(),
         action_ids=torch.as_tensor(batch["action_ids"], device=device).long(),
@@ -129,13 +129,16 @@ def _predict(
         entropy = torch.special.entr(targets).sum(dim=-1).cpu().numpy()
         sums["cross_entropy"] = np.where(is_move, cross_entropy, 0).sum(axis=1, dtype=np.float64)
         sums["kl"] = np.where(is_move, cross_entropy - entropy, 0).sum(axis=1, dtype=np.float64)
-    return outputs.value.float().cpu().numpy(), sums
+    scores = outputs.value if outputs.preference is None else outputs.value + outputs.preference
+    return outputs.value.float().cpu().numpy(), scores.float().cpu().numpy(), sums
 
 
-def _compare(values: np.ndarray, labels: np.ndarray, is_move: np.ndarray) -> dict[str, np.ndarray]:
-    return agreement_and_regret(values, labels, is_move) | {
-        "kendall_tau": kendall_tau(values, labels, is_move),
-        "kendall_tau_chessbench": kendall_tau_chessbench(values, labels, is_move),
+def _compare(
+    values: np.ndarray, scores: np.ndarray, labels: np.ndarray, is_move: np.ndarray
+) -> dict[str, np.ndarray]:
+    return agreement_and_regret(scores, labels, is_move) | {
+        "kendall_tau": kendall_tau(scores, labels, is_move),
+        "kendall_tau_chessbench": kendall_tau_chessbench(scores, labels, is_move),
         "mae": np.where(is_move, np.abs(values - labels), 0).sum(axis=1, dtype=np.float64),
         "bias": np.where(is_move, values - labels, 0).sum(axis=1, dtype=np.float64),
         "num_moves": is_move.sum(axis=1),

@@ -50,12 +50,19 @@ class Analysis(NamedTuple):
     distributions: np.ndarray | None = None  # (moves, bins) float32: probabilities of the bins
     # Values given by the rules, by index; of a policy, the checkmates alone.
     by_rule: Mapping[int, float] = MappingProxyType({})
+    preferences: np.ndarray | None = None  # (moves,) float32: added to the values to choose a move
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The numbers by which moves are chosen, (moves,): values, and preferences if there are any."""
+        return self.values if self.preferences is None else self.values + self.preferences
 
     def ranking(self) -> list[int]:
-        """Return the indices of the moves, best first: checkmates by rule, then by value, ties in order."""
+        """Return the indices of the moves, best first: checkmates by rule, then by score, ties in order."""
         # A model of mse can predict values above 1, that of a checkmate.
         is_mate = [self.by_rule.get(index) == 1.0 for index in range(len(self.moves))]
-        return sorted(range(len(self.moves)), key=lambda index: (not is_mate[index], -self.values[index]))
+        scores = self.scores
+        return sorted(range(len(self.moves)), key=lambda index: (not is_mate[index], -scores[index]))
 
     @property
     def best_move(self) -> chess.Move:
@@ -202,10 +209,10 @@ class ValueEngine(Engine):
         """Choose one of the candidates, indices of moves of an analysis; at least one."""
         mates = [index for index in candidates if analysis.by_rule.get(index) == 1.0]
         candidates = mates or candidates
-        values = analysis.values[list(candidates)]
+        scores = analysis.scores[list(candidates)]
         if self.is_policy:
-            values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
-        probs = self.choice.probabilities(values)
+            scores = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
+        probs = self.choice.probabilities(scores)
         return candidates[self._rng.choice(len(candidates), p=probs)]
 
     def analyse(self, board: chess.Board, distributions: bool = False) -> Analysis:
@@ -238,13 +245,13 @@ class ValueEngine(Engine):
                 distributions,
                 self._forward,
             )
-        for i, (values, probs, ended) in zip(valued, found, strict=True):
+        for i, (values, probs, preferences, ended) in zip(valued, found, strict=True):
             by_rule = {**ended, **values_by_rule(boards[i], listed[i], self.exact_ends)}
             if self.is_policy:
                 by_rule = {index: value for index, value in by_rule.items() if value == 1.0}
             else:
                 values[list(by_rule)] = list(by_rule.values())
-            analyses[i] = Analysis(listed[i], values, probs, by_rule)
+            analyses[i] = Analysis(listed[i], values, probs, by_rule, preferences)
         return analyses
 
 

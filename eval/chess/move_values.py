@@ -29,6 +29,7 @@ class MoveValues(NamedTuple):
 
     values: np.ndarray  # (moves,) float32
     distributions: np.ndarray | None = None  # (moves, bins) float32: probabilities of the bins
+    preferences: np.ndarray | None = None  # (moves,) float32: added to the values to choose a move
     # Moves without a legal reply, by index: 1 for checkmate, 0.5 for stalemate. Only a model of state values
     # has them: there is no state after such a move.
     ended: Mapping[int, float] = MappingProxyType({})
@@ -105,9 +106,11 @@ def _value_actions(
         outputs = forward(**inputs.to(model.device))
         values = outputs.value.float().cpu().numpy()  # (boards, moves)
         probs = outputs.logits.float().softmax(dim=-1).cpu().numpy() if distributions else None
+        preferences = None if outputs.preference is None else outputs.preference.cpu().numpy()
         for row, i in enumerate(batch):
             valued = slice(len(positions[i][1]))
-            yield i, MoveValues(values[row, valued], None if probs is None else probs[row, valued])
+            arrays = (None if array is None else array[row, valued] for array in (probs, preferences))
+            yield i, MoveValues(values[row, valued], *arrays)
 
 
 def _value_states(
@@ -134,12 +137,12 @@ def _value_states(
         values.append(1 - outputs.value.float().cpu().numpy())  # of the player who moved
         if distributions:
             probs.append(outputs.logits.float().softmax(dim=-1).flip(-1).cpu().numpy())
-    ends = np.cumsum([len(moves) for _, moves in positions])[:-1]
-    values_of = np.split(np.concatenate(values), ends)
-    probs_of = np.split(np.concatenate(probs), ends) if distributions else [None] * len(positions)
-    for index, found in enumerate(zip(values_of, probs_of, ended, strict=True)):
-        found[0][list(found[2])] = list(found[2].values())
-        yield index, MoveValues(*found)
+    starts = np.cumsum([len(moves) for _, moves in positions])[:-1]
+    values_of = np.split(np.concatenate(values), starts)
+    probs_of = np.split(np.concatenate(probs), starts) if distributions else [None] * len(positions)
+    for index, (found, of_bins, ends) in enumerate(zip(values_of, probs_of, ended, strict=True)):
+        found[list(ends)] = list(ends.values())
+        yield index, MoveValues(found, of_bins, ended=ends)
 
 
 def _predict_moves(

@@ -588,3 +588,30 @@ def test_trainer_does_not_depend_on_how_gradients_are_accumulated(tmp_path):
         return model.head.weight.detach() - before
 
     torch.testing.assert_close(update(4, 4), update(16, 1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ["prefix", "full"])
+def test_preferences_are_log_probabilities_over_the_actions_of_a_state(attention):
+    model = small_model(attention=attention, preference_scale=0.5)
+    states, actions = torch.randint(31, (2, 77)), torch.tensor([[3, 40, 500], [7, 8, -100]])
+    outputs = model(states, actions)
+    probs = (outputs.preference / 0.5).exp()
+    torch.testing.assert_close(probs.sum(dim=1), torch.ones(2))
+    assert probs[1, 2] == 0
+    one_by_one = model(states[1:], actions[1:, :2])
+    torch.testing.assert_close(outputs.preference[1:, :2], one_by_one.preference)
+    torch.testing.assert_close(outputs.value[1:, :2], one_by_one.value)
+    assert small_model(attention=attention)(states, actions).preference is None
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_the_last_block_may_leave_out_tokens_that_no_head_reads(attention):
+    """A model that returns all hidden states computes all tokens."""
+    states, actions = random_inputs()
+    model = small_model(attention=attention)
+    every = model(states, actions, output_hidden_states=True)
+    torch.testing.assert_close(model(states, actions).logits, every.logits)
+    of_state = small_model(ValueTransformerForStateValue, attention=attention)
+    every = of_state(states, output_hidden_states=True)
+    torch.testing.assert_close(of_state(states).logits, every.logits)
+    assert every.hidden_states[-1].shape[1] == 1 + states.shape[1]

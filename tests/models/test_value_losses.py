@@ -430,7 +430,7 @@ def test_the_ranking_loss_is_the_cross_entropy_between_softmaxes_of_each_state()
     counts = rng.integers(1, 7, (2, 4))
     weight = np.arange(6) < counts[..., None]
     per_state = [
-        -(softmax(v[:n] / 0.05) * log_softmax(p[:n] / 0.05)).sum()
+        -(softmax(v[:n] / 0.05) * log_softmax(p[:n])).sum()
         for p, v, n in zip(predicted.reshape(-1, 6), values.reshape(-1, 6), counts.flatten(), strict=True)
     ]
     values[~weight] = math.nan
@@ -442,8 +442,9 @@ def test_the_ranking_loss_is_the_cross_entropy_between_softmaxes_of_each_state()
     assert (outputs.grad[~mask] == 0).all() and (outputs.grad[mask & (mask.sum(-1, True) > 1)] != 0).all()
     # It is lowest where the values are right, up to a constant for each state.
     right = torch.tensor(predicted)
-    assert ranking_loss(right + 0.1, right, 0.05) == pytest.approx(ranking_loss(right, right, 0.05).item())
-    assert ranking_loss(right + 0.01 * right.square(), right, 0.05) > ranking_loss(right, right, 0.05)
+    lowest = ranking_loss(right / 0.05, right, 0.05)
+    assert ranking_loss(right / 0.05 + 1, right, 0.05) == pytest.approx(lowest.item())
+    assert ranking_loss(right / 0.05 + 0.1 * right.square(), right, 0.05) > lowest
 
 
 def test_a_state_without_actions_does_not_count_in_the_ranking_loss():

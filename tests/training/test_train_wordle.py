@@ -78,7 +78,7 @@ def test_a_run_leaves_a_model_that_loads_and_knows_its_game(finished_run, games)
         assert -6 <= row["mean_return"] <= 0
     printed = (finished_run.parent / "stdout").read_text()
     assert re.search(
-        r"step  7/20  loss \S+  td \S+  cql \S+  target \S+  lr \S+  \S+ actions/s  eta", printed
+        r"step  7/20  loss \S+  td \S+  cql \S+  target \S+  lr \S+ +\S+ actions/s  eta", printed
     )
     assert "warning" not in printed
 

@@ -74,6 +74,8 @@ class ChessTask(OfflineTask):
         ("regret", "regret (win probability)", "random_regret"),
     )
 
+    boards: Boards | None = None  # of action values
+
     def __init__(self, config: ChessConfig):
         self.config, model = config, config.model
         # Positions have the scale of the token embeddings that they are added to.
@@ -87,6 +89,7 @@ class ChessTask(OfflineTask):
                 tokens_per_action=model.tokens_per_action,
                 board_rotation=model.board_rotation,
                 position_initializer_range=position_range,
+                preference_scale=config.ranking_loss.scale if config.ranking_loss.weight else None,
             )
         )
         self.unit = UNITS[config.data.target]
@@ -109,7 +112,6 @@ class ChessTask(OfflineTask):
         data = self.config.data
         data.train = pin(data.train)
         train = local_files(data.train, "train")
-        self.boards: Boards | None = None
         folder = prepare(train, data.prepared_dir, data.check_moves, target=data.target)
         if data.target != "action_value":
             self.examples = StateExamples.load(folder, data.target, data.orient, data.mirror)
@@ -181,12 +183,13 @@ class ChessTask(OfflineTask):
             return self.value_loss.loss(logits, labels), weight.sum(), metrics
         is_move, is_unlabelled = batch["action_ids"] >= 0, batch["win_probs"].isnan()
         weight, labels = is_move & ~is_unlabelled, batch["win_probs"].nan_to_num()
-        logits = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"]).logits
+        outputs = wrapped(input_ids=batch["input_ids"], action_ids=batch["action_ids"])
+        logits = outputs.logits
         loss = self.value_loss.loss(logits, labels, weight)
         ranking, others = self.config.ranking_loss, self.config.unlabelled_moves
         if ranking.weight:
-            predicted = self.value_loss.value(logits)
-            loss = loss + ranking.weight * ranking_loss(predicted, labels, ranking.temperature, weight)
+            log_probs = outputs.preference / ranking.scale
+            loss = loss + ranking.weight * ranking_loss(log_probs, labels, ranking.temperature, weight)
         if others.loss != "none":
             if others.loss == "bound":
                 of_others = bound_loss(self.value_loss, logits, labels, weight, is_unlabelled)

@@ -45,6 +45,10 @@ moves = [move.uci() for move in board.legal_moves]
 inputs = tokenizer.encode_positions([board.fen()], [moves], return_tensors="pt")
 board.push_uci(moves[model(**inputs).value[0].argmax()])
 ```"""
+PLAY_BY_SCORE = PLAY_BY_VALUE.replace(
+    "board.push_uci(moves[model(**inputs).value[0].argmax()])",
+    "outputs = model(**inputs)\nboard.push_uci(moves[(outputs.value + outputs.preference)[0].argmax()])",
+)
 PLAY_BY_STATES = """\
 ```python
 import chess
@@ -96,11 +100,14 @@ def card_text(config: ChessConfig, load: str) -> CardText:
             tag="behavioral-cloning",
         )
     distributions = "; `.logits` holds their distributions" if has_bins else ""
+    ranks = config.ranking_loss.weight > 0
+    highest = "expected value plus preference, which a second head gives it" if ranks else "expected value"
     return CardText(
         f"A value function for chess. For a position and a move it predicts {predicted} of the player to "
-        "move. It plays the move with the highest expected value, without search.",
+        f"move. It plays the move with the highest {highest}, without search.",
         "on the action values of a chess engine",
         start + VALUE_MOVES,
-        f"The values are win probabilities{distributions}. {WITH_CHESS}{PLAY_BY_VALUE}",
+        f"The values are win probabilities{distributions}. "
+        f"{WITH_CHESS}{PLAY_BY_SCORE if ranks else PLAY_BY_VALUE}",
         "boards with all their moves" if config.data.example == "board" else "moves",
     )

@@ -256,3 +256,19 @@ def test_checkmate_ranks_above_any_prediction():
     analysis = engine.analyse(chess.Board(MATE_IN_ONE))
     assert np.median(analysis.values) > 1.0
     assert analysis.best_move == engine.play(chess.Board(MATE_IN_ONE)) == MATE
+
+
+def test_a_model_with_preferences_chooses_by_value_plus_preference_and_reports_the_value():
+    torch.manual_seed(0)
+    config = tiny_model().config
+    config.preference_scale = 5.0
+    model = ValueTransformerForActionValue(config)
+    board = chess.Board("4k3/8/8/8/8/8/4P3/4K2R w K - 0 1")
+    engine = ValueEngine(model, ChessTokenizer())
+    analysis = engine.analyse(board)
+    scores = analysis.values + analysis.preferences
+    assert int(np.argmax(scores)) != int(np.argmax(analysis.values))
+    chosen = engine.choose(board)
+    best = analysis.moves.index(chosen.move)
+    assert scores[best] == scores.max() and chosen.win_prob == analysis.values[best]
+    assert [scores[index] for index in analysis.ranking()] == sorted(scores, reverse=True)
