@@ -242,7 +242,7 @@ class ChessModelConfig(TransformerSizes):
 
 @dataclass
 class ChessDataConfig(DataConfig):
-    # What the model predicts, as in ChessBench: the values of moves, the value of the position, or the move
+    # The prediction, as in ChessBench: the values of moves, the value of the position, or the move
     # played there. Rows of action values serve all of them: the position has the value of its best move, and
     # the move played is the best. state_value and move also read rows of their own (docs/data.md).
     target: Target = "action_value"

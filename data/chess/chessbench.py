@@ -49,7 +49,7 @@ from data.parquet import SUFFIXES, list_files, open_file, parquet_files, read_ba
 
 MEMORY_LIMIT = 4.0
 LEAST_MEMORY = 1.0
-# Records are numbered in the order of the shards, of which none has so many.
+# Records are numbered in the order of the shards. No shard has this many records.
 NUMBERS_PER_SHARD = 2**32
 MADE_BY = "this command"
 # The records of a file are found among all: in more files than this, blocks would be read several times.

@@ -28,7 +28,7 @@ from cli.errors import InputError
 ADDRESS = "https://storage.googleapis.com/searchless_chess/data"
 NUM_SHARDS = 2148
 TEST_FOLDER, PUZZLES = "test", "puzzles.csv"
-# Stored records and the boards written from them, compared with the .bag files, of which two are on disk too.
+# Stored records and the boards written from them, compared with the .bag files; two of these are on disk too.
 DISK_FACTOR = 1.1
 RETRIES = 4  # of a request, after 0, 1, 2 and 4 seconds
 BUSY = (429, 500, 502, 503, 504)
@@ -103,7 +103,7 @@ def _find_file(session: requests.Session, url: str) -> RemoteFile:
 
 
 def check_space(folder: Path, num_bytes: int) -> None:
-    """Raise InputError unless the disk of a folder, which need not exist, has room for so many more bytes."""
+    """Raise InputError unless the disk of a folder, which need not exist, has this many bytes free."""
     disk = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(disk).free
     if free < num_bytes:

@@ -14,7 +14,7 @@ from data.chess.rows import ROWS_PER_GROUP
 
 # Level 19 would take longer than everything else.
 COMPRESSION = 3
-# Of so many positions the hashes are compared at a time, within about a gigabyte.
+# The hashes of this many positions are compared at a time, within about a gigabyte.
 HASHES_AT_A_TIME = 1 << 25
 
 

@@ -57,7 +57,7 @@ class Puzzle(NamedTuple):
 def read_puzzles(path: str | Path, limit: int | None = None) -> list[Puzzle]:
     """Read the puzzles, or the first `limit`, of a CSV or Parquet file; ratings and themes may be empty.
 
-    `path` may also name a dataset on the hub, of which the split train is read.
+    `path` may also name a dataset on the hub, whose split train is read.
 
     Raises InputError for a file that is missing, empty or in another format, and for a faulty puzzle: a
     broken FEN, an illegal move, a game that does not lead to the FEN, or a solution that does not end with a

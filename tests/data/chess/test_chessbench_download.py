@@ -1,4 +1,4 @@
-"""ChessBench by name: what is downloaded and verified, and what is kept when that fails."""
+"""ChessBench by name: downloads, their verification, and the files that stay after a failure."""
 
 import argparse
 import re
