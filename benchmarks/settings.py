@@ -70,7 +70,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     config_name, defaults = arguments.config, []
     if not config_name:
         config_name = "chess_tiny.yaml" if arguments.quick else "chess_9m.yaml"
-        defaults = [f"data.train={SAMPLE / 'train_boards.parquet'}"]
+        defaults = [f"data.train={SAMPLE / 'train_boards.parquet'}", "data.validation=null"]
     load_config(config_name, [*defaults, *arguments.settings])
     # These take seconds to import; mistakes in the settings have been refused before.
     import torch

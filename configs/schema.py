@@ -204,8 +204,11 @@ class Config:
         for tracker in self.trackers:
             if tracker not in TRACKERS:
                 raise ValueError(f"trackers: {tracker!r} is unknown: choose from {', '.join(TRACKERS)}")
-        if self.training.warmup_steps + (self.training.decay_steps or 0) > self.training.steps:
-            raise ValueError("training.warmup_steps and training.decay_steps together exceed training.steps")
+        training = self.training
+        if training.steps < (needed := training.warmup_steps + (training.decay_steps or 0)):
+            raise ValueError(
+                f"training.steps={training.steps} is below warmup_steps + decay_steps = {needed}"
+            )
         loss = self.value_loss
         if not loss.value_min < loss.value_max:
             raise ValueError("value_loss.value_min must be below value_max")

@@ -36,7 +36,8 @@ shift 4
 for size in ${SIZES-9m}; do
     if [ ! -e "$output/speed_$size.json" ]; then
         python -m benchmarks training play data losses --config "chess_$size.yaml" data.train="$boards" \
-            data.prepared_dir="$output/prepared" --json "$output/speed_$size.json" |
+            data.validation="$held_out" data.prepared_dir="$output/prepared" \
+            --json "$output/speed_$size.json" |
             tee "$output/speed_$size.txt"
     fi
 done

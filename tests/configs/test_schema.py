@@ -57,7 +57,7 @@ def test_names_are_those_of_the_models():
         (["training.final_learning_rate=-1"], ["must be in [0, 1]"]),
         (
             ["training.warmup_steps=10000"],
-            ["warmup_steps and training.decay_steps together exceed training.steps"],
+            ["is below warmup_steps + decay_steps = 10000"],
         ),
         (["steps"], ["'steps'", "key=value"]),
     ],
