@@ -60,7 +60,8 @@ class ProbedChess:
                 name: torch.as_tensor(batch[name], device=self.device) for name in ("input_ids", "action_ids")
             }
             with torch.no_grad(), recorded_layers(loaded.model) as layers:
-                loaded(**inputs)
+                # With all hidden states, the last block leaves out no token.
+                loaded(**inputs, output_hidden_states=True)
             is_move = inputs["action_ids"] != ACTION_PADDING
             if loaded.config.attention == "full":
                 of_moves = torch.stack([layer[:, -1] for layer in layers])

@@ -39,13 +39,15 @@ def test_operations_are_those_of_the_matrix_products(step, attention):
     config = taken.model.config
     (batch,) = taken.micro_batches
     boards, actions = batch["action_ids"].shape
-    sequences, length, valued = boards, 78 + actions, boards * actions
+    sequences, length, read = boards, 78 + actions, actions  # tokens that the head reads
     if attention == "full":
-        sequences, length, valued = taken.num_values, 78 + 1, taken.num_values
+        sequences, length, read = taken.num_values, 78 + 1, 1
     width, layers, bins = config.hidden_size, config.num_hidden_layers, config.num_bins
-    per_token = layers * (4 * width**2 + 3 * width * config.intermediate_size)
-    attended = layers * 2 * width * length**2  # scores, and weighted values
-    products = sequences * (length * per_token + attended) + valued * width * bins
+    keys_and_values = layers * length * 2 * width**2
+    asking = (layers - 1) * length + read  # the last block leaves out the other tokens
+    # Queries, outputs and the feed-forward layer; scores, and weighted values.
+    per_asking = 2 * width**2 + 3 * width * config.intermediate_size + 2 * width * length
+    products = sequences * (keys_and_values + asking * per_asking) + boards * actions * width * bins
     # A product is two operations, and the backward pass takes twice as many as the forward pass.
     assert taken.count_operations() == 3 * 2 * products
     assert all(parameter.grad is None for parameter in taken.model.parameters())

@@ -69,7 +69,7 @@ def test_all_layers_are_recorded_and_hooks_are_removed():
     model = tiny_model()
     inputs = torch.zeros(2, 77, dtype=torch.int64), torch.tensor([[3, 4], [5, -100]])
     with torch.no_grad(), recorded_layers(model.model) as layers:
-        model(*inputs)
+        model(*inputs, output_hidden_states=True)
     assert len(layers) == 1 + len(model.model.blocks) and {layer.shape[1] for layer in layers} == {80}
     with torch.no_grad():
         model(*inputs)
