@@ -128,11 +128,8 @@ def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
     # NaN fails both comparisons.
     if not all(is_move) or not ((win_probs >= 0) & (win_probs <= 1)).all():
         return None
-    try:
-        fens = fens.cast(pa.string())
-    except pa.ArrowInvalid:
-        return None
-    if not pc.all(pc.string_is_ascii(fens)).as_py():
+    fens = ascii_strings(fens)
+    if fens is None:
         return None
     columns = [fens, moves.cast(pa.string()), win_probs.astype(np.float32)]
     return pa.record_batch(columns, schema=ACTION_VALUES)
@@ -152,3 +149,12 @@ def read_string(record: bytes, start: int) -> tuple[str, int]:
     if end > len(record):
         raise ValueError(f"a string of {length} bytes, but {len(record) - start} bytes are left")
     return record[start:end].decode("ascii"), end
+
+
+def ascii_strings(binary: pa.Array) -> pa.Array | None:
+    """Return binary values as strings, or None if they are not ASCII."""
+    try:
+        strings = binary.cast(pa.string())
+    except pa.ArrowInvalid:
+        return None
+    return strings if pc.all(pc.string_is_ascii(strings)).as_py() else None

@@ -135,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="also write rows of state values, of the same positions, to this folder",
     )
-    add("--boards", type=positive_int, metavar="N", help="stop after so many positions (default: all)")
+    add("--boards", type=positive_int, metavar="N", help="stop after N positions (default: all)")
     add(
         "--processes",
         type=positive_int,

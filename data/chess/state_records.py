@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from data.chess.bag_records import UCI_MOVE, list_shards, open_bag, read_records, read_string
+from data.chess.bag_records import UCI_MOVE, ascii_strings, list_shards, open_bag, read_records, read_string
 from data.chess.resumable_job import ResumableJob
 from data.chess.rows import PLAYED_MOVES, ROWS_PER_GROUP, STATE_VALUES
 
@@ -141,10 +140,5 @@ def _decode_usual(records: list[bytes], schema: pa.Schema) -> pa.RecordBatch | N
         if not all(UCI_MOVE.fullmatch(move.decode("latin-1")) for move in moves.dictionary.to_pylist()):
             return None
         labels = moves.cast(pa.binary()).cast(pa.string())
-    try:
-        fens = fens.cast(pa.string())
-    except pa.ArrowInvalid:
-        return None
-    if not pc.all(pc.string_is_ascii(fens)).as_py():
-        return None
-    return pa.record_batch([fens, labels], schema=schema)
+    fens = ascii_strings(fens)
+    return None if fens is None else pa.record_batch([fens, labels], schema=schema)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import chess
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import BatchEncoding, PreTrainedModel
 
 from eval.chess.chess960 import standard_fen, standard_move
 from eval.loading import check_finite
@@ -98,11 +98,7 @@ def _value_actions(
     order = sorted(range(len(positions)), key=lambda index: len(positions[index][1]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        inputs = tokenizer.encode_positions(
-            [standard_fen(positions[i][0]) for i in batch],
-            [[standard_move(positions[i][0], move) for move in positions[i][1]] for i in batch],
-            return_tensors="pt",
-        )
+        inputs = _encode_moves(tokenizer, [positions[i] for i in batch])
         outputs = forward(**inputs.to(model.device))
         values = outputs.value.float().cpu().numpy()  # (boards, moves)
         probs = outputs.logits.float().softmax(dim=-1).cpu().numpy() if distributions else None
@@ -155,17 +151,21 @@ def _predict_moves(
 ) -> Iterator[tuple[int, MoveValues]]:
     for start in range(0, len(positions), batch_size):
         batch = positions[start : start + batch_size]
-        inputs = tokenizer.encode_positions(
-            [standard_fen(board) for board, _ in batch],
-            [[standard_move(board, move) for move in moves] for board, moves in batch],
-            return_tensors="pt",
-        ).to(model.device)
+        inputs = _encode_moves(tokenizer, batch).to(model.device)
         logits = forward(inputs["input_ids"]).logits.float()
         is_move = inputs["action_ids"] >= 0
         logits = logits.gather(1, inputs["action_ids"].clamp(min=0)).masked_fill(~is_move, -torch.inf)
         probs = logits.softmax(dim=-1).cpu().numpy()  # (boards, moves)
         for row, (_, moves) in enumerate(batch):
             yield start + row, MoveValues(probs[row, : len(moves)])
+
+
+def _encode_moves(tokenizer: ChessTokenizer, positions: Sequence[Position]) -> BatchEncoding:
+    return tokenizer.encode_positions(
+        [standard_fen(board) for board, _ in positions],
+        [[standard_move(board, move) for move in moves] for board, moves in positions],
+        return_tensors="pt",
+    )
 
 
 def _encode(tokenizer: ChessTokenizer, fens: Sequence[str]) -> torch.Tensor:
