@@ -31,10 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the programs that are missing, because the tests that run them fail."""
+    """Name the programs that are missing, because the tests that run them did not."""
     if missing := missing_programs():
         line = f"not installed: {', '.join(missing)}; docs/install.md says how to install these programs"
-        terminalreporter.write_line(line, red=True)
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,9 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 _LONGEST = 1800  # seconds, of commands that train and measure several models
 # A process that has imported the libraries that most commands import for seconds, and forks for each command.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    ["torch", "transformers.modeling_utils", "accelerate", "datasets", "matplotlib.pyplot", "scipy.stats"]
-)
+_SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 class ForkedCommand:

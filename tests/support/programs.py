@@ -20,23 +20,23 @@ NAMES = {
 }
 
 
-def find_program(program: str) -> str:
-    """Return the path of a program; fail the test if it is not installed."""
-    path = _path_of(program)
-    if path is None:
-        pytest.fail(f"{program} is not installed: docs/install.md lists the programs that tests need")
-    return path
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Skip tests where one of these programs is not installed, except in continuous integration."""
+    missing = [program for program in programs if find_program(program) is None]
+    reason = f"not installed: {', '.join(missing)}; docs/install.md says how to install programs"
+    return pytest.mark.skipif(bool(missing) and "CI" not in os.environ, reason=reason)
 
 
 def missing_programs() -> list[str]:
     """Return the programs that are not installed."""
-    missing = [program for program in NAMES if _path_of(program) is None]
+    return [program for program in ("stockfish", *NAMES) if find_program(program) is None]
+
+
+def find_program(program: str) -> str | None:
+    """Return the path of a program, None if it is not installed."""
+    if program != "stockfish":
+        return next(filter(None, (shutil.which(name, path=PATH) for name in NAMES[program])), None)
     try:
-        find_stockfish()
+        return find_stockfish()
     except InputError:
-        missing.append("stockfish")
-    return missing
-
-
-def _path_of(program: str) -> str | None:
-    return next(filter(None, (shutil.which(name, path=PATH) for name in NAMES[program])), None)
+        return None

@@ -13,6 +13,10 @@ from data.chess.positions import position_key
 from tests.data.test_text_files import pipe
 from tests.support.commands import assert_input_error, run_command, start_command
 from tests.support.fragile_stockfish import crashing_stockfish, hanging_stockfish
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 ANNOTATE = "data.chess.annotate"

@@ -16,6 +16,7 @@ from data.chess.positions import (
 )
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish
+from tests.support.programs import needs
 
 
 GAMES = """[White "Anderssen"]
@@ -148,6 +149,7 @@ def test_sampling_keeps_the_order_of_the_game_and_leaves_the_initial_position_ou
     assert len(sample_game(board, 2, random.Random(0))) == 2
 
 
+@needs("stockfish")
 def test_a_game_of_selfplay_depends_only_on_seed_and_number():
     with Stockfish() as engine:
         first = play_game(engine, seed=5, game=1)

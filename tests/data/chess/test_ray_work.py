@@ -21,6 +21,10 @@ from data.chess.engine_work import Skipped
 from data.chess.ray_work import ITEMS_PER_CPU, ray_results_in_order
 from data.chess.stockfish import EngineCrash, Stockfish, find_stockfish
 from tests.support.commands import REPOSITORY, assert_input_error, run_command, start_command
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 ANNOTATE = "data.chess.annotate"

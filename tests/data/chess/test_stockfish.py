@@ -16,6 +16,10 @@ from data.chess.stockfish import (
     win_prob_from_centipawns,
 )
 from tests.support.fragile_stockfish import crashing_stockfish
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 MIDDLEGAME = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 2 3"

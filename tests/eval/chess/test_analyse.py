@@ -28,7 +28,7 @@ from eval.chess.rules import values_by_rule
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import run_command
-from tests.support.programs import find_program
+from tests.support.programs import find_program, needs
 
 
 SHARP = "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1"
@@ -200,6 +200,7 @@ def test_a_value_by_rule_says_how_the_game_ends(fen, uci, end):
     assert "by_rule" not in position_data(board, Analysis(moves, values))
 
 
+@needs("chromium")
 def test_browser_says_of_a_mating_move_that_it_is_checkmate(folder):
     page = make_page(folder, "mate.html", "--fen", "7k/8/5KQ1/8/8/8/8/8 w - - 0 1")
     dom = dom_of(page, "#move=g6g7")
@@ -277,6 +278,7 @@ def test_html_in_headers_stays_text(game_page):
     assert [player["name"] for player in players] == ["{{data}} & Söhne", ATTACK]
 
 
+@needs("chromium")
 def test_browser_shows_every_legal_move(position_page):
     dom = dom_of(position_page, "#move=e2a6")
     shown = re.findall(r'<tr[^>]* data-move="(\w+)"', dom)
@@ -286,6 +288,7 @@ def test_browser_shows_every_legal_move(position_page):
     assert dom.count("<use ") == len(chess.Board(SHARP).piece_map())
 
 
+@needs("chromium")
 def test_browser_steps_through_a_game_and_runs_nothing_of_its_headers(game_page):
     key = "document.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}));"
     dom = dom_of(game_page, "#ply=2", script=key)
@@ -300,6 +303,7 @@ def test_browser_steps_through_a_game_and_runs_nothing_of_its_headers(game_page)
     assert "Checkmate: White wins." in dom_of(game_page, "#ply=5")
 
 
+@needs("chromium")
 def test_model_without_distribution_shows_values_alone(folder, tmp_path, monkeypatch):
     output = tmp_path / "page.html"
     run_here(monkeypatch, "--model", folder / "mse", "--fen", SHARP, "--output", output)

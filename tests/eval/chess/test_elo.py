@@ -23,6 +23,10 @@ from tests.eval.chess.test_play import games_in, points, run_here
 from tests.eval.chess.test_tournament import played, results_of, tournament
 from tests.eval.chess.test_uci_engines import assert_end
 from tests.support.commands import assert_input_error, run_command, start_command
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 ELO = "eval.chess.elo"

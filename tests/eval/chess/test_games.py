@@ -19,6 +19,10 @@ from eval.chess.openings import Opening
 from eval.chess.players import ModelPlayer, RandomPlayer, StockfishPlayer, UciPlayer
 from tests.eval.chess.test_uci_engines import answering, assert_end, descendants, fake_engine
 from tests.support.fragile_stockfish import crashing_stockfish
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 START = Opening("standard", chess.STARTING_FEN, ())

@@ -10,12 +10,11 @@ from pathlib import Path
 import chess.pgn
 import pytest
 
-from data.chess.stockfish import find_stockfish
 from tests.support.commands import REPOSITORY
-from tests.support.programs import PATH, find_program
+from tests.support.programs import PATH, find_program, needs
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs("stockfish", "xboard", "polyglot", "xvfb", "xauth")]
 
 
 def play_match(folder: Path, first: str, second: str, options: str) -> list[chess.pgn.Game]:
@@ -63,7 +62,7 @@ def engine_command(model_folder: Path) -> str:
 
 def test_a_match_against_stockfish_is_played_to_the_end(tmp_path, model_folder):
     options = "-timeControl 0:20 -timeIncrement 0.1 -searchDepth 4"
-    games = play_match(tmp_path, engine_command(model_folder), find_stockfish(), options)
+    games = play_match(tmp_path, engine_command(model_folder), find_program("stockfish"), options)
     for game in games:
         assert_ended_by_the_rules(game)
     assert games[0].headers["White"].startswith("Stop Regressing")

@@ -7,6 +7,10 @@ from cli.errors import InputError
 from eval.chess.opponents import RATED_KINDS, SKILL_RATINGS, Opponent, known_rating, parse_opponents
 from eval.chess.players import ModelPlayer, RandomPlayer, StockfishPlayer, UciPlayer
 from tests.eval.chess.test_uci_engines import fake_engine
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@ from eval.chess.ratings import difference
 from tests.eval.chess.test_uci_engines import answering, assert_end, descendants, fake_engine
 from tests.support.commands import assert_input_error, run_command, start_command
 from tests.support.fragile_stockfish import crashing_stockfish
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 PLAY = "eval.chess.play"

@@ -20,6 +20,7 @@ from eval.chess.players import (
 )
 from tests.eval.chess.test_engines import tiny_model
 from tests.eval.chess.test_uci_engines import answering, fake_engine
+from tests.support.programs import needs
 
 
 MODEL = ModelPlayer("ours", "cpu", "bfloat16", MoveChoice(0.1), "draws", True)
@@ -69,6 +70,7 @@ def test_other_numbers_are_no_strength_of_stockfish(number):
         parse_player(f"stockfish:{number}", Limit(), MODEL)
 
 
+@needs("stockfish")
 @pytest.mark.parametrize("kind", ["model", "stockfish", "uci", "random"])
 def test_a_player_has_the_name_of_its_engine_also_in_another_process(model_folder, tmp_path, kind):
     player = {

@@ -25,6 +25,10 @@ NODES = Limit(nodes=100)
 
 FAKE = """#!{python}
 import os, sys, time
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 for line in sys.stdin:
     with open({log!r}, "a") as log:
