@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.support.commands import REPOSITORY
+from tests.support.programs import needs
 from tests.support.training_runs import SAMPLE, TINY
 
 
@@ -32,6 +33,7 @@ def run_script(folder, **environment) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
+@needs("stockfish")
 def test_it_trains_compares_measures_and_ships(tmp_path):
     result = run_script(tmp_path)
     assert result.returncode == 0, result.stderr

@@ -7,6 +7,7 @@ from cli.errors import InputError
 from data.chess.positions import position_key
 from data.chess.stockfish import Stockfish, centipawns_from_win_prob
 from eval.chess.openings import DEFAULT_BOOK, Opening, identify_openings, read_openings
+from tests.support.programs import needs
 
 
 ENDGAME = "8/8/4k3/8/8/4K3/4P3/8 w - - 0 1"
@@ -79,6 +80,7 @@ def test_no_opening_of_the_book_decides_the_game(book):
 
 
 @pytest.mark.slow
+@needs("stockfish")
 def test_every_opening_of_the_book_is_balanced(book):
     with Stockfish() as engine:
 
