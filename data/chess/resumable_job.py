@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from cli.errors import InputError
+from cli.errors import InputError, writing
 from cli.files import atomic_write
 
 
@@ -36,12 +36,15 @@ class ResultLog:
             yield from map(json.loads, file)
 
     def append(self, result: Any) -> None:
-        self._file.write(json.dumps(result, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(json.dumps(result, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
         self._num_results += 1
 
     def close(self) -> None:
-        self._file.close()
+        # It writes what a full disk did not take.
+        with writing(self._path):
+            self._file.close()
 
 
 class ResumableJob:
