@@ -175,7 +175,9 @@ def test_the_test_set_and_the_puzzles_join_the_training_boards(server, tmp_path,
             run(monkeypatch, server, "--download", repeated, "--output", output)
 
 
-def test_jobs_at_the_same_time_with_a_range_of_shards_each_make_the_files_of_one_job(server, bags, tmp_path):
+def test_jobs_at_the_same_time_with_a_range_of_shards_each_make_the_files_of_one_job(
+    server, bags, tmp_path, monkeypatch
+):
     parts = tmp_path / "parts"
     jobs = [
         start_command(
@@ -190,7 +192,7 @@ def test_jobs_at_the_same_time_with_a_range_of_shards_each_make_the_files_of_one
     convert(bags, tmp_path / "whole", num_files=3)
     for whole in sorted((tmp_path / "whole").iterdir()):
         joined = tmp_path / whole.name
-        convert(sorted(parts.glob(f"*/{whole.name}")), joined)
+        run(monkeypatch, server, *sorted(parts.glob(f"*/{whole.name}")), "--output", joined)
         assert joined.read_bytes() == whole.read_bytes()
 
 
