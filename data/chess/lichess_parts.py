@@ -17,7 +17,7 @@ from data.chess.rows import ROWS_PER_GROUP
 # Level 19 would take longer than everything else.
 COMPRESSION = 3
 # The hashes of this many positions are compared at a time, within about a gigabyte.
-HASHES_AT_A_TIME = 1 << 25
+HASHES_AT_A_TIME = 1 << 24
 
 
 class Parts:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from cli.errors import InputError, writing
-from cli.files import atomic_write
+from cli.files import atomic_write, remove
 
 
 class ResultLog:
@@ -73,6 +73,9 @@ class ResumableJob:
         except InputError:
             self._lock.release()
             raise
+        # Of a run that was killed.
+        for unfinished in list(self.folder.rglob(".*.unfinished-*")):
+            remove(unfinished)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:

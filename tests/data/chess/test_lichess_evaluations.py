@@ -192,8 +192,12 @@ def test_an_interrupted_conversion_continues(tmp_path, small_blocks, kind):
         read(tmp_path / "boards.partial/actions")
         == read(tmp_path / "whole")[: len(read(tmp_path / "boards.partial/actions"))]
     )
+    # As a run that is killed leaves it.
+    (tmp_path / "boards.partial/actions/.positions-00003.unfinished-1.parquet").touch()
     convert_evaluations(open_source(str(name)), tmp_path / "boards")
     assert read(tmp_path / "boards") == read(tmp_path / "whole")
+    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("boards", "whole")]
+    assert names[0] == names[1]
     assert not (tmp_path / "boards.partial").exists()
 
 
