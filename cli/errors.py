@@ -10,7 +10,8 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -27,6 +28,17 @@ class InputError(ValueError):
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or the name of its class if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in the error of a full disk, which writers leave out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            error.filename = error.filename or str(path)
+        raise
 
 
 def command(main: Callable[[], None]) -> None:
@@ -58,7 +70,9 @@ def command(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        where = f" {error.filename}" if error.filename else ""
+        # A copy names its source first.
+        path = error.filename2 or error.filename
+        where = f" {path}" if path else ""
         report(f"error: no space is left to write{where}: free some space and run again")
         sys.exit(INPUT_ERROR_STATUS)
 

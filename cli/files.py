@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.errors import InputError
+from cli.errors import InputError, writing
 
 
 @contextmanager
@@ -23,7 +23,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     # The suffix stays last because some writers choose a format or a compression by it.
     unfinished = path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
     try:
-        yield unfinished
+        with writing(path):
+            yield unfinished
         if path.is_dir() and unfinished.is_dir():
             # A rename cannot replace a folder that is not empty.
             replaced = path.with_name(f".{path.name}.replaced-{os.getpid()}")

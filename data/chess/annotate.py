@@ -195,17 +195,15 @@ def _positions(
             read = piped or _read_positions(arguments)
             if read.num_games is not None:
                 print(
-                    f"{len(read.fens)} of the {read.num_positions} positions of {read.num_games} games are "
-                    f"taken: up to {arguments.per_game} of each game (--per-game)"
+                    f"positions taken: {len(read.fens)} of {read.num_positions}, up to {arguments.per_game} "
+                    f"of each game (--per-game); games: {read.num_games}"
                 )
             fens = list(distinct_positions(read.fens, exclude))
             num_read, num_distinct = len(read.fens), len(fens)
             if num_distinct < num_read:
-                print(
-                    f"{num_read - num_distinct} of {num_read} positions are left out: repeated, or excluded"
-                )
+                print(f"positions left out, repeated or excluded: {num_read - num_distinct} of {num_read}")
             if arguments.boards is not None and arguments.boards < num_distinct:
-                print(f"{arguments.boards} of {num_distinct} positions are taken: a random sample (--boards)")
+                print(f"positions of a random sample (--boards): {arguments.boards} of {num_distinct}")
                 kept = sorted(random.Random(arguments.seed).sample(range(num_distinct), arguments.boards))
                 fens = [fens[index] for index in kept]
         with atomic_write(chosen) as unfinished:
@@ -232,7 +230,7 @@ def _play(
 
     enough = itertools.islice(distinct_positions(sampled(), exclude), arguments.boards)
     fens = list(tqdm(enough, desc="playing", unit=" positions", total=arguments.boards))
-    print(f"{len(fens)} positions of {len(log)} games: up to {arguments.per_game} of each game (--per-game)")
+    print(f"positions: {len(fens)}, up to {arguments.per_game} of each game (--per-game); games: {len(log)}")
     return fens
 
 

@@ -302,8 +302,9 @@ def main() -> None:
         raise InputError(f"{output} exists: choose another folder, or delete it")
     else:
         check_output(output / "boards.parquet", overwrite=False)
-    # The first record decides; another kind later is an error.
-    schema = schema_of(list_shards(arguments.bags[0])[0])
+    # The first record decides; another kind later is an error. Parquet files have action values.
+    first = list_shards(arguments.bags[0])[0]
+    schema = None if Path(first).suffix in SUFFIXES else schema_of(first)
     if schema is not None:
         num_boards = convert_states(arguments.bags, output, schema, arguments.files)
     else:

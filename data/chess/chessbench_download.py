@@ -22,7 +22,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
-from cli.errors import InputError
+from cli.errors import InputError, writing
 
 
 ADDRESS = "https://storage.googleapis.com/searchless_chess/data"
@@ -164,7 +164,7 @@ def fetch(file: RemoteFile, path: Path, progress: tqdm, stop: Event) -> None:
     """
     path.touch()
     progress.update(path.stat().st_size)
-    with _session() as session:
+    with _session() as session, writing(path):
         while (size := path.stat().st_size) < file.size:
             reason = "the server ended early"
             try:

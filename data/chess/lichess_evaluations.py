@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -103,7 +102,7 @@ def convert_evaluations(
         if counts["boards"]:
             counts["duplicates"] = parts.drop_repeated(len(log))
             if states is not None:
-                shutil.move(parts.states, states)
+                parts.save_states(states)
             parts.actions.rename(output)
     return counts
 

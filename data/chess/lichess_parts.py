@@ -1,5 +1,7 @@
 """Converted positions in folders of Parquet files, part by part, and without repeated positions."""
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from data.chess.rows import ROWS_PER_GROUP
 # Level 19 would take longer than everything else.
 COMPRESSION = 3
 # The hashes of this many positions are compared at a time, within about a gigabyte.
-HASHES_AT_A_TIME = 1 << 25
+HASHES_AT_A_TIME = 1 << 24
 
 
 class Parts:
@@ -52,6 +54,16 @@ class Parts:
                 if len(rows) == len(is_kept):
                     _write(self._path(kind, part), rows.filter(pa.array(is_kept)))
         return int(len(is_first) - is_first.sum())
+
+    def save_states(self, folder: Path) -> None:
+        """Write the state values to a folder, which may be on another disk."""
+        with atomic_write(folder) as unfinished:
+            unfinished.mkdir()
+            for path in self.states.iterdir():
+                try:
+                    os.link(path, unfinished / path.name)
+                except OSError:
+                    shutil.copyfile(path, unfinished / path.name)
 
     def _path(self, kind: str, part: int) -> Path:
         return self._hashes.with_name(kind) / f"positions-{part:05d}.parquet"

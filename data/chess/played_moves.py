@@ -88,11 +88,9 @@ def main() -> None:
     first = next(moves, None)
     if first is None:
         weaker = f" of players rated {arguments.min_rating} or more" if arguments.min_rating else ""
-        raise InputError(
-            f"{source.name} has no moves{weaker}, in {counts['games']:,} games: give other games"
-        )
+        raise InputError(f"{source.name} has no moves{weaker} (games: {counts['games']:,}): give other games")
     num_rows = write_rows(arguments.output, itertools.chain([first], moves), PLAYED_MOVES)
-    print(f"{arguments.output}: {num_rows:,} of the {counts['moves']:,} moves of {counts['games']:,} games")
+    print(f"{arguments.output}: {num_rows:,} of {counts['moves']:,} moves (games: {counts['games']:,})")
 
 
 if __name__ == "__main__":

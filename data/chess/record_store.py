@@ -41,11 +41,15 @@ NO_SPACE = (
 )
 
 
+class NoSpaceError(InputError):
+    """Disk or memory are full. Records and files that are complete are kept."""
+
+
 class RecordStore:
     """Records in a DuckDB file.
 
-    Memory stays within about `memory_limit` gigabytes for any number of records. Raises InputError if disk or
-    memory are full.
+    Memory stays within about `memory_limit` gigabytes for any number of records. Raises NoSpaceError if disk
+    or memory are full.
     """
 
     def __init__(self, path: Path, memory_limit: float, threads: int) -> None:
@@ -158,7 +162,7 @@ class RecordStore:
                 raise KeyboardInterrupt from error
             if not isinstance(error, NO_SPACE):
                 raise
-            raise InputError(
+            raise NoSpaceError(
                 f"{self._path}: {first_line(error)}: free space on the disk, or raise --memory-limit, "
                 "and run again"
             ) from error

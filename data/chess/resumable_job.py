@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from cli.errors import InputError
-from cli.files import atomic_write
+from cli.errors import InputError, writing
+from cli.files import atomic_write, remove
 
 
 class ResultLog:
@@ -36,12 +36,15 @@ class ResultLog:
             yield from map(json.loads, file)
 
     def append(self, result: Any) -> None:
-        self._file.write(json.dumps(result, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(json.dumps(result, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
         self._num_results += 1
 
     def close(self) -> None:
-        self._file.close()
+        # It writes what a full disk did not take.
+        with writing(self._path):
+            self._file.close()
 
 
 class ResumableJob:
@@ -70,6 +73,9 @@ class ResumableJob:
         except InputError:
             self._lock.release()
             raise
+        # Of a run that was killed.
+        for unfinished in list(self.folder.rglob(".*.unfinished-*")):
+            remove(unfinished)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:

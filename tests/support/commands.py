@@ -3,11 +3,14 @@
 import atexit
 import multiprocessing
 import os
+import resource
 import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -121,6 +124,17 @@ def _read_hub_settings(environment: dict[str, str]) -> None:
                 setattr(module, name, value == "1")
             elif isinstance(constant, str | Path):
                 setattr(module, name, type(constant)(value))
+
+
+@contextmanager
+def file_size_limit(num_bytes: int) -> Iterator[None]:
+    """Let this process write no larger files, as on a full disk; the error is another one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def assert_input_error(result: subprocess.CompletedProcess, *parts: str) -> None:

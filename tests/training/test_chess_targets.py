@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chess
 import pytest
+import yaml
 
 from cli.errors import InputError
 from configs.schema import load_config
@@ -15,6 +16,7 @@ from data.chess.rows import PLAYED_MOVES, STATE_VALUES, write_rows
 from eval.chess.engines import ValueEngine
 from tests.support.commands import run_command
 from tests.support.easy_boards import easy_file
+from tests.support.hub_server import HubServer, Repository
 from tests.support.pushed_run import code_blocks
 from tests.support.random_boards import random_rows
 from tests.support.training_runs import TINY, read_steps
@@ -37,9 +39,10 @@ def run(request, boards, tmp_path_factory) -> Path:
     return train(boards, request.param, tmp_path_factory.mktemp(request.param) / request.param)
 
 
-def train(source: Path, target: str, output_dir: Path, *settings: str) -> Path:
+def train(source: Path | str, target: str, output_dir: Path, *settings: str, **environment: str) -> Path:
     line = ["--config=chess_tiny.yaml", f"data.train={source}", "data.validation=null", *TINY, *LEARN]
-    result = run_command("train", *line, f"data.target={target}", f"output_dir={output_dir}", *settings)
+    line += [f"data.target={target}", f"output_dir={output_dir}", *settings]
+    result = run_command("train", *line, **environment)
     assert result.returncode == 0, result.stderr
     return output_dir
 
@@ -66,6 +69,20 @@ def test_it_plays_mate_in_one_and_solves_puzzles(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_matches_and_ratings_are_played_to_the_end(run, tmp_path):
+    model = ["--model", run / "model", "--device", "cpu"]
+    games = tmp_path / "games.pgn"
+    for module, *line in (
+        ("eval.chess.play", "--opponent", "random", "--games", 2, "--pgn", games),
+        ("eval.chess.elo", "--opponents", "stockfish:0", "--games", 2, "--output", tmp_path / "elo"),
+        ("eval.chess.analyse", "--pgn", games, "--output", tmp_path / "analysis.html"),
+    ):
+        result = run_command(module, *model, *line)
+        assert result.returncode == 0, result.stderr
+    assert games.read_text().count("[Result ") == 2
+
+
+@pytest.mark.slow
 def test_the_published_model_loads_by_its_card_in_a_fresh_process(run, tmp_path):
     publish_folder(run, tmp_path / "published")
     card = (tmp_path / "published/README.md").read_text()
@@ -89,14 +106,18 @@ def test_the_published_model_loads_by_its_card_in_a_fresh_process(run, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_rows_of_their_own_train_too_and_are_measured_on_action_values(target, boards, tmp_path):
+def test_rows_of_their_own_on_the_hub_train_too_and_are_measured_on_action_values(target, boards, tmp_path):
     rows = random_rows(50)
     if target == "move":
         write_rows(tmp_path / "rows.parquet", [(row.fen, row.moves[0]) for row in rows], PLAYED_MOVES)
     else:
         write_rows(tmp_path / "rows.parquet", [(row.fen, row.win_probs[0]) for row in rows], STATE_VALUES)
     settings = [f"data.validation={boards}", "evaluation.boards=20", "training.steps=2", "data.mirror=true"]
-    run = train(tmp_path / "rows.parquet", target, tmp_path / "run", *settings)
+    with HubServer(tmp_path / "hub") as hub:
+        repository = hub.repositories["datasets", "user/rows"] = Repository(private=False)
+        commit = repository.commit("main", {"train.parquet": (tmp_path / "rows.parquet").read_bytes()})
+        run = train("user/rows", target, tmp_path / "run", *settings, **hub.environment)
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["train"] == f"user/rows@{commit}"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     evaluation = next(row for row in rows if row["kind"] == "eval")
     assert evaluation["num_boards"] == 20 and evaluation["regret"] > 0

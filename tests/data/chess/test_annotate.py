@@ -161,7 +161,7 @@ def test_boards_of_another_file_are_left_out(fens, expected, tmp_path):
     assert annotate(fens, test_set, "--boards", 5, "--seed", 1).returncode == 0
     result = annotate(fens, rest, "--exclude", test_set)
     assert result.returncode == 0
-    assert "5 of 40 positions are left out" in result.stdout
+    assert "positions left out, repeated or excluded: 5 of 40" in result.stdout
     left_out = {position_key(row["fen"]) for row in rows(test_set)}
     assert rows(rest) == [row for row in expected if position_key(row["fen"]) not in left_out]
 
@@ -196,9 +196,9 @@ def test_games_are_read_from_a_pipe_and_the_choice_of_positions_is_explained(tmp
         result = annotate(f"/proc/{os.getpid()}/fd/{number}", output, "--skip-bad-games", "--boards", 3)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[:3] == [
-        "7 of the 8 positions of 2 games are taken: up to 4 of each game (--per-game)",
-        "1 of 7 positions are left out: repeated, or excluded",
-        "3 of 6 positions are taken: a random sample (--boards)",
+        "positions taken: 7 of 8, up to 4 of each game (--per-game); games: 2",
+        "positions left out, repeated or excluded: 1 of 7",
+        "positions of a random sample (--boards): 3 of 6",
     ]
     assert "warning: 1 of the 3 games of" in result.stderr
     assert len(rows(output)) == 3

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import resource
 import sys
 from collections import namedtuple
 
@@ -13,7 +12,8 @@ from cli.errors import InputError
 from data.chess import chessbench, chessbench_download
 from data.chess.chessbench import convert
 from data.chess.chessbench_download import fetch_all, find_files, parse_download
-from tests.data.chess.test_chessbench import FIXTURES, action_value, moves_by_board, write_bag
+from tests.data.chess.test_chessbench import CHESSBENCH, FIXTURES, action_value, moves_by_board, write_bag
+from tests.support.commands import file_size_limit, start_command
 from tests.support.file_server import FileServer
 
 
@@ -139,19 +139,20 @@ def test_a_full_disk_is_named_before_anything_is_downloaded(server, tmp_path, mo
     assert not server.downloads and not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_fills_up_keeps_what_was_downloaded(server, tmp_path, monkeypatch):
-    """A limit on the size of files simulates a full disk."""
-    arguments = ("--download", "0-1", "--output", tmp_path / "boards")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            run(monkeypatch, server, *arguments)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+@pytest.mark.parametrize("full_at", ["download", "conversion"])
+def test_a_disk_that_fills_up_keeps_what_was_downloaded(full_at, server, bags, tmp_path, monkeypatch):
+    output, size = tmp_path / "boards", len(server.files[shard(0)])
+    arguments = ("--download", "0-0", "--output", output)
+    limit = 15_000 if full_at == "download" else size
+    with file_size_limit(limit), pytest.raises((OSError, InputError), match="File too large") as error:
+        run(monkeypatch, server, *arguments)
+    assert f"{output}.partial/" in str(error.value)
     server.downloads.clear()
     run(monkeypatch, server, *arguments)
-    assert server.downloads == [(shard(0), 15_000), (shard(1), 0)]
+    assert server.downloads == ([(shard(0), limit)] if limit < size else [])
+    convert(bags[:1], tmp_path / "whole", num_files=1)
+    (file,), (whole,) = output.iterdir(), (tmp_path / "whole").iterdir()
+    assert file.read_bytes() == whole.read_bytes()
 
 
 def test_without_a_network_there_is_one_line(server, tmp_path, monkeypatch):
@@ -174,14 +175,24 @@ def test_the_test_set_and_the_puzzles_join_the_training_boards(server, tmp_path,
             run(monkeypatch, server, "--download", repeated, "--output", output)
 
 
-def test_jobs_with_a_range_of_shards_each_make_the_files_of_one_job(server, bags, tmp_path, monkeypatch):
-    for first, last in ((0, 1), (2, 4)):
-        part = tmp_path / f"part{first}"
-        run(monkeypatch, server, "--download", f"{first}-{last}", "--output", part, "--files", 3)
+def test_jobs_at_the_same_time_with_a_range_of_shards_each_make_the_files_of_one_job(
+    server, bags, tmp_path, monkeypatch
+):
+    parts = tmp_path / "parts"
+    jobs = [
+        start_command(
+            CHESSBENCH,
+            *("--address", server.url, "--download", shards, "--files", 3, "--output", parts / shards),
+        )
+        for shards in ("0-1", "2-4")
+    ]
+    for job in jobs:
+        _, errors = job.communicate(timeout=60)
+        assert job.returncode == 0, errors
     convert(bags, tmp_path / "whole", num_files=3)
     for whole in sorted((tmp_path / "whole").iterdir()):
         joined = tmp_path / whole.name
-        convert([tmp_path / "part0" / whole.name, tmp_path / "part2" / whole.name], joined)
+        run(monkeypatch, server, *sorted(parts.glob(f"*/{whole.name}")), "--output", joined)
         assert joined.read_bytes() == whole.read_bytes()
 
 

@@ -16,7 +16,7 @@ from data.chess.lichess_rows import convert
 from data.chess.lichess_sources import Source, open_source, parse_lines
 from data.chess.rows import SCHEMA, STATE_VALUES
 from data.chess.stockfish import win_prob_from_centipawns
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, file_size_limit, run_command
 from tests.support.hub_server import HubServer, Repository
 from tests.support.random_boards import random_rows
 
@@ -192,9 +192,31 @@ def test_an_interrupted_conversion_continues(tmp_path, small_blocks, kind):
         read(tmp_path / "boards.partial/actions")
         == read(tmp_path / "whole")[: len(read(tmp_path / "boards.partial/actions"))]
     )
+    # As a run that is killed leaves it.
+    (tmp_path / "boards.partial/actions/.positions-00003.unfinished-1.parquet").touch()
     convert_evaluations(open_source(str(name)), tmp_path / "boards")
     assert read(tmp_path / "boards") == read(tmp_path / "whole")
+    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("boards", "whole")]
+    assert names[0] == names[1]
     assert not (tmp_path / "boards.partial").exists()
+
+
+def test_a_full_disk_keeps_the_parts_before_it_and_is_continued_to_the_same_bytes(tmp_path, small_blocks):
+    kings = [
+        evaluated(f"7k/8/8/8/8/8/8/{number or ''}K{7 - number or ''} w - -", {"cp": 0, "line": f"{f}1{f}2"})
+        for number, f in enumerate("abcdefgh")
+    ]
+    file = write_lines(tmp_path / "evals.jsonl", kings + make_positions(20))
+    convert_evaluations(open_source(str(file)), tmp_path / "whole")
+    paths = sorted((tmp_path / "whole").iterdir())
+    with file_size_limit(paths[0].stat().st_size), pytest.raises(OSError, match="File too large") as error:
+        convert_evaluations(open_source(str(file)), tmp_path / "boards")
+    assert error.value.filename == str(tmp_path / "boards.partial/actions/positions-00001.parquet")
+    assert [path.name for path in (tmp_path / "boards.partial/actions").iterdir()] == [paths[0].name]
+    convert_evaluations(open_source(str(file)), tmp_path / "boards")
+    assert [path.read_bytes() for path in sorted((tmp_path / "boards").iterdir())] == [
+        path.read_bytes() for path in paths
+    ]
 
 
 def test_of_a_repeated_position_the_first_counts(tmp_path, small_blocks, monkeypatch):

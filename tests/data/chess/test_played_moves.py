@@ -34,7 +34,7 @@ def write_moves(tmp_path, *options):
 def test_every_move_of_the_main_line_is_a_row_with_the_board_before_it(tmp_path):
     result, output = write_moves(tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "7 of the 7 moves of 2 games" in result.stdout
+    assert "7 of 7 moves (games: 2)" in result.stdout
     rows = pq.read_table(output).to_pylist()
     assert [row["move"] for row in rows] == ["f2f3", "e7e5", "g2g4", "d8h4", "a7a8q", "h7g7", "a8e4"]
     assert rows[0]["fen"] == chess.STARTING_FEN
@@ -45,7 +45,7 @@ def test_every_move_of_the_main_line_is_a_row_with_the_board_before_it(tmp_path)
 
 def test_only_the_moves_of_strong_players_are_kept(tmp_path):
     result, output = write_moves(tmp_path, "--min-rating", 2000)
-    assert "3 of the 7 moves of 2 games" in result.stdout
+    assert "3 of 7 moves (games: 2)" in result.stdout
     assert pq.read_table(output)["move"].to_pylist() == ["f2f3", "g2g4", "h7g7"]
 
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import resource
 from pathlib import Path
 
 import chess
@@ -13,6 +12,7 @@ from cli.errors import InputError
 from eval.chess.game_log import GameLog
 from eval.chess.games import PlayedGame, Resignation
 from tests.eval.chess.test_games import START, play
+from tests.support.commands import file_size_limit
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +149,9 @@ def test_a_folder_without_permission_is_refused():
 def test_a_disk_that_is_full_takes_all_games_of_an_append_or_none(path, games):
     log = GameLog(path)
     log.append(games[:2])
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(texts(games[:3])) + 50, limits[1]))
-    try:
-        with pytest.raises(
-            InputError, match="cannot be written: File too large; the 2 games before are in it"
-        ):
-            log.append(games[2:])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    fault = "cannot be written: File too large; the 2 games before are in it"
+    with file_size_limit(len(texts(games[:3])) + 50), pytest.raises(InputError, match=fault):
+        log.append(games[2:])
     assert path.read_text() == texts(games[:2])
     log.append(games[2:])
     assert path.read_text() == texts(games)

@@ -190,7 +190,10 @@ def test_the_page_of_a_policy_speaks_of_probabilities_of_moves_alone(folder, tmp
         page = tmp_path / f"{name}.html"
         result = run_command("eval.chess.analyse", "--model", folder, *source, "--output", page)
         assert result.returncode == 0, result.stderr
-        shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", dom_of(page), flags=re.DOTALL)
+        width = "document.body.dataset.width = document.getElementById('board').getBoundingClientRect().width"
+        dom = dom_of(page, script=width)
+        assert float(re.search(r'data-width="([\d.]+)"', dom)[1]) > 200
+        shown = re.sub(r"<script.*?</script>|<style.*?</style>", "", dom, flags=re.DOTALL)
         assert "Probability of the move" in shown
         assert "in probability is" not in shown and "in probability</h2>" not in shown
 
