@@ -101,6 +101,7 @@ def convert_evaluations(
             write()
         if counts["boards"]:
             counts["duplicates"] = parts.drop_repeated(len(log))
+            counts["action_values"] = parts.count_action_values()
             if states is not None:
                 parts.save_states(states)
             parts.actions.rename(output)

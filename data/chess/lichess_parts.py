@@ -55,6 +55,12 @@ class Parts:
                     _write(self._path(kind, part), rows.filter(pa.array(is_kept)))
         return int(len(is_first) - is_first.sum())
 
+    def count_action_values(self) -> int:
+        files = map(pq.read_metadata, self.actions.iterdir())
+        # The last column is the list of values, of which every row has some.
+        groups = (file.row_group(number) for file in files for number in range(file.num_row_groups))
+        return sum(group.column(group.num_columns - 1).num_values for group in groups)
+
     def save_states(self, folder: Path) -> None:
         """Write the state values to a folder, which may be on another disk."""
         with atomic_write(folder) as unfinished:

@@ -230,6 +230,7 @@ def test_of_a_repeated_position_the_first_counts(tmp_path, small_blocks, monkeyp
         source = open_source(str(tmp_path / f"{name}.jsonl"))
         counts[name] = convert_evaluations(source, tmp_path / name, tmp_path / f"{name}_states")
     assert counts["twice"]["duplicates"] - counts["once"]["duplicates"] >= 20
+    assert counts["twice"]["action_values"] == sum(len(row["moves"]) for row in read(tmp_path / "once"))
     for suffix in ("", "_states"):
         assert read(tmp_path / f"once{suffix}") == read(tmp_path / f"twice{suffix}")
 
