@@ -17,6 +17,10 @@ from cli.errors import InputError
 from data.chess.stockfish import EngineCrash, win_prob_from_centipawns
 from eval.chess import uci_engines
 from eval.chess.uci_engines import UciEngine, longest_search, start_stockfish
+from tests.support.programs import needs
+
+
+pytestmark = needs("stockfish")
 
 
 MIDDLEGAME = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 2 3"
@@ -25,11 +29,6 @@ NODES = Limit(nodes=100)
 
 FAKE = """#!{python}
 import os, sys, time
-from tests.support.programs import needs
-
-
-pytestmark = needs("stockfish")
-
 for line in sys.stdin:
     with open({log!r}, "a") as log:
         log.write(line)
