@@ -29,6 +29,7 @@ NODES = Limit(nodes=100)
 
 FAKE = """#!{python}
 import os, sys, time
+
 for line in sys.stdin:
     with open({log!r}, "a") as log:
         log.write(line)
