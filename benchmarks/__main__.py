@@ -28,6 +28,7 @@ BENCHMARKS = {
     "data": "boards: from Parquet to batches, tokens, and Stockfish's labels",
     "losses": "value losses, forward and backward, next to cross-entropy on class indices",
     "wordle": "games: many at a time and one by one, in the environment, of players and of a model",
+    "robot": "pictures and decisions in the simulator: without shadows, and many episodes at a time",
     "chessbench": "conversion of ChessBench's files: rate, memory and disk",
     "lichess": "conversion of Lichess's evaluations in one process",
 }

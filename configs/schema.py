@@ -63,7 +63,7 @@ def section(structure: type, may_differ: bool = False) -> Any:
 class ValueLossConfig:
     """The arguments of make_value_loss (models/value_losses.py)."""
 
-    name: Literal["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"] = "hl_gauss"
+    name: Literal["mse", "mse_sigmoid", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"] = "hl_gauss"
     value_min: float = 0.0  # the range of the values; for chess, win probabilities
     value_max: float = 1.0
     num_bins: int = setting(128, AT_LEAST_TWO)
@@ -71,6 +71,11 @@ class ValueLossConfig:
     sigma: float | None = setting(None, POSITIVE)  # σ in units of the value, instead of sigma_ratio
     padding: float = setting(0.0, NOT_NEGATIVE)  # widen the support by this many σ on each side
     match_mean: bool = False  # move the Gaussian so that the mean of the target is the value
+
+    @property
+    def has_bins(self) -> bool:
+        """Whether the model predicts a distribution."""
+        return self.name not in ("mse", "mse_sigmoid")
 
 
 @dataclass
@@ -88,7 +93,7 @@ class TransformerSizes(ModelConfig):
     num_attention_heads: int = setting(8, AT_LEAST_ONE)
     # Width of the feed-forward layers; 4 × hidden_size by default.
     intermediate_size: int | None = setting(None, AT_LEAST_ONE)
-    # By default 0.02 × √hidden_size for chess and 0.02 for Wordle; ChessBench has 0.02.
+    # By default 0.02 × √hidden_size for chess, 0.02 for Wordle, 0.5 for the robot; ChessBench has 0.02.
     position_initializer_range: float | None = setting(None, POSITIVE)
 
     def check(self) -> None:
@@ -212,7 +217,8 @@ class Config:
         loss = self.value_loss
         if not loss.value_min < loss.value_max:
             raise ValueError("value_loss.value_min must be below value_max")
-        if loss.name != "hl_gauss" and (loss.sigma is not None or loss.padding or loss.match_mean):
+        has_padding = loss.padding not in (0, type(loss).padding)
+        if loss.name != "hl_gauss" and (loss.sigma is not None or has_padding or loss.match_mean):
             raise ValueError(
                 f"value_loss: sigma, padding and match_mean are for hl_gauss, not for {loss.name}"
             )
@@ -386,12 +392,99 @@ class WordleConfig(Config):
             )
 
 
+@dataclass
+class RobotValueLossConfig(ValueLossConfig):
+    num_bins: int = setting(31, AT_LEAST_TWO)
+    # Without padding, the bias of hl_gauss at the smallest value grows with every dimension of the action.
+    padding: float = setting(3.0, NOT_NEGATIVE)  # of hl_gauss; other losses ignore it
+
+
+@dataclass
+class RobotModelConfig(TransformerSizes):
+    hidden_size: int = setting(64, AT_LEAST_ONE)
+    num_hidden_layers: int = setting(2, AT_LEAST_ONE)
+    num_attention_heads: int = setting(4, AT_LEAST_ONE)
+    observation: Literal["states", "images", "both"] = "states"
+    history: int = setting(1, AT_LEAST_ONE)  # frames of an observation, the newest included
+    num_state_tokens: int = setting(4, AT_LEAST_ONE)  # for the states of all frames
+    # convolutions: four strided ones; resnet18: the trunk of ResNet-18 with group normalisation.
+    image_encoder: Literal["convolutions", "resnet18"] = "convolutions"
+    num_action_bins: int = setting(32, AT_LEAST_TWO)  # of every dimension, from −1 to 1
+    # A model of transformers, such as sentence-transformers/all-MiniLM-L6-v2 or a folder, that encodes
+    # instructions and is not trained; by default words are embedded, and other words are unknown.
+    instruction_encoder: str | None = None
+
+
+@dataclass
+class RobotDataConfig(DataConfig):
+    # A LeRobotDataset folder, such as `python -m data.robot.generate` writes, or one on the hub: user/name.
+    train: str = setting(may_differ=True)
+    only_successes: bool = False  # leave out the episodes without success, as behaviour cloning may want
+    # Add noise from U(0, n) to every reward, sampled once: n.
+    reward_noise: float = setting(0.0, NOT_NEGATIVE)
+
+    def check_files(self) -> None:
+        if read_name(self.train) is None and not Path(self.train).exists():
+            raise InputError(
+                f"{self.train}: no such folder: `python -m data.robot.generate --tasks drawer-open-v3 "
+                f"--episodes 800 --output {self.train}` makes one; data.train=FOLDER names another"
+            )
+
+
+@dataclass
+class DimensionLearningConfig:
+    """Offline Q-learning over the dimensions of an action; models/q_learning.py has the equations."""
+
+    # q_learning: the best bin of the next dimension, and after the last one the best first bin of the next
+    # decision; n_step: the latter for all dimensions; monte_carlo: the return of the data; behavior_cloning:
+    # no target, imitation of the data's actions.
+    target: Literal["q_learning", "n_step", "monte_carlo", "behavior_cloning"] = "q_learning"
+    discount: float = setting(0.97, FRACTION)  # per decision
+    monte_carlo_floor: bool = True  # a target is at least the return of the data
+    # smallest_value: bins that the data does not have are trained towards value_loss.value_min; cql: the
+    # cross-entropy of softmax(Q / cql_temperature), which behavior_cloning consists of.
+    conservative: Literal["smallest_value", "cql", "none"] = "smallest_value"
+    conservative_weight: float = setting(1.0, NOT_NEGATIVE)
+    cql_temperature: float = setting(0.1, POSITIVE)  # of its softmax over Q
+    target_tau: float = setting(0.01, FRACTION)  # step of the target network towards the model (Polyak)
+
+
+@dataclass
+class RobotEvaluationConfig(EvaluationConfig):
+    # Of every task, from starts that are the same in every evaluation; 0: no evaluation, and no simulator.
+    episodes: int = setting(20, NOT_NEGATIVE)
+
+
+@dataclass
+class RobotConfig(Config):
+    """A robot that follows instructions: offline Q-learning over the dimensions of its actions."""
+
+    task: Literal["robot"] = "robot"
+    model: RobotModelConfig = section(RobotModelConfig)
+    value_loss: RobotValueLossConfig = section(RobotValueLossConfig)
+    data: RobotDataConfig = section(RobotDataConfig)
+    q_learning: DimensionLearningConfig = section(DimensionLearningConfig)
+    evaluation: RobotEvaluationConfig = section(RobotEvaluationConfig, may_differ=True)
+
+    def check(self) -> None:
+        super().check()
+        self.model.check()
+        learning = self.q_learning
+        if learning.target == "behavior_cloning" and (
+            learning.conservative != "cql" or not learning.conservative_weight
+        ):
+            raise ValueError(
+                "q_learning.target=behavior_cloning learns by CQL's term: set q_learning.conservative=cql, "
+                "and a conservative_weight above 0"
+            )
+
+
 def _check_source(source: str) -> None:
     if read_name(source) is None and not Path(source).exists():
         raise InputError(f"{source}: no such file or folder")
 
 
-DOMAINS: dict[str, type[Config]] = {"chess": ChessConfig, "wordle": WordleConfig}
+DOMAINS: dict[str, type[Config]] = {"chess": ChessConfig, "wordle": WordleConfig, "robot": RobotConfig}
 
 
 def find_yaml(name: str, folder: Path, what: str) -> Path:

@@ -4,8 +4,9 @@ The texts are in data/<domain>/dataset_card.md, the counts in data/<domain>/data
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -14,6 +15,8 @@ from cli.errors import InputError
 from data.chess.dataset_card import count_boards
 from data.chess.rows import SCHEMA as CHESS_SCHEMA
 from data.parquet import list_files, open_file
+from data.robot.dataset_card import count_episodes
+from data.robot.episodes import is_lerobot
 from data.wordle.dataset_card import count_games
 from data.wordle.game_rows import SCHEMA as WORDLE_SCHEMA
 
@@ -28,8 +31,23 @@ class Kind:
     name: str
     schema: pa.Schema
     count: Callable[[Path], Counts]
+    # A source is a folder with splits of its own, which is published as it is.
+    is_folder: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)  # of the card
 
 
+# A LeRobotDataset, whose columns differ; `datasets` would read the tables in meta/ as rows too.
+ROBOT = Kind(
+    "robot",
+    pa.schema([]),
+    count_episodes,
+    is_folder=True,
+    metadata={
+        "task_categories": ["robotics"],
+        "tags": ["LeRobot", "robot"],
+        "configs": [{"config_name": "default", "data_files": "data/*/*.parquet"}],
+    },
+)
 KINDS = (Kind("chess", CHESS_SCHEMA, count_boards), Kind("wordle", WORDLE_SCHEMA, count_games))
 
 
@@ -38,6 +56,9 @@ def find_kind(sources: Iterable[Path]) -> Kind:
 
     Raises InputError if the columns are of no kind, or not the same in all files, which `datasets` needs.
     """
+    sources = list(sources)
+    if is_lerobot(sources[0]):
+        return ROBOT
     first, *others = [path for source in sources for path in list_files(source)]
     schema = open_file(first).schema_arrow
     names = schema.names
@@ -65,9 +86,8 @@ def make_card(
     `counts` are those of each split, `name` is the name for loading it, and `description` tells how the rows
     were made.
     """
-    metadata = DatasetCardData(
-        license=license, pretty_name=title, task_categories=["reinforcement-learning"], tags=[kind.name]
-    )
+    general = {"task_categories": ["reinforcement-learning"], "tags": [kind.name]}
+    metadata = DatasetCardData(license=license, pretty_name=title, **(general | kind.metadata))
     return DatasetCard.from_template(
         metadata,
         template_path=str(Path(__file__).parent / kind.name / "dataset_card.md"),

@@ -92,7 +92,7 @@ def local_files(source: str | Path, split: str) -> Path:
     name = read_name(source)
     if name is not None:
         commit, split = _resolve(name), name.split or split
-        folder = _cache_folder() / name.repo.replace("/", "--") / commit / split
+        folder = cache_folder() / name.repo.replace("/", "--") / commit / split
         return _link_once(folder, lambda: _download(name, commit, split))
     source = Path(source)
     if not source.is_dir() or parquet_files(source):
@@ -102,13 +102,37 @@ def local_files(source: str | Path, split: str) -> Path:
         saved = splits[_choose_split(source, splits, split)]
         with _reading_saved(saved):
             fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
-        folder = _cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
+        folder = cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
         return _link_once(folder, lambda: _convert(saved, folder.with_suffix(".parquet")))
     paths = sorted(map(Path, _find_files(source, source.resolve(), split)))
     files = {path.relative_to(source.resolve()).as_posix(): path for path in paths}
     # Other files get another folder, so that a change of the dataset shows.
     key = hashlib.sha256(str(paths).encode()).hexdigest()[:16]
-    return _link_once(_cache_folder() / "local" / f"{source.resolve().name}-{split}-{key}", lambda: files)
+    return _link_once(cache_folder() / "local" / f"{source.resolve().name}-{split}-{key}", lambda: files)
+
+
+def local_snapshot(source: str | Path, patterns: list[str]) -> Path:
+    """Return a local folder as it is, or one with those files of a dataset on the hub that match `patterns`.
+
+    Raises InputError if the folder does not exist, or the dataset cannot be downloaded.
+    """
+    name = read_name(source)
+    if name is None:
+        if not Path(source).is_dir():
+            raise InputError(f"{source}: no such folder, and no name of a dataset on the hub")
+        return Path(source)
+    commit = _resolve(name)
+    with downloading(name):
+        HfApi().dataset_info(name.repo, revision=commit)
+        return Path(
+            snapshot_download(
+                name.repo,
+                repo_type="dataset",
+                revision=commit,
+                allow_patterns=patterns,
+                tqdm_class=TerminalBar,
+            )
+        )
 
 
 def remote_files(source: str, split: str) -> list[str]:
@@ -124,7 +148,8 @@ def remote_files(source: str, split: str) -> list[str]:
         return _find_files(name, name.repo, name.split or split, commit)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder of what commands of this project keep."""
     # By its specification an empty XDG_CACHE_HOME is equivalent to an unset one.
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(folder).resolve() / "stop-regressing" / "hub"
@@ -212,16 +237,7 @@ def _link_once(folder: Path, find_files: Callable[[], dict[str, Path]]) -> Path:
     """Fill `folder` with links to the files that `find_files` returns, unless they exist; return `folder`."""
     if _is_complete(folder):
         return folder
-    lock = folder.with_name(f".{folder.name}.lock")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # FileLock may wait forever where it cannot write; touch fails.
-        lock.touch()
-    except OSError as error:
-        raise InputError(
-            f"{folder.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to another folder"
-        ) from None
-    with FileLock(lock):
+    with cache_lock(folder):
         if not _is_complete(folder):
             files = find_files()
             with atomic_write(folder) as unfinished:
@@ -229,6 +245,22 @@ def _link_once(folder: Path, find_files: Callable[[], dict[str, Path]]) -> Path:
                 for path, file in files.items():
                     (unfinished / path.replace("/", "--")).symlink_to(file)
     return folder
+
+
+@contextmanager
+def cache_lock(path: Path) -> Iterator[None]:
+    """Make the folder of a path in the cache, and let one process at a time write the path."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # FileLock may wait forever where it cannot write; touch fails.
+        lock.touch()
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to another folder"
+        ) from None
+    with FileLock(lock):
+        yield
 
 
 def _is_complete(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Publish rows, such as chess boards or Wordle games, as a dataset on the hub, with a card.
+"""Publish chess boards, Wordle games or episodes of a robot as a dataset on the hub, with a card.
 
     python -m data.publish --data boards.parquet --validation held_out.parquet --repo user/name
     python -m data.publish --data games.parquet --folder dataset
@@ -24,10 +24,14 @@ from cli.errors import InputError, command, first_line
 from cli.files import atomic_write
 from data.hub import check_upload, make_repo, uploading
 from data.parquet import list_files
+from data.robot.episodes import is_lerobot
 
 
 if TYPE_CHECKING:
     from data.dataset_card import Kind
+
+
+FOLDERS = ("data", "meta", "videos")  # of a dataset; the last two are those of a LeRobotDataset
 
 
 def write_dataset(
@@ -45,15 +49,22 @@ def write_dataset(
     from data.dataset_card import make_card
 
     counts = {}
-    (folder / "data").mkdir()
     for split, source in sources.items():
         counts[split] = kind.count(source)
-        files = list_files(source)
-        for index, file in enumerate(files):
+        if kind.is_folder:
+            paths = sorted(path for part in FOLDERS for path in (source / part).rglob("*") if path.is_file())
+            files = {str(path.relative_to(source)): path for path in paths}
+        else:
+            paths = list_files(source)
             # Names by which `datasets` and the hub know the splits.
-            name = f"{split}-{index:05d}-of-{len(files):05d}.parquet"
-            put_file(file.absolute(), folder / "data" / name)
-        size = sum(file.stat().st_size for file in files) / 1e6
+            files = {
+                f"data/{split}-{index:05d}-of-{len(paths):05d}.parquet": path
+                for index, path in enumerate(paths)
+            }
+        for name, file in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            put_file(file.absolute(), folder / name)
+        size = sum(file.stat().st_size for file in files.values()) / 1e6
         numbers = ", ".join(f"{count} {name}" for name, count in list(counts[split].items())[:2])
         print(f"{split:<11}{numbers}, {size:.1f} MB")
     make_card(kind, counts, **card_settings).save(folder / "README.md")
@@ -70,7 +81,7 @@ def push(folder: Path, repo: str, private: bool) -> str:
             repo_type="dataset",
             commit_message="Publish rows and card",
             # Rows of an earlier version would be read along with the new ones.
-            delete_patterns="data/*",
+            delete_patterns=[f"{part}/*" for part in FOLDERS],
         )
     return url
 
@@ -82,17 +93,17 @@ def check_replaceable(repo: str) -> None:
         if not api.repo_exists(repo, repo_type="dataset"):
             return
         paths = api.list_repo_files(repo, repo_type="dataset")
-    if any(path == "README.md" or path.startswith("data/") for path in paths):
+    if any(path == "README.md" or path.split("/")[0] in FOLDERS for path in paths):
         raise InputError(f"{repo} has a dataset: choose another name, or replace it with --overwrite")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.publish",
-        description="Publish labelled chess boards, or Wordle games, as a dataset on the hub: checks every "
-        "row, writes a card with the meaning of the columns and counts of the rows, and uploads. Afterwards "
-        "datasets.load_dataset('user/name') loads it and data.train=user/name trains on it. If the upload "
-        "fails, the same command resumes it.",
+        description="Publish labelled chess boards, Wordle games, or episodes of a robot as a dataset on the "
+        "hub: checks every row, writes a card with the meaning of the columns and counts of the rows, and "
+        "uploads. Afterwards datasets.load_dataset('user/name') loads it and data.train=user/name trains on "
+        "it. If the upload fails, the same command resumes it.",
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="FILE", help="training rows: a Parquet file or a folder")
@@ -118,10 +129,15 @@ def main() -> None:
     if arguments.validation is not None:
         sources["validation"] = arguments.validation
     for source in sources.values():
-        list_files(source)
+        if not is_lerobot(source):
+            list_files(source)
     from data.dataset_card import find_kind  # imports torch, which takes seconds
 
     kind = find_kind(sources.values())
+    if kind.is_folder and len(sources) > 1:
+        raise InputError(
+            f"{arguments.data} is a LeRobotDataset, which has no held-out rows: leave out --validation"
+        )
     name = arguments.repo or str(arguments.folder)
     card_settings = {
         "name": name,

@@ -10,13 +10,14 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError, RevisionResolutionError
 from safetensors import SafetensorError
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from cli.errors import InputError, first_line
 from cli.files import digest
 from data.hub import TerminalBar
 from eval.model_folder import check_model_files, check_model_folder, model_name
+from models.modeling_q_transformer import QTransformer
 from models.modeling_value_transformer import (
     ValueTransformerForActionValue,
     ValueTransformerForMovePrediction,
@@ -68,7 +69,7 @@ class Kind(NamedTuple):
 
     purpose: str
     classes: tuple[type[PreTrainedModel], ...]
-    tokenizer_class: type[ChessTokenizer] | None = None
+    tokenizer_class: type[PreTrainedTokenizerBase] | None = None
     check_settings: Callable[[str | Path, dict[str, Any]], None] | None = None
 
 
@@ -81,6 +82,9 @@ CHESS = Kind(
 WORDLE = Kind(
     "values the tokens of Wordle", (ValueTransformerForTokenValue,), check_settings=_check_wordle_settings
 )
+
+
+ROBOT = Kind("values the actions of a robot", (QTransformer,), PreTrainedTokenizerFast)
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -114,6 +118,13 @@ def load_wordle_model(
     """Load the Wordle model in a folder, or with this id on the hub, in evaluation mode; as `load_model`."""
     model, _ = _load(name, WORDLE, device, dtype)
     return model
+
+
+def load_robot_model(
+    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+) -> tuple[QTransformer, PreTrainedTokenizerBase]:
+    """Load the robot's model in a folder, or with this id on the hub, with its tokenizer; as `load_model`."""
+    return _load(name, ROBOT, device, dtype)
 
 
 def _load(

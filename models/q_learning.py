@@ -33,10 +33,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .value_losses import C51, ValueLoss
+from .value_losses import C51, CategoricalLoss, ValueLoss
 
 
 TARGETS = ("q_learning", "sarsa", "monte_carlo", "behavior_cloning")
+DIMENSION_TARGETS = ("q_learning", "n_step", "monte_carlo", "behavior_cloning")
+CONSERVATIVE_TERMS = ("smallest_value", "cql", "none")
 
 
 class ValueOutput(Protocol):
@@ -148,6 +150,141 @@ class QLearning:
         if legal is not None:
             q = q.masked_fill(~legal, -torch.inf)
         return q.argmax(dim=-1)
+
+
+class DimensionQLearning:
+    """Q-learning over the dimensions of an action (Chebotar et al., "Q-Transformer", arXiv 2309.10150).
+
+    Dimension i of d has the bin a_i, chosen after those before it. G is the return of the episode from here:
+
+        q_learning          y_i = max(G, max_a Q̄(s, a_1 … a_i, a)) for i < d, without reward or discount
+                            y_d = max(G, r + γ max_a Q̄(s′, a))
+        n_step              y_i = max(G, r + γ max_a Q̄(s′, a)) for all i
+        monte_carlo         y_i = G
+        behavior_cloning    none
+
+        loss = L(Q(s, a_1 … a_i), y_i) + α · conservative term
+
+    The conservative term is one of CONSERVATIVE_TERMS: smallest_value is the mean of L(Q(s, …, b), v_min)
+    over the bins b that the data does not have; cql is that of QLearning. Without `monte_carlo_floor`, y is
+    not raised to G. With smallest_value, a bin with a fraction π of the data has the value
+
+        Q = π y / (π + α (1 − π) / (B − 1)),   for v_min = 0 and B bins.
+
+    Repeated maxima of such values vanish without the floor. Raises ValueError for incompatible arguments.
+    """
+
+    def __init__(
+        self,
+        value_loss: ValueLoss,
+        *,
+        target: str = "q_learning",
+        discount: float = 0.97,
+        monte_carlo_floor: bool = True,
+        conservative: str = "smallest_value",
+        alpha: float = 1.0,
+        temperature: float = 1.0,
+    ):
+        if target not in DIMENSION_TARGETS:
+            raise ValueError(f"target must be one of {', '.join(DIMENSION_TARGETS)}; got {target!r}")
+        if conservative not in CONSERVATIVE_TERMS:
+            choices = ", ".join(CONSERVATIVE_TERMS)
+            raise ValueError(f"conservative must be one of {choices}; got {conservative!r}")
+        if target == "behavior_cloning" and (conservative != "cql" or not alpha):
+            raise ValueError("behavior_cloning is CQL's term alone: conservative must be cql, alpha not 0")
+        self.value_loss, self.target, self.discount = value_loss, target, discount
+        self.monte_carlo_floor, self.conservative = monte_carlo_floor, conservative
+        self.alpha, self.temperature = alpha, temperature
+
+    @property
+    def needs_target_network(self) -> bool:
+        return self.target in ("q_learning", "n_step")
+
+    def loss(
+        self,
+        output: ValueOutput,
+        bins: Tensor,
+        rewards: Tensor,
+        returns: Tensor,
+        is_last: Tensor,
+        current: Callable[[], ValueOutput] | None = None,
+        following: Callable[[], ValueOutput] | None = None,
+    ) -> QLearningLoss:
+        """Return the loss of a batch of decisions.
+
+        `output` holds the values of all bins, (batch, d, num_bins), and `bins` (batch, d) those of the data;
+        `rewards`, `returns` and `is_last`, whether the episode ends, are (batch,). `current` returns the
+        output of Q̄ for the same decisions, and `following` that for the first dimension of the next ones.
+        """
+        conservative = self._conservative_term(output, bins)
+        if self.target == "behavior_cloning":
+            zero = torch.zeros_like(conservative)
+            return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
+        target, projected = self.targets(bins, rewards, returns, is_last, current, following)
+        outputs = gather_actions(output.logits, bins)  # (batch, d, num_outputs)
+        if isinstance(self.value_loss, C51) and projected is not None:
+            temporal_difference = self.value_loss.cross_entropy(outputs, projected)
+        else:
+            temporal_difference = self.value_loss.loss(outputs, target)
+        return QLearningLoss(
+            total=temporal_difference + self.alpha * conservative,
+            temporal_difference=temporal_difference.detach(),
+            conservative=conservative.detach(),
+            target=target.mean(),
+            fraction_out_of_support=self.value_loss.fraction_out_of_support(target),
+        )
+
+    @torch.no_grad()
+    def targets(
+        self,
+        bins: Tensor,
+        rewards: Tensor,
+        returns: Tensor,
+        is_last: Tensor,
+        current: Callable[[], ValueOutput] | None = None,
+        following: Callable[[], ValueOutput] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return y, (batch, d), and for c51 also its distributions, (batch, d, num_outputs)."""
+        floor = returns[:, None].expand(bins.shape)
+        if self.target == "monte_carlo":
+            return floor, None
+        assert following is not None, f"{self.target} needs a target network"
+        next_values = following()
+        value, logits = next_values.value[:, :1], next_values.logits[:, :1]  # of the first dimension
+        if self.target == "n_step":
+            first_with_reward = 0
+            value, logits = (q.expand(-1, bins.shape[1], *q.shape[2:]) for q in (value, logits))
+        else:
+            assert current is not None, "the target network values the other dimensions too"
+            first_with_reward = -1
+            values = current()
+            value = torch.cat([values.value[:, 1:], value], dim=1)
+            logits = torch.cat([values.logits[:, 1:], logits], dim=1)
+        discount, reward = torch.ones_like(value[..., 0]), torch.zeros_like(value[..., 0])
+        discount[:, first_with_reward:] = (self.discount * ~is_last)[:, None]
+        reward[:, first_with_reward:] = rewards[:, None]
+        best = value.argmax(dim=-1)
+        target = reward + discount * gather_actions(value, best)
+        is_raised = (floor > target) & self.monte_carlo_floor
+        projected = None
+        if isinstance(self.value_loss, C51):
+            probs = gather_actions(logits, best).float().softmax(dim=-1)
+            projected = self.value_loss.project(probs, reward, discount)
+            projected = torch.where(is_raised[..., None], self.value_loss.targets(floor), projected)
+        return torch.where(is_raised, floor, target), projected
+
+    def _conservative_term(self, output: ValueOutput, bins: Tensor) -> Tensor:
+        if self.conservative == "none":
+            return output.value.new_zeros(())
+        if self.conservative == "cql":
+            return conservative_loss(output.value, bins, self.temperature).mean()
+        is_other = torch.ones_like(output.value).scatter(-1, bins[..., None], 0)
+        smallest = torch.tensor(self.value_loss.value_min, device=output.value.device)
+        if isinstance(self.value_loss, CategoricalLoss):
+            # The same distribution for all: computed once.
+            targets = self.value_loss.targets(smallest).expand_as(output.logits)
+            return self.value_loss.cross_entropy(output.logits, targets, is_other)
+        return self.value_loss.loss(output.logits, smallest.expand_as(output.value), is_other)
 
 
 def conservative_loss(q: Tensor, actions: Tensor, temperature: float = 1.0) -> Tensor:

@@ -1,21 +1,20 @@
-"""The blocks of the value transformer: attention with a mask, and gated feed-forward layers."""
+"""The blocks of all transformers here: attention with a mask, and gated feed-forward layers."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
+from transformers import Cache, PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .board_rotation import rotate
-from .configuration_value_transformer import ValueTransformerConfig
 
 
 class ValueTransformerAttention(nn.Module):
     """Multi-head attention without biases; the mask gives the pattern."""
 
-    def __init__(self, config: ValueTransformerConfig, layer: int):
+    def __init__(self, config: PreTrainedConfig, layer: int):
         super().__init__()
         self.config, self.layer = config, layer
         self.head_dim = config.hidden_size // config.num_attention_heads
@@ -81,7 +80,7 @@ def eager_attention_forward(
 class SwiGLU(nn.Module):
     """Gated feed-forward layer: down(silu(gate(x)) · up(x))."""
 
-    def __init__(self, config: ValueTransformerConfig):
+    def __init__(self, config: PreTrainedConfig):
         super().__init__()
         assert config.intermediate_size is not None, "the configuration sets it"
         self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
@@ -95,7 +94,7 @@ class SwiGLU(nn.Module):
 class ValueTransformerBlock(GradientCheckpointingLayer):
     """Attention, then the feed-forward layer, each on its normalised input and added to it."""
 
-    def __init__(self, config: ValueTransformerConfig, layer: int):
+    def __init__(self, config: PreTrainedConfig, layer: int):
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = ValueTransformerAttention(config, layer)

@@ -31,16 +31,16 @@ def value_loss_of(config: PreTrainedConfig) -> ValueLoss:
 class ValueHead(nn.Linear):
     """A linear layer from hidden states (..., hidden_size) to (..., num_values × num_outputs).
 
-    `num_outputs` is that of the value loss. With mse the single output is the value itself and is computed in
-    float32, since autocast would round it to three digits.
+    `num_outputs` is that of the value loss. The single output of mse and mse_sigmoid is computed in float32,
+    since autocast would round the value to three digits.
     """
 
     def __init__(self, hidden_size: int, value_loss: ValueLoss, num_values: int = 1):
         super().__init__(hidden_size, num_values * value_loss.num_outputs)
-        self.outputs_are_values = value_loss.num_outputs == 1
+        self.in_float32 = value_loss.num_outputs == 1
 
     def forward(self, hidden: Tensor) -> Tensor:
-        if not self.outputs_are_values:
+        if not self.in_float32:
             return super().forward(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             return nn.functional.linear(hidden.float(), self.weight.float(), self.bias.float())

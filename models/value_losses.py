@@ -22,8 +22,10 @@ softmax(logits) − p. The losses differ in p:
                projected onto the support (Bellemare et al., 2017, arXiv 1707.06887)
 
 two_hot and c51 place K locations z_i = v_min + i·Δ, Δ = (v_max − v_min) / (K − 1), so that the ends of the
-range are locations. Two baselines regress: mse (one output), and mse_softmax (K logits, squared error of
-their expected value), which shows that it is the cross-entropy that matters and not the representation.
+range are locations. Three baselines regress: mse (one output); mse_sigmoid (one output x, whose value is
+v_min + (v_max − v_min)·sigmoid(x), as in Q-Transformer, arXiv 2309.10150); and mse_softmax (K logits, squared
+error of their expected value), which shows that it is the cross-entropy that matters and not the
+representation.
 
 Numbers: targets are computed in float64 from bin coordinates, and returned in float32; logits are taken to
 float32 before anything is done with them. The losses hold no tensors, so casting, moving, sharding or
@@ -126,6 +128,18 @@ class MSE(SoftmaxMSE):
 
     def fraction_out_of_support(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
         return torch.zeros((), device=value.device)  # any value can be predicted
+
+
+class SigmoidMSE(SoftmaxMSE):
+    """Squared error of v_min + (v_max − v_min)·sigmoid(x), x the single output: values stay in the range."""
+
+    def __init__(self, value_min: float, value_max: float, num_bins: int):
+        super().__init__(value_min, value_max, num_bins)
+        self.num_outputs = 1
+
+    def value(self, outputs: Tensor) -> Tensor:
+        fraction = torch.sigmoid(outputs.float().squeeze(-1))
+        return self.value_min + (self.value_max - self.value_min) * fraction
 
 
 class CategoricalLoss(ValueLoss):
@@ -293,6 +307,7 @@ class C51(TwoHot):
 
 VALUE_LOSSES = {
     "mse": MSE,
+    "mse_sigmoid": SigmoidMSE,
     "mse_softmax": SoftmaxMSE,
     "one_hot": OneHot,
     "two_hot": TwoHot,

@@ -8,13 +8,19 @@ from studies.measurements import StudiedDomain
 FILE_OPTIONS = {
     "chess": {"puzzles": "also measure puzzles, a CSV as for eval.chess.puzzles"},
     "wordle": {"games": "held-out games for the next guess (by default the players of the data play some)"},
+    "robot": {},
 }
 
 
 def find_domain(task: str) -> type[StudiedDomain]:
     """Return the class of a domain. This imports torch, which takes seconds."""
     from studies.chess import StudiedChess
+    from studies.robot import StudiedRobot
     from studies.wordle import StudiedWordle
 
-    domains: dict[str, type[StudiedDomain]] = {"chess": StudiedChess, "wordle": StudiedWordle}
+    domains: dict[str, type[StudiedDomain]] = {
+        "chess": StudiedChess,
+        "wordle": StudiedWordle,
+        "robot": StudiedRobot,
+    }
     return domains[task]

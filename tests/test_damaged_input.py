@@ -16,12 +16,14 @@ from data.chess.boards import Boards
 from data.chess.fen_files import read_fen
 from data.chess.positions import positions_of_boards, read_positions
 from data.chess.puzzles import read_puzzles
+from data.robot.episodes import read_episodes
 from data.wordle.games import SCHEMA, read_games
 from data.wordle.words import read_words
 from eval.chess.openings import read_openings
 from eval.chess.uci_protocol import ProtocolError, list_options, read_go, read_move, read_position
 from tests.data.chess.test_chessbench import write_bag
 from tests.support.random_boards import random_file
+from tests.support.robot_data import write_robot_data
 
 
 class Reader(NamedTuple):
@@ -48,6 +50,7 @@ PUZZLES = """PuzzleId,FEN,Moves,Rating,Themes
 two,6k1/5ppp/7N/8/8/8/8/RR4K1 b - - 0 1,g8h8 a1a8,1000.0,
 """
 TINY = CONFIG_FOLDER / "chess_tiny.yaml"
+FILE = "chunk-000/file-000.parquet"  # of a robot dataset
 UCI = f"fen {FEN} moves d4e3 f2e3 g8f6"
 
 
@@ -98,6 +101,28 @@ def read_uci(path: Path) -> None:
         position.board.push(read_move(position.board, move))
 
 
+def robot_file(name: str) -> Callable[[Path], bytes]:
+    """Return a function that writes a robot dataset in `set` and returns the contents of a file of it."""
+
+    def contents(folder: Path) -> bytes:
+        file = write_robot_data(folder / "set", image_size=8) / name
+        return plain_parquet(file) if file.suffix == ".parquet" else file.read_bytes()
+
+    return contents
+
+
+def read_robot_file(name: str) -> Callable[[Path], object]:
+    """Return a function that reads the dataset in `set` with another file instead of one of its files."""
+
+    def read(path: Path) -> object:
+        folder = path.parent / "set"
+        (folder / name).write_bytes(path.read_bytes())
+        return read_episodes(str(folder), with_images=True)
+
+    return read
+
+
+ROBOT_FILES = ("meta/info.json", "meta/tasks.parquet", f"meta/episodes/{FILE}", f"data/{FILE}")
 READERS = [
     Reader("fen.txt", fixed(FEN), lambda path: read_fen(path.read_bytes().decode("latin-1"), "--fen")),
     Reader("list.fen", fixed(f"{FEN}\n{FEN}\n"), lambda path: read_positions(path, 4, 0)),
@@ -113,6 +138,10 @@ READERS = [
     Reader("number.yaml", fixed("7\n"), lambda path: load_config(str(path), []), 20),
     Reader("words.txt", fixed("slate\nacute\nCRANE\n"), read_words),
     Reader("uci.txt", fixed(UCI), read_uci),
+    *(
+        Reader(f"{name.replace('/', '_')}", robot_file(name), read_robot_file(name), 100)
+        for name in ROBOT_FILES
+    ),
 ]
 
 

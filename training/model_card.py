@@ -36,6 +36,7 @@ LOSSES = {
     "one_hot": "one-hot targets of {num_bins} bins",
     "c51": "C51 targets of {num_bins} bins",
     "mse": "the squared error",
+    "mse_sigmoid": "the squared error of a sigmoid",
     "mse_softmax": "the squared error of the mean of a softmax over {num_bins} bins",
 }
 OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
@@ -147,7 +148,7 @@ def read_results(paths: Iterable[str | Path], task: str, folder: Path, name: str
         try:
             measured = TASKS[task].results_of_evaluation(found)
             # A name, the digest of the weights, and for Elo how moves were chosen.
-            identity = str(found.get("model") or found.get("player"))
+            identity = str(found.get("model") or found.get("player") or found.get("policy"))
         except (KeyError, TypeError, AttributeError):
             measured = []
         if not measured:

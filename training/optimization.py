@@ -14,10 +14,13 @@ from training.sharding import Weights
 
 
 def make_optimizers(model: PreTrainedModel, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of `model.blocks` and AdamW for the rest, or AdamW for all parameters."""
+    """Return Muon for the matrices of `model.blocks` and AdamW for the rest, or AdamW for all parameters.
+
+    Frozen parameters are left out.
+    """
     matrices = [p for block in blocks_of(model) for p in block.parameters() if p.ndim == 2]
     in_blocks = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in in_blocks]
+    rest = [p for p in model.parameters() if id(p) not in in_blocks and p.requires_grad]
     adamw_groups = [{"params": rest, "weight_decay": 0.0}]
     optimizers: list[torch.optim.Optimizer] = []
     if config.name == "muon":

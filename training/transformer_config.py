@@ -1,4 +1,4 @@
-"""The configuration that travels with a transformer, made from the configuration of its run."""
+"""The configurations that travel with transformers, made from the configuration of their runs."""
 
 from configs.schema import TransformerSizes, ValueLossConfig
 from models.configuration_value_transformer import ValueTransformerConfig
@@ -6,7 +6,12 @@ from models.configuration_value_transformer import ValueTransformerConfig
 
 def transformer_config(sizes: TransformerSizes, loss: ValueLossConfig, **settings) -> ValueTransformerConfig:
     """Return a configuration with the sizes and the value loss of a run; `settings` come on top."""
-    from_run = {
+    return ValueTransformerConfig(**sizes_and_loss(sizes, loss) | settings)
+
+
+def sizes_and_loss(sizes: TransformerSizes, loss: ValueLossConfig) -> dict:
+    """Return the arguments that all configurations of transformers share."""
+    return {
         "hidden_size": sizes.hidden_size,
         "intermediate_size": sizes.intermediate_size,
         "num_hidden_layers": sizes.num_hidden_layers,
@@ -18,7 +23,6 @@ def transformer_config(sizes: TransformerSizes, loss: ValueLossConfig, **setting
         "num_bins": loss.num_bins,
         "sigma_ratio": loss.sigma_ratio,
         "sigma": loss.sigma,
-        "support_padding": loss.padding,
+        "support_padding": loss.padding if loss.name == "hl_gauss" else 0.0,
         "match_mean": loss.match_mean,
     }
-    return ValueTransformerConfig(**from_run | settings)

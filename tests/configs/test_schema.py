@@ -81,6 +81,7 @@ def test_bad_settings_are_named(overrides, parts):
         ("wordle_tiny.yaml", "data.guesses=words.txt", r"data\.guesses without data\.words"),
         ("wordle_tiny.yaml", "evaluation.boards=9", r"evaluation\.boards: .* a setting of task chess"),
         ("wordle_tiny.yaml", "q_learning.target=sarsa", r"mask_illegal_in_max is for target q_learning"),
+        ("robot_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning\.cql_alpha: .* a setting of task wordle"),
         ("chess_tiny.yaml", "task=go", r"task 'go' is unknown: choose one of chess, wordle"),
         ("chess_tiny.yaml", "trackers=[neptune]", r"'neptune' is unknown: choose from tensorboard"),
         ("chess_tiny.yaml", "trackers=wandb", r"trackers: expected a list, such as \[tensorboard\]"),
@@ -91,6 +92,14 @@ def test_bad_settings_are_named(overrides, parts):
 def test_settings_that_would_be_ignored_are_refused(name, override, message):
     with pytest.raises(InputError, match=message):
         load_config(name, [override])
+
+
+def test_the_padding_of_hl_gauss_is_the_default_of_the_robot_and_ignored_by_other_losses():
+    assert load_config("robot_tiny.yaml", []).value_loss.padding == 3
+    for name in VALUE_LOSSES:
+        load_config("robot_tiny.yaml", [f"value_loss.name={name}"])
+    with pytest.raises(InputError, match="padding and match_mean are for hl_gauss, not for mse"):
+        load_config("robot_tiny.yaml", ["value_loss.name=mse", "value_loss.padding=2"])
 
 
 def test_missing_files_and_keys_are_named(tmp_path):
@@ -145,7 +154,7 @@ def test_what_was_saved_differs_only_where_it_was_changed(tmp_path):
 
 
 def test_a_saved_configuration_is_read_back(tmp_path):
-    for name in ("chess_tiny.yaml", "wordle_tiny.yaml"):
+    for name in ("chess_tiny.yaml", "wordle_tiny.yaml", "robot_tiny.yaml"):
         save_config(load_config(name, []), tmp_path / "config.yaml")
         assert load_run_config(tmp_path) == load_config(name, [])
     with pytest.raises(InputError, match="nowhere holds no run"):

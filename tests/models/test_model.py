@@ -21,6 +21,7 @@ from models.modeling_value_transformer import (
     ValueTransformerModel,
 )
 from models.tokenization_chess import ACTIONS, ChessTokenizer
+from models.value_losses import VALUE_LOSSES
 from scripts.searchless_parameters import convert
 from tests.support.commands import REPOSITORY
 from tests.support.wordle_models import tiny_token_model
@@ -241,7 +242,7 @@ def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(cha
     assert not torch.allclose(before[:, 0], before[:, 1])
 
 
-@pytest.mark.parametrize("name", ["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"])
+@pytest.mark.parametrize("name", VALUE_LOSSES)
 def test_every_value_loss_trains_the_model(name):
     model = small_model(value_loss=name).train()
     boards, actions = random_inputs()

@@ -356,6 +356,13 @@ def test_fraction_out_of_support_counts_weighted_values_beyond_the_range():
     assert loss.fraction_out_of_support(values, torch.tensor([0, 1, 1, 1, 1.0])).item() == pytest.approx(0.25)
 
 
+def test_mse_sigmoid_predicts_the_values_of_its_range_alone():
+    loss = make_value_loss("mse_sigmoid", value_min=-2.0, value_max=4.0, num_bins=16)
+    outputs = torch.tensor([[-1e4], [0.0], [math.log(3)], [1e4]])
+    torch.testing.assert_close(loss.value(outputs), torch.tensor([-2.0, 1.0, 2.5, 4.0]))
+    assert loss.fraction_out_of_support(torch.tensor([-3.0, 0.0, 5.0, 1.0])).item() == 0.5
+
+
 @pytest.mark.parametrize("name", VALUE_LOSSES)
 def test_gradient_descent_finds_the_value(name):
     loss = unit_loss(name)

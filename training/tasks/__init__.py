@@ -4,10 +4,11 @@ from cli.errors import InputError
 from configs.schema import Config
 from training.task import Task
 from training.tasks.chess import ChessTask
+from training.tasks.robot import RobotTask
 from training.tasks.wordle import WordleTask
 
 
-TASKS: dict[str, type[Task]] = {"chess": ChessTask, "wordle": WordleTask}
+TASKS: dict[str, type[Task]] = {"chess": ChessTask, "wordle": WordleTask, "robot": RobotTask}
 
 
 def make_task(config: Config) -> Task:

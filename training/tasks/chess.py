@@ -22,7 +22,7 @@ from models.modeling_value_transformer import (
     ValueTransformerForStateValue,
 )
 from models.tokenization_chess import ChessTokenizer
-from models.value_losses import CategoricalLoss, ValueLoss, ranking_loss
+from models.value_losses import MSE, CategoricalLoss, ValueLoss, ranking_loss
 from training.card_facts import CardFacts, Metric, Result, data_name, results_of
 from training.task import Column, OfflineTask
 from training.tasks.chess_card import card_text
@@ -161,7 +161,7 @@ class ChessTask(OfflineTask):
             return ["unlabelled_moves.loss has no effect: every legal move has a label"]
         low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
         loss = self.value_loss
-        if loss is None or loss.num_outputs == 1 or not self.config.data.label_noise:
+        if loss is None or isinstance(loss, MSE) or not self.config.data.label_noise:
             return []
         if loss.value_min <= low and high <= loss.value_max:
             return []

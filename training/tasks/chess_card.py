@@ -74,7 +74,7 @@ board.push_uci(moves[model(inputs["input_ids"]).logits[0, inputs["action_ids"][0
 
 def card_text(config: ChessConfig, load: str) -> CardText:
     """Return the texts for a model; `load` are the arguments of from_pretrained."""
-    has_bins = config.value_loss.name != "mse"
+    has_bins = config.value_loss.has_bins
     predicted = "a *distribution* over the win probability" if has_bins else "the win probability"
     start = LOAD.format(load=load)
     if config.data.target == "state_value":

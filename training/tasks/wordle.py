@@ -25,6 +25,7 @@ from eval.wordle.model_player import ModelPlayer
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.q_learning import QLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
+from models.value_losses import MSE
 from training.card_facts import CardFacts, Metric, Result, results_of
 from training.optimization import TargetNetwork, compile_blocks
 from training.sharding import Weights
@@ -137,7 +138,7 @@ class WordleTask(OfflineTask):
     def warnings(self) -> list[str]:
         """Warn if returns of the games are outside the support."""
         loss = self.model.value_loss
-        if loss.num_outputs == 1 or self.objective.target == "behavior_cloning":
+        if isinstance(loss, MSE) or self.objective.target == "behavior_cloning":
             return []  # no support there
         returns = self.examples.discounted_returns(self.config.q_learning.discount)
         outside = float(((returns < loss.value_min) | (returns > loss.value_max)).mean())
@@ -223,7 +224,7 @@ class WordleTask(OfflineTask):
     @staticmethod
     def card_facts(config: WordleConfig, model_folder: Path, name: str, load: str) -> CardFacts:
         """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
-        has_bins = config.value_loss.name != "mse"
+        has_bins = config.value_loss.has_bins
         learning = LEARNING[config.q_learning.target]
         if config.q_learning.cql_alpha and config.q_learning.target != "behavior_cloning":
             learning += " with CQL"
