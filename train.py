@@ -6,7 +6,7 @@
     accelerate launch --config_file configs/accelerate/ddp.yaml train.py --config chess_270m.yaml ...
 
 Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). All that differs between domains is in the
-tasks of training/tasks/; all settings are in configs/schema.py.
+tasks of training/tasks/; all settings are in configs/*.py.
 
 The order of the data and the learning rate are pure functions of the step, so a run resumed from a checkpoint
 continues with the same losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed's ZeRO or
@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 
 from cli.errors import command
-from configs.schema import Config, load_config, save_config
+from configs.loading import load_config, save_config
+from configs.schema import Config
 from training.launcher import ended_at_once, overruled_options
 from training.run_checks import check_run
 from training.run_folder import step_of
@@ -140,6 +141,7 @@ def train(config: Config) -> None:
             log.evaluation(step, results)
 
     scale = accelerator.num_processes * config.training.gradient_accumulation_steps
+    max_grad_norm = config.optimizer.max_grad_norm
     interruption = Interruption()
     model.train()
     if task.can_evaluate and first_step == 0:
@@ -159,11 +161,13 @@ def train(config: Config) -> None:
                 # The fraction of all values of the step, on all processes, so that each counts the same.
                 fraction = weight / num_values
                 accelerator.backward(loss * fraction * scale)  # accelerate averages over both
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.optimizer.max_grad_norm)
-                for optimizer in optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
+                if accelerator.sync_gradients and (max_grad_norm is not None or is_logged):
+                    norm = accelerator.clip_grad_norm_(wrapped.parameters(), max_grad_norm or math.inf)
+                if accelerator.sync_gradients and not weights.zero_stage:  # DeepSpeed has taken its step
+                    for optimizer in optimizers:
+                        # accelerate's wrapper would search the disk for a package in every step.
+                        optimizer.optimizer.step()
+                        optimizer.optimizer.zero_grad()
             totals[0] += loss.detach() * fraction
             if is_logged:
                 totals[1:] += torch.stack([metrics[name] for name in task.metrics]) * fraction

@@ -18,7 +18,7 @@ from cli.errors import InputError, command
 from cli.files import check_output
 from cli.hardware import describe_hardware
 from cli.options import add_json_option, add_settings, parse_with_settings, write_json
-from configs.schema import ChessConfig
+from configs.chess import ChessConfig
 
 
 # Modules of this folder, each with a function `measure(settings)` that yields tables.
@@ -29,6 +29,7 @@ BENCHMARKS = {
     "losses": "value losses, forward and backward, next to cross-entropy on class indices",
     "wordle": "games: many at a time and one by one, in the environment, of players and of a model",
     "robot": "pictures and decisions in the simulator: without shadows, and many episodes at a time",
+    "atari": "environments, replay memory, and episodes that are emulated again",
     "chessbench": "conversion of ChessBench's files: rate, memory and disk",
     "lichess": "conversion of Lichess's evaluations in one process",
 }

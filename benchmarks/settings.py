@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.options import add_device_option, add_dtype_option, positive_int, seed_number
-from configs.schema import Config, load_config
+from configs.loading import load_config
+from configs.schema import Config
 
 
 if TYPE_CHECKING:

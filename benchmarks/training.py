@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.settings import Settings
 from benchmarks.timing import Alternative, Table, compare, matrix_product_rate, seconds_of
 from cli.errors import InputError
-from configs.schema import ChessConfig, Config
+from configs.chess import ChessConfig
+from configs.schema import Config
 from training.distributed import autocast_forward
 from training.optimization import compile_blocks, make_optimizers
 from training.task import StepBatches
@@ -63,7 +64,8 @@ class TrainingStep:
             lap("forward")
             loss.backward()
             lap("backward")
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        if self.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.settings import Settings
 from benchmarks.timing import Alternative, Table, compare
-from configs.schema import load_config
+from configs.loading import load_config
 from data.wordle.environment import Observation, WordleEnv, WordleVectorEnv
 from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games

@@ -1,35 +1,22 @@
-"""The configuration of a training run: every setting, its default, its bounds, and its meaning.
+"""The settings that the training runs of all domains share: defaults, bounds and meaning.
 
-A YAML file in configs/ sets the values that differ from these defaults; `key=value` on the command line sets
-single fields, nested ones with dots: `training.steps=2000 optimizer.learning_rate=1e-3`.
-
-Each domain has a dataclass of its own, so a setting of another domain is an error. To add a domain, write its
-dataclass and add it to DOMAINS.
+Each domain has a file of its own, configs/<domain>.py, so a setting of another domain is an error. A YAML
+file in configs/ sets the values that differ from the defaults; configs/loading.py reads it.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
-from yaml import YAMLError
+from omegaconf import MISSING
 
 from cli.errors import InputError
-from cli.files import atomic_write
-from data.chess.rows import Target
 from data.hub import is_hub_id, read_name
-from data.parquet import parquet_files
-from data.wordle.words import load_word_lists
 
 
-CONFIG_FOLDER = Path(__file__).parent
-# Training rows and the test set of data.chess.chessbench, in the configurations for GPUs.
-CHESSBENCH = (Path("runs/chessbench"), Path("runs/chessbench/test"))
 TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 
@@ -107,19 +94,27 @@ class TransformerSizes(ModelConfig):
 
 @dataclass
 class QLearningConfig:
-    """Offline Q-learning with CQL; models/q_learning.py has the equations."""
+    """Q-learning with CQL; models/q_learning.py has the equations."""
 
     # q_learning: the best next action; sarsa: the next action of the data; monte_carlo: the return of the
     # data; behavior_cloning: no target, imitation of the data's actions.
     target: Literal["q_learning", "sarsa", "monte_carlo", "behavior_cloning"] = "q_learning"
     discount: float = setting(0.99, FRACTION)  # per action
     double: bool = False  # the online network chooses the best next action, the target network values it
-    mask_illegal_in_max: bool = False  # the best next action is one that leads to an allowed word
     cql_alpha: float = setting(0.1, NOT_NEGATIVE)  # weight of the conservative term
     cql_temperature: float = setting(1.0, POSITIVE)  # of its softmax over Q
     target_network: Literal["polyak", "periodic"] = "polyak"
     target_tau: float = setting(0.005, FRACTION)  # polyak: step of the target network towards the model
     target_every: int = setting(1000, AT_LEAST_ONE)  # periodic: steps between copies
+
+    def check(self) -> None:
+        """Raise ValueError for settings that contradict each other."""
+        if self.double and self.target != "q_learning":
+            raise ValueError(f"q_learning.double is a variant of q_learning; the target is {self.target}")
+        if self.target == "behavior_cloning" and not self.cql_alpha:
+            raise ValueError(
+                "q_learning.target=behavior_cloning learns by CQL's term: cql_alpha must not be 0"
+            )
 
 
 @dataclass
@@ -132,7 +127,8 @@ class OptimizerConfig:
     beta2: float = setting(0.95, BELOW_ONE)
     eps: float = setting(1e-8, POSITIVE)
     weight_decay: float = setting(0.0, NOT_NEGATIVE)  # decoupled; only for the matrices of the blocks
-    max_grad_norm: float = setting(1.0, POSITIVE)  # the norm of all gradients together is clipped to it
+    # The norm of all gradients together is clipped to it; null: not at all.
+    max_grad_norm: float | None = setting(1.0, POSITIVE)
 
 
 @dataclass
@@ -170,11 +166,17 @@ class CheckpointConfig:
 class DataConfig:
     # A Parquet file, a folder of them, or a dataset on the hub: user/name, user/name@REVISION or
     # user/name:SPLIT.
-    train: str = setting(may_differ=True)  # it may have moved; its content is checked
+    train: str | None = setting(may_differ=True)  # it may have moved; its content is checked
 
     def check_files(self) -> None:
         """Raise InputError for a local file that does not exist."""
-        _check_source(self.train)
+        if self.train is not None:
+            check_source(self.train)
+
+
+@dataclass
+class OfflineDataConfig(DataConfig):
+    train: str = setting(may_differ=True)
 
 
 @dataclass
@@ -204,6 +206,20 @@ class Config:
     evaluation: EvaluationConfig = section(EvaluationConfig, may_differ=True)
     checkpoint: CheckpointConfig = section(CheckpointConfig, may_differ=True)
 
+    @staticmethod
+    def defaults_of(value_loss: str) -> dict[str, Any]:
+        """Return the defaults that differ between value losses."""
+        return {}
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the run plays its own training data, which takes one process."""
+        return False
+
+    def check_files(self) -> None:
+        """Raise InputError for files that do not exist, and for games that cannot be played."""
+        self.data.check_files()
+
     def check(self) -> None:
         """Raise ValueError for settings that contradict each other."""
         for tracker in self.trackers:
@@ -228,383 +244,10 @@ class Config:
             raise ValueError("push_checkpoints without push_to_hub: add push_to_hub=user/name")
 
 
-@dataclass
-class ChessModelConfig(TransformerSizes):
-    # full: every (board, action) pair is a sequence of its own, as in ChessBench; prefix: all actions of a
-    # board are valued in one pass, the board is bidirectional; causal: likewise, the board is causal.
-    attention: Literal["full", "prefix", "causal"] = "prefix"
-    # board: a move is embedded with its two squares and the pieces on them; table: one vector per move.
-    action_embedding: Literal["board", "table"] = "board"
-    # With two, a move has a token for its start and one for its end square; more are scratch tokens.
-    tokens_per_action: int = 1
-    board_rotation: bool = True  # rotary positions on the board (models/board_rotation.py)
-
-    def check(self) -> None:
-        super().check()
-        is_even = self.num_attention_heads % 2 == 0 and self.hidden_size // self.num_attention_heads % 2 == 0
-        if self.board_rotation and not is_even:
-            raise ValueError(
-                "model.board_rotation needs an even number of heads of even width: change "
-                "model.num_attention_heads or model.hidden_size"
-            )
-
-
-@dataclass
-class ChessDataConfig(DataConfig):
-    # The prediction, as in ChessBench: the values of moves, the value of the position, or the move
-    # played there. Rows of action values serve all of them: the position has the value of its best move, and
-    # the move played is the best. state_value and move also read rows of their own (docs/data.md).
-    target: Target = "action_value"
-    # Held-out boards for the periodic evaluation, given like `train`; of a dataset on the hub, the split
-    # validation or else test. No evaluation by default.
-    validation: str | None = setting(None, may_differ=True)
-    # Folder of the memory-mapped arrays; by default next to the Parquet file.
-    prepared_dir: str | None = setting(None, may_differ=True)
-    check_moves: bool = setting(True, may_differ=True)  # check once that every move is legal
-    # The unit of a batch: boards with all their labelled moves, or single (board, move) pairs as in
-    # ChessBench.
-    example: Literal["board", "action"] = "board"
-    orient: bool = True  # show every position from the side to move
-    # Train also on every board mirrored left to right, which doubles the epoch. Boards with castling rights
-    # cannot be mirrored; they appear twice, unchanged.
-    mirror: bool = False
-    # Add noise from U(-n/2, n/2) to every training label, sampled once per label: n.
-    label_noise: float = setting(0.0, NOT_NEGATIVE)
-
-    def check_files(self) -> None:
-        for source in filter(None, (self.train, self.validation)):
-            folder = Path(source)
-            if folder in CHESSBENCH and not (folder.is_dir() and parquet_files(folder)):
-                raise InputError(
-                    f"{folder} has no boards: `python -m data.chess.chessbench --download 20 --output "
-                    f"{CHESSBENCH[0]}` downloads 20 of ChessBench's 2,148 shards, about 11 GB, and its test "
-                    "set; data.train=FILE and data.validation=FILE (or null) name other boards"
-                )
-            _check_source(source)
-
-
-@dataclass
-class RankingLossConfig:
-    """A second head, which ranks the moves of a board (docs/chess.md). The paper has none."""
-
-    weight: float = setting(0.0, NOT_NEGATIVE)  # of its loss, added to the value loss; 0: no such head
-    temperature: float = setting(0.02, POSITIVE)  # in win probability: a move this much worse counts 1 / e
-    # Moves are chosen by value + scale × log-probability of being the best.
-    scale: float = setting(0.1, POSITIVE)
-
-
-@dataclass
-class UnlabelledMovesConfig:
-    """Training on legal moves without a label, which is needed if only the best moves have labels."""
-
-    # bound: such a move is at most as good as the worst labelled move of its board; if the model values it
-    # higher, it is trained towards that label. conservative: CQL's term over all legal moves, for every
-    # labelled move. training/unlabelled_moves.py has the equations.
-    loss: Literal["none", "bound", "conservative"] = "none"
-    weight: float = setting(1.0, POSITIVE)  # of a move without a label, compared with a label
-    temperature: float = setting(0.1, POSITIVE)  # of conservative, in win probability
-
-
-@dataclass
-class ChessEvaluationConfig(EvaluationConfig):
-    boards: int | None = setting(None, AT_LEAST_ONE)  # evaluate on the first boards only; on all by default
-    batch_size: int = setting(64, AT_LEAST_ONE)  # boards
-
-
-@dataclass
-class ChessConfig(Config):
-    """Chess without search: distil Stockfish's action values, state values or moves."""
-
-    task: Literal["chess"] = "chess"
-    model: ChessModelConfig = section(ChessModelConfig)
-    data: ChessDataConfig = section(ChessDataConfig)
-    ranking_loss: RankingLossConfig = section(RankingLossConfig)
-    unlabelled_moves: UnlabelledMovesConfig = section(UnlabelledMovesConfig)
-    evaluation: ChessEvaluationConfig = section(ChessEvaluationConfig, may_differ=True)
-
-    def check(self) -> None:
-        super().check()
-        self.model.check()
-        if self.data.mirror and self.data.example == "action":
-            raise ValueError("data.mirror is for data.example=board")
-        if self.data.target != "action_value":
-            for key, is_set in {
-                "data.example": self.data.example != "board",
-                "data.label_noise": self.data.label_noise,
-                "model.tokens_per_action": self.model.tokens_per_action != 1,
-                "ranking_loss.weight": self.ranking_loss.weight,
-                "unlabelled_moves.loss": self.unlabelled_moves.loss != "none",
-            }.items():
-                if is_set:
-                    raise ValueError(f"{key} is for data.target=action_value, not for {self.data.target}")
-        if self.ranking_loss.weight and self.data.example == "action":
-            raise ValueError("ranking_loss compares the moves of a board: it is for data.example=board")
-        if self.unlabelled_moves.loss != "none" and self.data.example == "action":
-            raise ValueError("unlabelled_moves.loss is for data.example=board")
-        if self.unlabelled_moves.loss != "none" and not self.data.check_moves:
-            raise ValueError("unlabelled_moves.loss needs the legal moves: set data.check_moves=true")
-
-
-@dataclass
-class WordleDataConfig(DataConfig):
-    # The game, for files of games that do not say so themselves: the secret words, a file or the name of a
-    # list in data/wordle/words; the allowed guesses, by default the secret words; the rule of the feedback.
-    words: str | None = setting(None, may_differ=True)
-    guesses: str | None = setting(None, may_differ=True)
-    rule: Literal["official", "simplified"] | None = None
-    # Add noise from U(0, n) to every reward, sampled once: n.
-    reward_noise: float = setting(0.0, NOT_NEGATIVE)
-
-    def check_files(self) -> None:
-        super().check_files()
-        if self.words:
-            load_word_lists(self.words, self.guesses)
-
-
-@dataclass
-class WordleEvaluationConfig(EvaluationConfig):
-    games: int = setting(500, AT_LEAST_ONE)  # at most one per secret
-
-
-@dataclass
-class WordleConfig(Config):
-    """Wordle as a language agent: offline Q-learning over tokens."""
-
-    task: Literal["wordle"] = "wordle"
-    model: TransformerSizes = section(TransformerSizes)
-    data: WordleDataConfig = section(WordleDataConfig)
-    q_learning: QLearningConfig = section(QLearningConfig)
-    evaluation: WordleEvaluationConfig = section(WordleEvaluationConfig, may_differ=True)
-
-    def check(self) -> None:
-        super().check()
-        self.model.check()
-        if self.data.guesses and not self.data.words:
-            raise ValueError("data.guesses without data.words: give the secret words too")
-        target = self.q_learning.target
-        if self.q_learning.mask_illegal_in_max and target != "q_learning":
-            raise ValueError(f"q_learning.mask_illegal_in_max is for target q_learning, not {target}")
-        if self.q_learning.double and target != "q_learning":
-            raise ValueError(f"q_learning.double is a variant of q_learning; the target is {target}")
-        if target == "behavior_cloning" and not self.q_learning.cql_alpha:
-            raise ValueError(
-                "q_learning.target=behavior_cloning learns by CQL's term: cql_alpha must not be 0"
-            )
-
-
-@dataclass
-class RobotValueLossConfig(ValueLossConfig):
-    num_bins: int = setting(31, AT_LEAST_TWO)
-    # Without padding, the bias of hl_gauss at the smallest value grows with every dimension of the action.
-    padding: float = setting(3.0, NOT_NEGATIVE)  # of hl_gauss; other losses ignore it
-
-
-@dataclass
-class RobotModelConfig(TransformerSizes):
-    hidden_size: int = setting(64, AT_LEAST_ONE)
-    num_hidden_layers: int = setting(2, AT_LEAST_ONE)
-    num_attention_heads: int = setting(4, AT_LEAST_ONE)
-    observation: Literal["states", "images", "both"] = "states"
-    history: int = setting(1, AT_LEAST_ONE)  # frames of an observation, the newest included
-    num_state_tokens: int = setting(4, AT_LEAST_ONE)  # for the states of all frames
-    # convolutions: four strided ones; resnet18: the trunk of ResNet-18 with group normalisation.
-    image_encoder: Literal["convolutions", "resnet18"] = "convolutions"
-    num_action_bins: int = setting(32, AT_LEAST_TWO)  # of every dimension, from −1 to 1
-    # A model of transformers, such as sentence-transformers/all-MiniLM-L6-v2 or a folder, that encodes
-    # instructions and is not trained; by default words are embedded, and other words are unknown.
-    instruction_encoder: str | None = None
-
-
-@dataclass
-class RobotDataConfig(DataConfig):
-    # A LeRobotDataset folder, such as `python -m data.robot.generate` writes, or one on the hub: user/name.
-    train: str = setting(may_differ=True)
-    only_successes: bool = False  # leave out the episodes without success, as behaviour cloning may want
-    # Add noise from U(0, n) to every reward, sampled once: n.
-    reward_noise: float = setting(0.0, NOT_NEGATIVE)
-
-    def check_files(self) -> None:
-        if read_name(self.train) is None and not Path(self.train).exists():
-            raise InputError(
-                f"{self.train}: no such folder: `python -m data.robot.generate --tasks drawer-open-v3 "
-                f"--episodes 800 --output {self.train}` makes one; data.train=FOLDER names another"
-            )
-
-
-@dataclass
-class DimensionLearningConfig:
-    """Offline Q-learning over the dimensions of an action; models/q_learning.py has the equations."""
-
-    # q_learning: the best bin of the next dimension, and after the last one the best first bin of the next
-    # decision; n_step: the latter for all dimensions; monte_carlo: the return of the data; behavior_cloning:
-    # no target, imitation of the data's actions.
-    target: Literal["q_learning", "n_step", "monte_carlo", "behavior_cloning"] = "q_learning"
-    discount: float = setting(0.97, FRACTION)  # per decision
-    monte_carlo_floor: bool = True  # a target is at least the return of the data
-    # smallest_value: bins that the data does not have are trained towards value_loss.value_min; cql: the
-    # cross-entropy of softmax(Q / cql_temperature), which behavior_cloning consists of.
-    conservative: Literal["smallest_value", "cql", "none"] = "smallest_value"
-    conservative_weight: float = setting(1.0, NOT_NEGATIVE)
-    cql_temperature: float = setting(0.1, POSITIVE)  # of its softmax over Q
-    target_tau: float = setting(0.01, FRACTION)  # step of the target network towards the model (Polyak)
-
-
-@dataclass
-class RobotEvaluationConfig(EvaluationConfig):
-    # Of every task, from starts that are the same in every evaluation; 0: no evaluation, and no simulator.
-    episodes: int = setting(20, NOT_NEGATIVE)
-
-
-@dataclass
-class RobotConfig(Config):
-    """A robot that follows instructions: offline Q-learning over the dimensions of its actions."""
-
-    task: Literal["robot"] = "robot"
-    model: RobotModelConfig = section(RobotModelConfig)
-    value_loss: RobotValueLossConfig = section(RobotValueLossConfig)
-    data: RobotDataConfig = section(RobotDataConfig)
-    q_learning: DimensionLearningConfig = section(DimensionLearningConfig)
-    evaluation: RobotEvaluationConfig = section(RobotEvaluationConfig, may_differ=True)
-
-    def check(self) -> None:
-        super().check()
-        self.model.check()
-        learning = self.q_learning
-        if learning.target == "behavior_cloning" and (
-            learning.conservative != "cql" or not learning.conservative_weight
-        ):
-            raise ValueError(
-                "q_learning.target=behavior_cloning learns by CQL's term: set q_learning.conservative=cql, "
-                "and a conservative_weight above 0"
-            )
-
-
-def _check_source(source: str) -> None:
+def check_source(source: str) -> None:
+    """Raise InputError for a local file or folder that does not exist."""
     if read_name(source) is None and not Path(source).exists():
         raise InputError(f"{source}: no such file or folder")
-
-
-DOMAINS: dict[str, type[Config]] = {"chess": ChessConfig, "wordle": WordleConfig, "robot": RobotConfig}
-
-
-def find_yaml(name: str, folder: Path, what: str) -> Path:
-    """Return the path of the file with this path, or with this name in a folder, there also without .yaml.
-
-    Raises InputError, which says that no `what` was found.
-    """
-    candidates = (Path(name), folder / name, folder / f"{name}.yaml")
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if path is None:
-        known = ", ".join(sorted(path.name for path in folder.glob("*.yaml")))
-        raise InputError(f"no {what} {name!r}: give the path of a YAML file, or one of {known}")
-    return path
-
-
-def read_yaml(path: Path, structure: type | None = None) -> Any:
-    """Read a YAML file as a DictConfig, with the fields of a dataclass if one is given.
-
-    Raises InputError for a file that is not YAML, and for other fields.
-    """
-    with one_line_errors(str(path)):
-        try:
-            loaded = OmegaConf.load(path)
-        except OSError as error:
-            # OmegaConf raises it, without an error number, for a single number or truth value.
-            loaded = None
-            if error.errno is not None:
-                raise InputError(f"{path} cannot be read: {error.strerror}") from None
-        if not OmegaConf.is_dict(loaded):
-            raise InputError(f"{path}: expected lines of key: value")
-        return OmegaConf.merge(OmegaConf.structured(structure), loaded) if structure else loaded
-
-
-@contextmanager
-def one_line_errors(source: str, or_else: str = "") -> Iterator[None]:
-    """Turn the errors of OmegaConf and YAML about a `source` into an InputError.
-
-    `or_else` is another remedy for a missing key, with {} for the key's name.
-    """
-    try:
-        yield
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    except MissingMandatoryValue as error:
-        remedy = f"add it there{or_else.format(error.full_key)}"
-        raise InputError(f"{source}: {error.full_key} is not set: {remedy}") from None
-    except OmegaConfBaseException as error:
-        tasks = _tasks_with(error.full_key or "") if isinstance(error, ConfigKeyError) else []
-        key = f"{error.full_key}: " if error.full_key else ""
-        reason = str(error).splitlines()[0]
-        if isinstance(error, ValidationError) and "is not a ListConfig" in reason:
-            reason = "expected a list, such as [tensorboard]"
-        if tasks:
-            reason = f"this is a setting of task {', '.join(tasks)}, not of this run's task: leave it out"
-        raise InputError(f"{source}: {key}{reason}") from None
-
-
-def _tasks_with(key: str) -> list[str]:
-    """Return the tasks that have a setting or a section of this name."""
-    domains = {task: _flatten(OmegaConf.to_container(OmegaConf.structured(d))) for task, d in DOMAINS.items()}
-    return [task for task, keys in domains.items() if any(f"{name}.".startswith(f"{key}.") for name in keys)]
-
-
-def load_config(name: str, overrides: list[str]) -> Config:
-    """Read configs/<name>, or the file at the path `name`, and apply `overrides`, each "key=value".
-
-    Raises InputError for a missing file, an unknown or missing key, or a value of the wrong type or range.
-    """
-    path = find_yaml(name, CONFIG_FOLDER, "configuration")
-    for override in overrides:
-        if "=" not in override:
-            raise InputError(f"argument {override!r}: expected key=value, such as training.steps=1000")
-    given = read_yaml(path)
-    with one_line_errors("command line"):
-        given_later = OmegaConf.from_dotlist(overrides)
-        task = given_later.get("task", given.get("task", "chess"))
-    if not isinstance(task, str) or task not in DOMAINS:
-        raise InputError(f"{path}: task {task!r} is unknown: choose one of {', '.join(DOMAINS)}")
-    with one_line_errors(str(path)):
-        merged = OmegaConf.merge(OmegaConf.structured(DOMAINS[task]), given)
-    with one_line_errors("command line"):
-        merged = OmegaConf.merge(merged, given_later)
-    with one_line_errors(str(path), or_else=", or {}=VALUE on the command line"):
-        config: Any = OmegaConf.to_object(merged)
-    _check_bounds(config, str(path))
-    try:
-        config.check()
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-    return config
-
-
-def load_run_config(run: Path) -> Config:
-    """Read the configuration of a run, the config.yaml in its folder; raise InputError if there is none."""
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run} holds no run: there is no config.yaml")
-    return load_config(str(run / "config.yaml"), [])
-
-
-def save_config(config: Config, path: Path) -> None:
-    """Write the resolved configuration, which `load_run_config` reads back."""
-    with atomic_write(path) as unfinished:
-        OmegaConf.save(OmegaConf.structured(config), unfinished)
-
-
-def differences(config: Config, path: Path) -> dict[str, str]:
-    """Return the settings that differ from those saved at `path` and may not, by key, as "key: saved, now".
-
-    Raises InputError if `path` is not a file that `save_config` wrote.
-    """
-    if not path.is_file() or not (saved := _flatten(OmegaConf.to_container(read_yaml(path)))):
-        raise InputError(f"{path}: the settings that the run was started with are missing")
-    # Settings added since the run was started have their defaults.
-    saved = _flatten(OmegaConf.to_container(OmegaConf.structured(type(config)))) | saved
-    now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
-    may_differ = {key for key, field in walk_settings(config) if field.metadata.get("may_differ")}
-    keys = [key for key in sorted(saved.keys() | now.keys()) if key not in may_differ]
-    return {
-        key: f"{key}: {saved.get(key)}, now {now.get(key)}" for key in keys if saved.get(key) != now.get(key)
-    }
 
 
 def walk_settings(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
@@ -619,20 +262,3 @@ def walk_settings(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclas
             continue
         for inner_key, inner in walk_settings(value, f"{key}."):
             yield inner_key, declared if declared.metadata.get("may_differ") else inner
-
-
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def _check_bounds(config: Any, source: str, prefix: str = "") -> None:
-    for declared in dataclasses.fields(config):
-        value, key = getattr(config, declared.name), prefix + declared.name
-        bound = declared.metadata.get("bound")
-        if dataclasses.is_dataclass(value):
-            _check_bounds(value, source, f"{key}.")
-        elif bound is not None and value is not None and not bound.contains(value):
-            raise InputError(f"{source}: {key} must be {bound.expected}, not {value}")

@@ -12,10 +12,12 @@ import pyarrow as pa
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from cli.errors import InputError
+from data.atari.dataset_card import count_episodes
+from data.atari.recordings import SCHEMA as ATARI_SCHEMA
 from data.chess.dataset_card import count_boards
 from data.chess.rows import SCHEMA as CHESS_SCHEMA
 from data.parquet import list_files, open_file
-from data.robot.dataset_card import count_episodes
+from data.robot.dataset_card import count_episodes as count_robot_episodes
 from data.robot.episodes import is_lerobot
 from data.wordle.dataset_card import count_games
 from data.wordle.game_rows import SCHEMA as WORDLE_SCHEMA
@@ -40,7 +42,7 @@ class Kind:
 ROBOT = Kind(
     "robot",
     pa.schema([]),
-    count_episodes,
+    count_robot_episodes,
     is_folder=True,
     metadata={
         "task_categories": ["robotics"],
@@ -48,7 +50,11 @@ ROBOT = Kind(
         "configs": [{"config_name": "default", "data_files": "data/*/*.parquet"}],
     },
 )
-KINDS = (Kind("chess", CHESS_SCHEMA, count_boards), Kind("wordle", WORDLE_SCHEMA, count_games))
+KINDS = (
+    Kind("chess", CHESS_SCHEMA, count_boards),
+    Kind("wordle", WORDLE_SCHEMA, count_games),
+    Kind("atari", ATARI_SCHEMA, count_episodes),
+)
 
 
 def find_kind(sources: Iterable[Path]) -> Kind:

@@ -4,6 +4,8 @@ For noise in labels and rewards. The noisy examples are the same in every epoch,
 the noise needs no memory.
 """
 
+from functools import cache
+
 import numpy as np
 
 
@@ -15,9 +17,13 @@ def uniform_at(indices: np.ndarray, seed: int) -> np.ndarray:
 
     They are the outputs of splitmix64 at these indices; each seed has its own sequence.
     """
-    (start,) = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    bits = splitmix64(start, np.array(indices, dtype=np.uint64, ndmin=1)) >> np.uint64(11)
+    bits = splitmix64(_first_state(seed), np.array(indices, dtype=np.uint64, ndmin=1)) >> np.uint64(11)
     return (bits * 2.0**-53).reshape(np.shape(indices))
+
+
+@cache
+def _first_state(seed: int) -> np.uint64:
+    return np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
 
 
 def mix(x: np.ndarray) -> np.ndarray:

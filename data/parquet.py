@@ -99,6 +99,9 @@ def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
         return pa.types.is_list(found) and _is_like(found.value_type, expected.value_type)
     if pa.types.is_floating(expected):
         return pa.types.is_floating(found) or pa.types.is_integer(found)
-    if pa.types.is_boolean(expected):
-        return pa.types.is_boolean(found)
+    for is_kind in (pa.types.is_boolean, pa.types.is_integer):
+        if is_kind(expected):
+            return is_kind(found)
+    if pa.types.is_binary(expected):
+        return pa.types.is_binary(found) or pa.types.is_large_binary(found)
     return pa.types.is_string(found) or pa.types.is_large_string(found)

@@ -1,4 +1,4 @@
-"""Publish chess boards, Wordle games or episodes of a robot as a dataset on the hub, with a card.
+"""Publish rows, such as chess boards, Wordle games or Atari episodes, as a dataset on the hub, with a card.
 
     python -m data.publish --data boards.parquet --validation held_out.parquet --repo user/name
     python -m data.publish --data games.parquet --folder dataset
@@ -100,10 +100,10 @@ def check_replaceable(repo: str) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.publish",
-        description="Publish labelled chess boards, Wordle games, or episodes of a robot as a dataset on the "
-        "hub: checks every row, writes a card with the meaning of the columns and counts of the rows, and "
-        "uploads. Afterwards datasets.load_dataset('user/name') loads it and data.train=user/name trains on "
-        "it. If the upload fails, the same command resumes it.",
+        description="Publish labelled chess boards, Wordle games, recorded Atari episodes or episodes of a "
+        "robot as a dataset on the hub: checks every row, writes a card with the meaning of the columns and "
+        "counts of the rows, and uploads. Afterwards datasets.load_dataset('user/name') loads it and "
+        "data.train=user/name trains on it. If the upload fails, the same command resumes it.",
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="FILE", help="training rows: a Parquet file or a folder")

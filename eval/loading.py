@@ -16,8 +16,15 @@ from transformers.utils import logging
 from cli.errors import InputError, first_line
 from cli.files import digest
 from data.hub import TerminalBar
-from eval.model_folder import check_model_files, check_model_folder, model_name
+from eval.model_folder import (
+    MODEL_AND_GAMES,
+    MODEL_AND_TOKENIZER,
+    check_model_files,
+    check_model_folder,
+    model_name,
+)
 from models.modeling_q_transformer import QTransformer
+from models.modeling_value_convnet import ValueConvNet
 from models.modeling_value_transformer import (
     ValueTransformerForActionValue,
     ValueTransformerForMovePrediction,
@@ -28,19 +35,21 @@ from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import GAME_LENGTH, TOKENS
 
 
-def local_folder(name: str | Path) -> Path:
-    """Return the folder of a model, downloaded if `name` is an id on the hub.
+def local_folder(name: str | Path, files: dict[str, str] = MODEL_AND_TOKENIZER) -> Path:
+    """Return the folder of a model with the settings `files`, downloaded if `name` is an id on the hub.
 
     Without a network it is that of the last download. Raises InputError if there is no such model.
     """
-    check_model_folder(name)
+    check_model_folder(name, files)
     if Path(name).is_dir():
         return Path(name)
     try:
         # transformers would ask six times for half a minute, with ten lines of warnings.
         commit = HfApi().resolve_revision(str(name)).resolved
-        files = ["*.json", "*.safetensors"]
-        folder = snapshot_download(str(name), revision=commit, allow_patterns=files, tqdm_class=TerminalBar)
+        patterns = ["*.json", "*.safetensors"]
+        folder = snapshot_download(
+            str(name), revision=commit, allow_patterns=patterns, tqdm_class=TerminalBar
+        )
     except RevisionResolutionError as error:
         reason = error.__cause__ or error
         raise InputError(
@@ -51,7 +60,7 @@ def local_folder(name: str | Path) -> Path:
             f"{name} is neither a folder nor a model on the hub: {first_line(error)}; "
             "check the name and the network"
         ) from error
-    check_model_files(name, Path(folder))
+    check_model_files(name, Path(folder), files)
     return Path(folder)
 
 
@@ -71,6 +80,7 @@ class Kind(NamedTuple):
     classes: tuple[type[PreTrainedModel], ...]
     tokenizer_class: type[PreTrainedTokenizerBase] | None = None
     check_settings: Callable[[str | Path, dict[str, Any]], None] | None = None
+    files: dict[str, str] = MODEL_AND_TOKENIZER
 
 
 # A new domain adds its kind of models.
@@ -82,6 +92,7 @@ CHESS = Kind(
 WORDLE = Kind(
     "values the tokens of Wordle", (ValueTransformerForTokenValue,), check_settings=_check_wordle_settings
 )
+ATARI = Kind("plays Atari", (ValueConvNet,), files=MODEL_AND_GAMES)
 
 
 ROBOT = Kind("values the actions of a robot", (QTransformer,), PreTrainedTokenizerFast)
@@ -120,6 +131,14 @@ def load_wordle_model(
     return model
 
 
+def load_atari_model(
+    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+) -> ValueConvNet:
+    """Load the Atari model in a folder, or with this id on the hub, in evaluation mode; as `load_model`."""
+    model, _ = _load(name, ATARI, device, dtype)
+    return model
+
+
 def load_robot_model(
     name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
 ) -> tuple[QTransformer, PreTrainedTokenizerBase]:
@@ -135,7 +154,7 @@ def _load(
 ) -> tuple[Any, Any]:
     """Load a model and its tokenizer, None if the domain has no class for it."""
     device = choose_device(device)
-    folder = local_folder(name)
+    folder = local_folder(name, kind.files)
     model_class, config = _check_is_model(name, folder, kind)
     if kind.check_settings is not None:
         kind.check_settings(name, config)
@@ -194,7 +213,7 @@ def identify_model(name: str | Path, kind: Kind = CHESS) -> str:
 
     The digest is the same in a folder and on the hub. Raises InputError for a model of another kind.
     """
-    folder = local_folder(name)
+    folder = local_folder(name, kind.files)
     _check_is_model(name, folder, kind)
     return f"{model_name(name)}#{model_digest(folder)}"
 

@@ -3,8 +3,8 @@
 Sources: Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 4; Kumar et al., "Conservative
 Q-Learning" (arXiv 2006.04779); Snell et al., ILQL (arXiv 2206.11871) for tokens as actions.
 
-A sequence holds the actions a_0 … a_{n−1}. Action a_i is chosen in state s_i and has the reward r_i; γ is the
-discount per action, Q̄ the target network, and no return follows a_{n−1}:
+A sequence, such as a game, holds the actions a_0 … a_{n−1}. Action a_i is chosen in state s_i and has the
+reward r_i; γ is the discount per action, Q̄ the target network, and no return follows a_{n−1}:
 
     q_learning          y_i = r_i + γ max_a Q̄(s_{i+1}, a)
       with double       y_i = r_i + γ Q̄(s_{i+1}, argmax_a Q(s_{i+1}, a))
@@ -13,6 +13,9 @@ discount per action, Q̄ the target network, and no return follows a_{n−1}:
     behavior_cloning    none
 
     loss = L(Q(s_i, a_i), y_i) + α [log Σ_a exp(Q(s_i, a) / T) − Q(s_i, a_i) / T]
+
+A transition of n steps, sampled from a replay memory, has the sum of discounted rewards in place of r_i, the
+state n steps later in place of s_{i+1}, and γ^n in place of γ, or 0 if the episode ended before.
 
 L is the value loss. For c51 the target is the distribution behind Q̄ at the same action, projected. The last
 term is CQL: the cross-entropy between π = softmax(Q / T) and the action of the data. Alone it is behaviour
@@ -36,6 +39,8 @@ from torch import Tensor
 from .value_losses import C51, CategoricalLoss, ValueLoss
 
 
+# Targets y, and for c51 the distributions behind them.
+Targets = tuple[Tensor, Tensor | None]
 TARGETS = ("q_learning", "sarsa", "monte_carlo", "behavior_cloning")
 DIMENSION_TARGETS = ("q_learning", "n_step", "monte_carlo", "behavior_cloning")
 CONSERVATIVE_TERMS = ("smallest_value", "cql", "none")
@@ -64,10 +69,11 @@ class QLearningLoss:
 
 
 class QLearning:
-    """The loss above, for sequences padded to the same number of actions.
+    """The loss above, for padded sequences and for transitions.
 
-    `target` is one of TARGETS; `alpha` and `temperature` are those of CQL; `discount` is γ. With `double` the
-    online network chooses the next action of q_learning. Raises ValueError for incompatible arguments.
+    `target` is one of TARGETS; `alpha` and `temperature` are those of CQL; `discount` is γ of sequences. With
+    `double` the online network chooses the next action of q_learning. Raises ValueError for incompatible
+    arguments.
     """
 
     def __init__(
@@ -108,28 +114,68 @@ class QLearning:
         the output of Q̄ in the same states; `legal` (batch, n, num_actions) masks the maximum, by default not.
         """
         is_action = actions >= 0
-        weight = is_action.float()
-        taken = actions.clamp(min=0)
-        conservative = masked_mean(conservative_loss(output.value, taken, self.temperature), is_action)
+        weight, taken = is_action.float(), actions.clamp(min=0)
+
+        def targets() -> Targets:
+            if self.target == "monte_carlo":
+                return discounted_sums(rewards * weight, self.discount), None
+            assert target_network is not None, f"{self.target} needs a target network"
+            following = target_network()
+            chosen = self._next_actions(output.value, following.value, taken, legal)  # of s_i
+            # The discount is 0 after the last action, so any value serves there, such as that of s_0.
+            discounts = self.discount * shift(weight)
+            return self._bootstrap(rewards, discounts, following, chosen, lambda x: x.roll(-1, dims=1))
+
+        return self._loss(output, taken, targets, is_action)
+
+    def transition_loss(
+        self,
+        output: ValueOutput,
+        actions: Tensor,
+        rewards: Tensor,
+        discounts: Tensor,
+        target_network: Callable[[], ValueOutput] | None = None,
+        *,
+        next_online: Tensor | None = None,
+        next_actions: Tensor | None = None,
+    ) -> QLearningLoss:
+        """Return the loss of a batch of transitions.
+
+        `output` holds the values (batch, num_actions) of the first states; `actions`, `rewards` and
+        `discounts` are (batch,), and for monte_carlo `rewards` are the returns. `target_network` returns the
+        output of Q̄ in the next states. `next_online` (batch, num_actions) are the values of the online
+        network there, for `double`; `next_actions` (batch,) are those of sarsa.
+        """
+
+        def targets() -> Targets:
+            if self.target == "monte_carlo":
+                return rewards, None
+            assert target_network is not None, f"{self.target} needs a target network"
+            following = target_network()
+            online = following.value if next_online is None else next_online
+            chosen = self._next_actions(online, following.value, next_actions)
+            return self._bootstrap(rewards, discounts, following, chosen)
+
+        return self._loss(output, actions, targets)
+
+    def _loss(
+        self,
+        output: ValueOutput,
+        taken: Tensor,
+        targets: Callable[[], Targets],
+        is_action: Tensor | None = None,
+    ) -> QLearningLoss:
+        """Return the loss of actions (...) with their targets, where `is_action`, by default everywhere."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.alpha != 0):
+            conservative = masked_mean(conservative_loss(output.value, taken, self.temperature), is_action)
         if self.target == "behavior_cloning":
             zero = torch.zeros_like(conservative)
             return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
 
-        outputs = gather_actions(output.logits, taken)  # (batch, n, num_outputs)
+        weight = None if is_action is None else is_action.float()
+        outputs = gather_actions(output.logits, taken)  # (..., num_outputs)
         with torch.no_grad():
-            projected = None
-            if self.target == "monte_carlo":
-                target = discounted_sums(rewards * weight, self.discount)
-            else:
-                assert target_network is not None, f"{self.target} needs a target network"
-                following = target_network()
-                chosen = self._next_actions(output.value, following.value, taken, legal)  # of s_i
-                discount = self.discount * shift(weight)  # 0 after the last action
-                target = rewards + discount * shift(gather_actions(following.value, chosen))
-                if isinstance(self.value_loss, C51):
-                    # After the last action the discount is 0, so any distribution serves there.
-                    probs = gather_actions(following.logits, chosen).float().softmax(-1).roll(-1, dims=1)
-                    projected = self.value_loss.project(probs, rewards, discount)
+            target, projected = targets()
         if isinstance(self.value_loss, C51) and projected is not None:
             temporal_difference = self.value_loss.cross_entropy(outputs, projected, weight)
         else:
@@ -142,9 +188,30 @@ class QLearning:
             fraction_out_of_support=self.value_loss.fraction_out_of_support(target, weight),
         )
 
-    def _next_actions(self, online: Tensor, target: Tensor, taken: Tensor, legal: Tensor | None) -> Tensor:
-        """Return the action of every state whose value is the value of the state, (batch, n)."""
+    def _bootstrap(
+        self,
+        rewards: Tensor,
+        discounts: Tensor,
+        following: ValueOutput,
+        chosen: Tensor,
+        align: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> Targets:
+        """Return the targets (...) from the chosen actions of following states.
+
+        `align` moves what follows an action to the place of the action.
+        """
+        target = rewards + discounts * align(gather_actions(following.value, chosen))
+        if not isinstance(self.value_loss, C51):
+            return target, None
+        probs = align(gather_actions(following.logits, chosen).float().softmax(-1))
+        return target, self.value_loss.project(probs, rewards, discounts)
+
+    def _next_actions(
+        self, online: Tensor, target: Tensor, taken: Tensor | None, legal: Tensor | None = None
+    ) -> Tensor:
+        """Return the action of every state whose value is the value of the state, (...)."""
         if self.target == "sarsa":
+            assert taken is not None, "sarsa needs the next actions"
             return taken
         q = online if self.double else target
         if legal is not None:
@@ -278,13 +345,14 @@ class DimensionQLearning:
             return output.value.new_zeros(())
         if self.conservative == "cql":
             return conservative_loss(output.value, bins, self.temperature).mean()
-        is_other = torch.ones_like(output.value).scatter(-1, bins[..., None], 0)
+        is_other = torch.ones_like(output.value).scatter(-1, bins[..., None], 0).bool()
         smallest = torch.tensor(self.value_loss.value_min, device=output.value.device)
         if isinstance(self.value_loss, CategoricalLoss):
-            # The same distribution for all: computed once.
-            targets = self.value_loss.targets(smallest).expand_as(output.logits)
-            return self.value_loss.cross_entropy(output.logits, targets, is_other)
-        return self.value_loss.loss(output.logits, smallest.expand_as(output.value), is_other)
+            # All bins have the same target p: the cross-entropy is log Σ exp(z) − p · z, without copies of z.
+            logits = output.logits.float()
+            losses = logits.logsumexp(dim=-1) - logits @ self.value_loss.targets(smallest)
+            return masked_mean(losses, is_other)
+        return self.value_loss.loss(output.logits, smallest.expand_as(output.value), is_other.float())
 
 
 def conservative_loss(q: Tensor, actions: Tensor, temperature: float = 1.0) -> Tensor:
@@ -313,6 +381,8 @@ def discounted_sums(rewards: Tensor, discount: float) -> Tensor:
     return sums
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of values (...) where the mask is true, 0 if it is nowhere."""
+def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean of values (...) where the mask is true, 0 if it is nowhere; by default of all."""
+    if mask is None:
+        return values.mean()
     return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)

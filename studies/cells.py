@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cli.errors import InputError
-from configs.schema import Config, differences, load_config, load_run_config
+from configs.loading import differences, load_config, load_run_config
+from configs.schema import Config
 from data.hub import pin
 from studies.definition import SET_BY_CELLS, Study, flatten
 from studies.measurements import Measurement, StudiedDomain, measure_once
@@ -94,8 +95,8 @@ def _make_cell(
 def _check_settings(config: Config, folder: Path) -> None:
     """Raise InputError if a finished run was trained with other settings; train.py checks the others."""
     changed = list(differences(config, folder / "config.yaml").values())
-    before, now = load_run_config(folder).data.train, pin(config.data.train)
-    if before != now:
+    before, now = load_run_config(folder).data.train, config.data.train
+    if before != (pin(now) if now else now):
         changed.append(f"data.train: {before}, now {now}")
     if changed:
         raise InputError(

@@ -32,7 +32,7 @@ from typing import Any, Literal
 from omegaconf import MISSING, OmegaConf
 
 from cli.errors import InputError
-from configs.schema import find_yaml, one_line_errors, read_yaml
+from configs.loading import find_yaml, one_line_errors, read_yaml
 
 
 STUDY_FOLDER = Path(__file__).parent

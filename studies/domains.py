@@ -7,6 +7,7 @@ from studies.measurements import StudiedDomain
 # arguments of the domain's class.
 FILE_OPTIONS = {
     "chess": {"puzzles": "also measure puzzles, a CSV as for eval.chess.puzzles"},
+    "atari": {},
     "wordle": {"games": "held-out games for the next guess (by default the players of the data play some)"},
     "robot": {},
 }
@@ -14,6 +15,7 @@ FILE_OPTIONS = {
 
 def find_domain(task: str) -> type[StudiedDomain]:
     """Return the class of a domain. This imports torch, which takes seconds."""
+    from studies.atari import StudiedAtari
     from studies.chess import StudiedChess
     from studies.robot import StudiedRobot
     from studies.wordle import StudiedWordle
@@ -22,5 +24,6 @@ def find_domain(task: str) -> type[StudiedDomain]:
         "chess": StudiedChess,
         "wordle": StudiedWordle,
         "robot": StudiedRobot,
+        "atari": StudiedAtari,
     }
     return domains[task]

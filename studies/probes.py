@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError, command
 from cli.options import add_device_option, positive_int
-from configs.schema import load_run_config
+from configs.loading import load_run_config
 from studies.domains import find_domain
 from studies.report import check_report, write_report
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.errors import InputError
-from configs.schema import CONFIG_FOLDER, load_config
+from configs.loading import CONFIG_FOLDER, load_config
 from data.chess.bag_records import read_action_values
 from data.chess.boards import Boards
 from data.chess.fen_files import read_fen

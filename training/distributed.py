@@ -131,8 +131,8 @@ def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Con
     ours = {
         "train_micro_batch_size_per_gpu": training.batch_size // num_parts,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
-        # It ignores the argument of `clip_grad_norm_`.
-        "gradient_clipping": config.optimizer.max_grad_norm,
+        # It ignores the argument of `clip_grad_norm_`; 0 is none.
+        "gradient_clipping": config.optimizer.max_grad_norm or 0.0,
     }
     theirs = plugin.deepspeed_config
     for key, value in ours.items():

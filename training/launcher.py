@@ -74,8 +74,8 @@ def overruled_options(config: Config) -> list[str]:
         "gradient_clipping": (max_grad_norm, f"optimizer.max_grad_norm={max_grad_norm}"),
     }
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option, (value, _) in ours.items():
-        options.add_argument(f"--{option}", f"--{option.replace('_', '-')}", type=type(value))
+    for option, kind in zip(ours, (str, int, float), strict=True):
+        options.add_argument(f"--{option}", f"--{option.replace('_', '-')}", type=kind)
     given = vars(options.parse_known_args(psutil.Process(PARENT).cmdline())[0])
     passed = os.environ["ACCELERATE_MIXED_PRECISION"]
     if passed != "no":  # the default

@@ -19,7 +19,8 @@ from safetensors import safe_open
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from configs.schema import Config, load_run_config
+from configs.loading import load_run_config
+from configs.schema import Config
 from data.hub import read_name
 from eval.loading import model_digest
 from training.card_facts import Result, data_name
@@ -89,7 +90,7 @@ def _make_card(
     revision = f'revision="step_{step}", ' if step else ""
     load = f'"{name}", {revision}trust_remote_code=True'
     facts = TASKS[config.task].card_facts(config, folder, name, load)
-    dataset = read_name(config.data.train)
+    dataset = read_name(config.data.train) if config.data.train else None
     kind = [facts.tag] if facts.tag else ["value-function", config.value_loss.name.replace("_", "-")]
     metadata = ModelCardData(
         license="apache-2.0",
@@ -116,7 +117,7 @@ def _make_card(
         has_curves=(run / "curves.png").is_file(),
         steps=config.training.steps,
         batch_size=config.training.batch_size,
-        data=data_name(config.data.train),
+        data=data_name(config.data.train) if config.data.train else None,
         optimizer=OPTIMIZERS[config.optimizer.name],
         ema_decay=config.training.ema_decay,
         note=note,

@@ -26,7 +26,8 @@ from huggingface_hub import HfApi, get_token
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
 from cli.options import DTYPES, positive_int
-from configs.schema import Config, load_run_config
+from configs.loading import load_run_config
+from configs.schema import Config
 from data.hub import NOT_LOGGED_IN, check_upload, make_repo, uploading
 from training.run_folder import list_checkpoints, step_of
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from cli.errors import InputError
 from cli.files import check_output
-from configs.schema import Config, differences, load_run_config
+from configs.loading import differences, load_run_config
+from configs.schema import Config
 from data.batch_order import shard
 from training.launcher import check_launch, num_processes
 from training.run_folder import list_checkpoints, step_of
@@ -34,7 +35,11 @@ def check_run(config: Config) -> None:
         shard(batch, batch, num_processes(), 0, training.gradient_accumulation_steps)
     except ValueError as error:
         raise InputError(f"training.batch_size: {error}") from None
-    config.data.check_files()
+    if config.is_online and num_processes() > 1:
+        raise InputError(
+            f"online learning runs on one process, but {num_processes()} were launched: start python train.py"
+        )
+    config.check_files()
 
 
 def check_output_dir(config: Config, output_dir: Path) -> None:

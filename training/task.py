@@ -30,6 +30,19 @@ class CheckpointTensors(Protocol):
         """Continue from the full tensors that `read` returns by name."""
 
 
+class Batches(Protocol):
+    """A source of batches: TrainingSet, or OnlineBatches of an agent that plays."""
+
+    def iterate(self, first_step: int, last_step: int) -> Iterator[tuple[int, StepBatches]]:
+        """Yield each step after `first_step` up to `last_step` with its batches."""
+
+    def state_dict(self) -> dict:
+        """Return the state for checkpoints: JSON."""
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from such a state, or check that the data is the same."""
+
+
 class Task(Protocol):
     """A domain: its model, data, loss and evaluation.
 
@@ -129,7 +142,12 @@ class OfflineTask:
 
     def start(self, accelerator: Accelerator) -> dict[str, CheckpointTensors]:
         self.device = accelerator.device
-        self.training_set = TrainingSet(
+        self.training_set = self.make_training_set(accelerator)
+        return {}
+
+    def make_training_set(self, accelerator: Accelerator) -> Batches:
+        """Return the source of this process's batches."""
+        return TrainingSet(
             self.examples,
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
@@ -137,7 +155,6 @@ class OfflineTask:
             process_index=accelerator.process_index,
             num_micro_batches=self.config.training.gradient_accumulation_steps,
         )
-        return {}
 
     def state_dict(self) -> dict:
         return self.training_set.state_dict()

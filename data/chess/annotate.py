@@ -35,10 +35,10 @@ from data.chess.positions import (
     sample_game,
 )
 from data.chess.ray_work import ray_results_in_order
-from data.chess.resumable_job import ResumableJob
 from data.chess.rows import Row, write_rows
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish, label_moves
+from data.resumable_job import ResumableJob
 from data.text_files import TextSource
 
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from cli.errors import InputError
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import MADE_BY, SCHEMA
-from data.chess.worker_pool import map_in_order
 from data.parquet import list_files, open_file, read_batches
+from data.worker_pool import map_in_order
 from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
 
 

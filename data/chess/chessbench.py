@@ -41,10 +41,10 @@ from data.chess.chessbench_download import (
     save_puzzles,
 )
 from data.chess.record_store import RecordStore, group_by_board
-from data.chess.resumable_job import ResumableJob
 from data.chess.rows import ROWS_PER_GROUP, SCHEMA
 from data.chess.state_records import convert_states, schema_of
 from data.parquet import SUFFIXES, list_files, open_file, parquet_files, read_batches
+from data.resumable_job import ResumableJob
 
 
 MEMORY_LIMIT = 4.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from data.chess.stockfish import EngineCrash, Stockfish
-from data.chess.worker_pool import map_in_order
+from data.worker_pool import map_in_order
 
 
 ATTEMPTS = 3

@@ -20,8 +20,8 @@ from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import positive_int
 from data.chess.lichess_sources import HUB_NAME, Block, Source, Variations, open_source
-from data.chess.resumable_job import ResumableJob
-from data.chess.worker_pool import map_in_order
+from data.resumable_job import ResumableJob
+from data.worker_pool import map_in_order
 
 
 if TYPE_CHECKING:

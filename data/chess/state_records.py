@@ -18,8 +18,8 @@ from tqdm import tqdm
 from cli.errors import InputError
 from cli.files import atomic_write
 from data.chess.bag_records import UCI_MOVE, ascii_strings, list_shards, open_bag, read_records, read_string
-from data.chess.resumable_job import ResumableJob
 from data.chess.rows import PLAYED_MOVES, ROWS_PER_GROUP, STATE_VALUES
+from data.resumable_job import ResumableJob
 
 
 # Level 19 would take longer than everything else.

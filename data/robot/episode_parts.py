@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.files import atomic_write
-from data.chess.worker_pool import map_in_order
 from data.robot.lerobot_writer import Episode, encode_png
 from data.robot.metaworld import RobotEnv
 from data.robot.scripted_policies import ScriptedPolicy
 from data.robot.tasks import TASKS
+from data.worker_pool import map_in_order
 
 
 EPISODES_PER_PART = 16

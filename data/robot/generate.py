@@ -18,7 +18,7 @@ import numpy as np
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
 from cli.options import positive_int, seed_number
-from data.chess.resumable_job import ResumableJob
+from data.resumable_job import ResumableJob
 from data.robot.episode_parts import Job, play_parts, read_parts
 from data.robot.lerobot_writer import DatasetWriter, Episode
 from data.robot.metaworld import DEFAULT_CAMERA, FPS, RobotEnv

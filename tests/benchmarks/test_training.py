@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.training import MOVES_PER_BOARD, PHASES, TrainingStep, alternatives_of, phases_of
-from configs.schema import load_config
+from configs.loading import load_config
 from tests.support.training_runs import SAMPLE, TINY
 
 

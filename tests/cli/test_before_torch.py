@@ -37,6 +37,7 @@ for line in json.loads(sys.argv[1]):
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 TINY = ["train", "--config", "chess_tiny.yaml", "output_dir=runs/nowhere"]
 WORDLE = ["train", "--config", "wordle_tiny.yaml", "output_dir=runs/nowhere"]
+ATARI = ["train", "--config", "atari_tiny.yaml", "output_dir=runs/nowhere"]
 ROBOT = ["train", "--config", "robot_tiny.yaml", "output_dir=runs/nowhere"]
 REFUSED = {
     "Did you mean: 'steps'?": [
@@ -49,6 +50,7 @@ REFUSED = {
         [*TINY, "data.train=nowhere.parquet"],
         [*TINY, "data.validation=nowhere.parquet"],
         [*WORDLE, "data.train=README.md", "data.words=nowhere.txt"],
+        ["train", "--config", "atari_cql.yaml", "data.train=nowhere.parquet"],
         [*ROBOT, "data.train=nowhere"],
         ["training.publish", "--run", "nowhere", "--folder", "runs/nowhere"],
         ["data.publish", "--data", "nowhere.parquet", "--folder", "runs/nowhere"],
@@ -61,6 +63,10 @@ REFUSED = {
         ["eval.chess.play", "--opponent", "random", "--model", "nowhere"],
         ["eval.chess.elo", "--model", "nowhere", "--output", "runs/nowhere"],
         ["eval.wordle", "--model", "nowhere"],
+        ["eval.atari", "--model", "nowhere"],
+        ["eval.atari.aggregate", "nowhere.json"],
+        ["data.atari.preparation", "nowhere.parquet"],
+        ["data.atari.dqn_replay", "--game=breakout", "--data=nowhere", "--output=runs/nowhere"],
         ["eval.robot", "--model", "nowhere"],
         ["eval.robot", "--policy", "nowhere", "--tasks", "reach-v3"],
         ["data.robot.generate", "--tasks", "nowhere", "--episodes", "1", "--output", "runs/nowhere"],
@@ -73,6 +79,9 @@ REFUSED = {
     "for hl_gauss, not for two_hot": [[*TINY, "value_loss.name=two_hot", "value_loss.sigma=0.1"]],
     "make the batch size a multiple of 2": [[*TINY, "training.batch_size=9"]],
     "trackers: mlflow is not installed: pip install mlflow": [[*TINY, "trackers=[mlflow]"]],
+    "did you mean breakout": [[*ATARI, "atari.game=brakout"]],
+    "README.md exists": [[*ATARI, "atari.record=README.md"]],
+    "num_experts is for impala": [[*ATARI, "model.num_experts=4"]],
     "set q_learning.conservative=cql": [[*ROBOT, "q_learning.target=behavior_cloning"]],
     "is a variant of q_learning": [
         [*WORDLE, "q_learning.double=true", "q_learning.target=sarsa", "q_learning.mask_illegal_in_max=false"]

@@ -4,23 +4,17 @@ import pytest
 from omegaconf import OmegaConf
 
 from cli.errors import InputError
-from configs.schema import (
-    CONFIG_FOLDER,
-    DOMAINS,
-    Config,
-    differences,
-    load_config,
-    load_run_config,
-    save_config,
-    walk_settings,
-)
+from configs.loading import CONFIG_FOLDER, DOMAINS, differences, load_config, load_run_config, save_config
+from configs.schema import Config, walk_settings
+from models.configuration_value_convnet import ARCHITECTURES
 from models.configuration_value_transformer import ACTION_EMBEDDINGS, ATTENTIONS
 from models.value_losses import VALUE_LOSSES
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path):
-    assert isinstance(load_config(path.name, ["data.train=boards.parquet"]), Config)
+    boards = ["data.train=boards.parquet"] if path.name.startswith("chess") else []
+    assert isinstance(load_config(path.name, boards), Config)
 
 
 def test_overrides_win_and_types_are_kept():
@@ -35,9 +29,27 @@ def test_names_are_those_of_the_models():
         ("value_loss.name", VALUE_LOSSES),
         ("model.attention", ATTENTIONS),
         ("model.action_embedding", ACTION_EMBEDDINGS),
+        ("model.architecture", ARCHITECTURES),
     ):
         for name in names:
-            load_config("chess_tiny.yaml", [f"{key}={name}"])
+            file = "atari_tiny.yaml" if key == "model.architecture" else "chess_tiny.yaml"
+            load_config(file, [f"{key}={name}"])
+
+
+@pytest.mark.parametrize(
+    ("value_loss", "expected"),
+    [("mse", (6.25e-5, 1.5e-4)), ("c51", (2.5e-4, 3.125e-4)), ("hl_gauss", (2.5e-4, 3.125e-4))],
+)
+def test_every_value_loss_has_the_learning_rate_of_the_paper_unless_one_is_given(
+    value_loss, expected, tmp_path
+):
+    loss = f"value_loss.name={value_loss}"
+    save_config(load_config("atari_dqn.yaml", [loss]), tmp_path / "config.yaml")
+    optimizer = load_run_config(tmp_path).optimizer
+    assert (optimizer.learning_rate, optimizer.eps, optimizer.max_grad_norm) == (*expected, None)
+    assert (
+        load_config("atari_dqn.yaml", [loss, "optimizer.learning_rate=1e-3"]).optimizer.learning_rate == 1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def test_bad_settings_are_named(overrides, parts):
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
-        ("chess_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning: .* a setting of task wordle"),
+        ("chess_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning: .* a setting of task wordle, atari"),
         ("chess_tiny.yaml", "data.rule=official", r"data\.rule: .* a setting of task wordle"),
         ("wordle_tiny.yaml", "data.validation=x.parquet", r"data\.validation: .* a setting of task chess"),
         ("wordle_tiny.yaml", "model.attention=full", r"model\.attention: .* a setting of task chess"),
@@ -82,7 +94,19 @@ def test_bad_settings_are_named(overrides, parts):
         ("wordle_tiny.yaml", "evaluation.boards=9", r"evaluation\.boards: .* a setting of task chess"),
         ("wordle_tiny.yaml", "q_learning.target=sarsa", r"mask_illegal_in_max is for target q_learning"),
         ("robot_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning\.cql_alpha: .* a setting of task wordle"),
-        ("chess_tiny.yaml", "task=go", r"task 'go' is unknown: choose one of chess, wordle"),
+        ("chess_tiny.yaml", "task=go", r"task 'go' is unknown: choose one of chess, wordle, atari, robot"),
+        ("atari_tiny.yaml", "data.train=play.parquet", r"atari\.game is for online learning: leave it out"),
+        ("atari_tiny.yaml", "atari.game=null", r"neither atari\.game, .* nor data\.train"),
+        ("atari_tiny.yaml", "q_learning.target=monte_carlo", r"monte_carlo learns from recorded episodes"),
+        ("atari_tiny.yaml", "data.reward_noise=1", r"reward_noise is for offline learning"),
+        ("atari_tiny.yaml", "model.num_experts=2", r"num_experts is for impala, not for minatar"),
+        (
+            "atari_tiny.yaml",
+            "atari.memory_steps=9",
+            r"memory_steps=9 is below atari\.first_training_step=5000",
+        ),
+        ("atari_tiny.yaml", "atari.first_training_step=9", r"too early to sample: at least .* = 32"),
+        ("atari_cql.yaml", "atari.epsilon=0.5", r"atari\.epsilon is for online learning"),
         ("chess_tiny.yaml", "trackers=[neptune]", r"'neptune' is unknown: choose from tensorboard"),
         ("chess_tiny.yaml", "trackers=wandb", r"trackers: expected a list, such as \[tensorboard\]"),
         ("chess_tiny.yaml", "task={a: 1}", r"task .* is unknown"),
@@ -154,7 +178,13 @@ def test_what_was_saved_differs_only_where_it_was_changed(tmp_path):
 
 
 def test_a_saved_configuration_is_read_back(tmp_path):
-    for name in ("chess_tiny.yaml", "wordle_tiny.yaml", "robot_tiny.yaml"):
+    for name in (
+        "chess_tiny.yaml",
+        "wordle_tiny.yaml",
+        "atari_tiny.yaml",
+        "atari_cql.yaml",
+        "robot_tiny.yaml",
+    ):
         save_config(load_config(name, []), tmp_path / "config.yaml")
         assert load_run_config(tmp_path) == load_config(name, [])
     with pytest.raises(InputError, match="nowhere holds no run"):

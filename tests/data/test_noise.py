@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from configs.schema import load_config
+from configs.loading import load_config
 from data.chess.boards import Boards
 from data.noise import splitmix64, uniform_at
 from tests.support.random_boards import random_file

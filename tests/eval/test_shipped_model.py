@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoTokenizer
 
 from cli.options import SHIPPED_MODEL
-from configs.schema import load_config
+from configs.loading import load_config
 from eval.loading import load_model
 from tests.support.commands import REPOSITORY, run_command
 

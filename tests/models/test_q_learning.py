@@ -112,6 +112,36 @@ def test_c51_learns_the_projected_distribution_of_the_next_action(kind):
     assert result.temporal_difference.item() == pytest.approx(np.mean(expected), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "double"),
+    [("q_learning", False), ("q_learning", True), ("sarsa", False), ("monte_carlo", False)],
+)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_sequence_has_the_loss_of_its_transitions(name, kind, double):
+    value_loss = make_value_loss(name, value_min=-3, value_max=2, num_bins=11)
+    online, target, actions, rewards, _ = random_case(value_loss)
+    objective = QLearning(value_loss, target=kind, discount=DISCOUNT, alpha=0.3, double=double)
+    expected = objective.loss(
+        outputs_of(online, value_loss), actions, rewards, lambda: outputs_of(target, value_loss)
+    )
+    rows = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 1, 2, 3, 0, 1])
+    following = rows[0], torch.tensor([1, 2, 3, 3, 1, 1])
+    discounts = DISCOUNT * torch.tensor([1.0, 1, 1, 0, 1, 0])
+    first, second = targets_by_hand("monte_carlo", False, None, None, actions, rewards, None)
+    returns = torch.tensor(first + second)
+    found = objective.transition_loss(
+        outputs_of(online[rows], value_loss),
+        actions[rows],
+        returns if kind == "monte_carlo" else rewards[rows],
+        discounts,
+        lambda: outputs_of(target[following], value_loss),
+        next_online=value_loss.value(online[following]),
+        next_actions=actions[following],
+    )
+    for name_of_mean, mean in vars(expected).items():
+        torch.testing.assert_close(getattr(found, name_of_mean), mean, msg=name_of_mean)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_behavior_cloning_is_cross_entropy_over_the_tokens(name):
     value_loss = make_value_loss(name, value_min=-3, value_max=2, num_bins=11)

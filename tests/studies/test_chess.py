@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from configs.schema import load_run_config
+from configs.loading import load_run_config
 from data.chess.boards import Boards
 from data.chess.puzzles import read_puzzles
 from eval.chess.action_evaluation import evaluate_actions

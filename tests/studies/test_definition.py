@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import InputError, command
-from configs.schema import save_config
+from configs.loading import save_config
 from studies.__main__ import main
 from studies.cells import Cell, make_cells
 from studies.definition import STUDY_FOLDER, read_study

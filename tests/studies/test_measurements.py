@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from configs.schema import load_config
+from configs.loading import load_config
 from models.tokenization_chess import ChessTokenizer
 from studies.chess import StudiedChess
 from studies.measurements import Measure, Measurement, measure_once

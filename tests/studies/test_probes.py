@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from configs.schema import load_config
+from configs.loading import load_config
 from models.tokenization_chess import ACTIONS, ChessTokenizer
 from studies.chess import StudiedChess
 from studies.linear_probes import Targets, probe, recorded_layers

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cli.errors import InputError
-from configs.schema import load_config, load_run_config
+from configs.loading import load_config, load_run_config
 from data.wordle.games import GameDescription, read_games
 from data.wordle.players import play_games
 from data.wordle.rules import ALL_GREEN

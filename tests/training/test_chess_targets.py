@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cli.errors import InputError
-from configs.schema import load_config
+from configs.loading import load_config
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES, write_rows
 from eval.chess.engines import ValueEngine
 from tests.support.commands import run_command

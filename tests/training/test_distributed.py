@@ -10,7 +10,7 @@ from accelerate.utils import DeepSpeedPlugin
 from safetensors.torch import load_file
 
 from cli.errors import InputError
-from configs.schema import load_config
+from configs.loading import load_config
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 from tests.support.training_runs import (
     finish,

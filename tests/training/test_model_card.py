@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from cli.errors import InputError
 from cli.options import write_json
-from configs.schema import load_config
+from configs.loading import load_config
 from eval.loading import identify_model, model_digest
 from tests.support.commands import REPOSITORY
 from tests.support.pushed_run import REPO, code_blocks

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from cli.errors import InputError
 from cli.options import write_json
-from configs.schema import differences, load_config
+from configs.loading import differences, load_config
 from eval.loading import identify_model, load_model, model_digest
 from tests.support.commands import REPOSITORY, run_command
 from tests.support.hub_server import HubServer

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cli.errors import InputError
-from configs.schema import Config, load_config, save_config
+from configs.loading import load_config, save_config
+from configs.schema import Config
 from training.run_checks import check_output_dir
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from cli.errors import InputError
 from cli.files import remove
-from configs.schema import OptimizerConfig, TrainingConfig, load_config
+from configs.loading import load_config
+from configs.schema import OptimizerConfig, TrainingConfig
 from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue

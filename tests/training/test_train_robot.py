@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from configs.schema import load_config
+from configs.loading import load_config
 from data.robot.tasks import INSTRUCTIONS
 from models.tokenization_robot import make_instruction_tokenizer
 from tests.support.commands import assert_input_error, run_command

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from configs.schema import load_config
+from configs.loading import load_config
 from data.wordle.games import GameDescription, read_games
 from data.wordle.rules import ALL_GREEN
 from models.tokenization_wordle import TOKENS

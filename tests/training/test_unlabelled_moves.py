@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from configs.schema import load_config
+from configs.loading import load_config
 from models import q_learning
 from models.value_losses import make_value_loss
 from tests.support.commands import run_command

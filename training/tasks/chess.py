@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from configs.schema import ChessConfig
+from configs.chess import ChessConfig
 from data.chess.boards import Boards
 from data.chess.examples import PAD_MULTIPLE, ActionExamples, BoardExamples, MirroredBoardExamples
 from data.chess.preparation import prepare

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from configs.schema import ChessConfig
+from configs.chess import ChessConfig
 
 
 class CardText(NamedTuple):

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from cli.errors import InputError, first_line
-from configs.schema import RobotConfig
+from configs.robot import RobotConfig
 from data.hub import pin
 from data.robot.episodes import read_episodes
 from data.robot.examples import Decisions
@@ -29,11 +28,8 @@ from models.modeling_q_transformer import DimensionValueOutput, QTransformer, ne
 from models.observation_tokens import SentenceToken
 from models.q_learning import DimensionQLearning
 from models.tokenization_robot import instruction_ids, make_instruction_tokenizer
-from models.value_losses import MSE
 from training.card_facts import CardFacts, Metric, Result, results_of
-from training.optimization import TargetNetwork, compile_blocks
-from training.sharding import Weights
-from training.task import CheckpointTensors, OfflineTask
+from training.q_learning_task import QLearningTask
 from training.transformer_config import sizes_and_loss
 
 
@@ -63,7 +59,7 @@ COMMANDS = (
 )
 
 
-class RobotTask(OfflineTask):
+class RobotTask(QLearningTask):
     """Conservative Q-learning on a fixed set of episodes; see training/task.py for the methods.
 
     The constructor reads the episodes, since they give the model its sizes.
@@ -71,6 +67,7 @@ class RobotTask(OfflineTask):
 
     config: RobotConfig
     examples: Decisions
+    objective: DimensionQLearning
     unit = "action-dimensions"
     metrics = ("td", "conservative", "target", "out_of_support")
     evaluation_columns = (("success_rate", "success", "data_success_rate"),)
@@ -105,7 +102,7 @@ class RobotTask(OfflineTask):
             alpha=learning.conservative_weight,
             temperature=learning.cql_temperature,
         )
-        self.target_network: TargetNetwork | None = None
+        self.target_tau = learning.target_tau
 
     def _make_tokenizer(self) -> tuple[PreTrainedTokenizerBase, PreTrainedModel | None]:
         """Return the tokenizer of instructions, and the sentence encoder if there is one."""
@@ -179,16 +176,7 @@ class RobotTask(OfflineTask):
 
     def warnings(self) -> list[str]:
         """Warn if returns of the episodes are outside the support."""
-        loss, returns = self.model.value_loss, self.examples.returns
-        if isinstance(loss, MSE) or self.objective.target == "behavior_cloning":
-            return []
-        outside = float(((returns < loss.value_min) | (returns > loss.value_max)).mean())
-        if not outside:
-            return []
-        return [
-            f"{outside:.1%} of the returns lie outside [value_min, value_max] = [{loss.value_min:g}, "
-            f"{loss.value_max:g}]; they reach from {returns.min():.2f} to {returns.max():.2f}"
-        ]
+        return self.outside_support(self.examples.returns)
 
     def describe_model(self) -> str:
         return f"prefix_causal attention, {self.model.num_prefix_tokens} tokens of observation"
@@ -198,17 +186,6 @@ class RobotTask(OfflineTask):
             f"{len(self.episodes.starts) - 1:,} episodes of {len(self.episodes.instructions)} tasks, "
             f"{len(self.examples):,} decisions, success {self.data_success_rate:.1%}"
         )
-
-    def start(self, accelerator: Accelerator) -> dict[str, CheckpointTensors]:
-        """Make the target network, if the targets need one, and return it for checkpoints."""
-        tensors = super().start(accelerator)
-        if not self.objective.needs_target_network:
-            return tensors
-        self.target_network = TargetNetwork(self.model, self.config.q_learning.target_tau)
-        self.target_network.model.to(accelerator.device)
-        if self.config.training.compile:
-            compile_blocks(self.target_network.model)  # a copy is not compiled
-        return tensors | {"target": self.target_network}
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
@@ -228,21 +205,11 @@ class RobotTask(OfflineTask):
             self._with_target_network(current),
             self._with_target_network(following),
         )
-        metrics = {
-            "td": losses.temporal_difference,
-            "conservative": losses.conservative,
-            "target": losses.target,
-            "out_of_support": losses.fraction_out_of_support,
-        }
-        return losses.total, torch.tensor(bins.numel(), device=bins.device), metrics
+        return losses.total, torch.tensor(bins.numel(), device=bins.device), self.metrics_of(losses)
 
     def _with_target_network(self, inputs: dict[str, Tensor]) -> Callable[[], DimensionValueOutput] | None:
         target = self.target_network
         return None if target is None else lambda: target.model(**inputs)
-
-    def after_step(self, step: int, weights: Weights) -> None:
-        if self.target_network is not None:
-            self.target_network.update(step, weights)
 
     def evaluate(self) -> dict:
         """Act in the simulator, from the same starts every time."""

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from configs.schema import WordleConfig, WordleDataConfig
+from configs.wordle import WordleConfig, WordleDataConfig
 from data.hub import local_files, pin
 from data.noise import uniform_at
 from data.wordle.game_rows import Games
@@ -25,11 +24,8 @@ from eval.wordle.model_player import ModelPlayer
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.q_learning import QLearning
 from models.tokenization_wordle import GAME_LENGTH, TOKENS, TOKENS_PER_TURN, make_wordle_tokenizer
-from models.value_losses import MSE
 from training.card_facts import CardFacts, Metric, Result, results_of
-from training.optimization import TargetNetwork, compile_blocks
-from training.sharding import Weights
-from training.task import CheckpointTensors, OfflineTask
+from training.q_learning_task import QLearningTask
 from training.transformer_config import transformer_config
 
 
@@ -74,14 +70,14 @@ def read_training_games(data: WordleDataConfig) -> tuple[Games, GameDescription]
     return read_games(local_files(data.train, "train"), rule=data.rule, words=words)
 
 
-class WordleTask(OfflineTask):
+class WordleTask(QLearningTask):
     """Offline Q-learning over tokens; see training/task.py for the methods."""
 
     config: WordleConfig
     examples: TokenGames
     can_evaluate = True
+    objective: QLearning
     unit = "actions"
-    metrics = ("td", "cql", "target", "out_of_support")
     evaluation_columns = (
         ("mean_return", "return", "data_return"),
         ("success_rate", "success", "data_success_rate"),
@@ -106,15 +102,7 @@ class WordleTask(OfflineTask):
                 position_period=TOKENS_PER_TURN,
             )
         )
-        self.objective = QLearning(
-            self.model.value_loss,
-            target=learning.target,
-            discount=learning.discount,
-            alpha=learning.cql_alpha,
-            temperature=learning.cql_temperature,
-            double=learning.double,
-        )
-        self.target_network: TargetNetwork | None = None
+        self.set_objective(self.model.value_loss, learning)
 
     def load_data(self) -> None:
         """Read and check the games."""
@@ -137,17 +125,7 @@ class WordleTask(OfflineTask):
 
     def warnings(self) -> list[str]:
         """Warn if returns of the games are outside the support."""
-        loss = self.model.value_loss
-        if isinstance(loss, MSE) or self.objective.target == "behavior_cloning":
-            return []  # no support there
-        returns = self.examples.discounted_returns(self.config.q_learning.discount)
-        outside = float(((returns < loss.value_min) | (returns > loss.value_max)).mean())
-        if not outside:
-            return []
-        return [
-            f"{outside:.1%} of the returns lie outside [value_min, value_max] = [{loss.value_min:g}, "
-            f"{loss.value_max:g}]; they reach from {returns.min():.2f} to {returns.max():.2f}"
-        ]
+        return self.outside_support(self.examples.discounted_returns(self.config.q_learning.discount))
 
     def describe_model(self) -> str:
         return "causal attention"
@@ -157,19 +135,6 @@ class WordleTask(OfflineTask):
             f"{len(self.examples):,} games of {len(self.game.words.answers):,} words, {self.game.rule} rule, "
             f"mean return {self.data_return:.3f}, success {self.data_success_rate:.1%}"
         )
-
-    def start(self, accelerator: Accelerator) -> dict[str, CheckpointTensors]:
-        """Make the target network, if the targets need one, and return it for checkpoints."""
-        tensors = super().start(accelerator)
-        if not self.objective.needs_target_network:
-            return tensors
-        learning = self.config.q_learning
-        every = learning.target_every if learning.target_network == "periodic" else None
-        self.target_network = TargetNetwork(self.model, learning.target_tau, every)
-        self.target_network.model.to(accelerator.device)
-        if self.config.training.compile:
-            compile_blocks(self.target_network.model)  # a copy is not compiled
-        return tensors | {"target": self.target_network}
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
@@ -184,17 +149,7 @@ class WordleTask(OfflineTask):
             None if target is None else lambda: target.model(**inputs),
             batch.get("legal"),
         )
-        metrics = {
-            "td": losses.temporal_difference,
-            "cql": losses.conservative,
-            "target": losses.target,
-            "out_of_support": losses.fraction_out_of_support,
-        }
-        return losses.total, (batch["actions"] >= 0).sum(), metrics
-
-    def after_step(self, step: int, weights: Weights) -> None:
-        if self.target_network is not None:
-            self.target_network.update(step, weights)
+        return losses.total, (batch["actions"] >= 0).sum(), self.metrics_of(losses)
 
     def evaluate(self) -> dict:
         """Play games with secrets spread over the list, greedily among the allowed words."""

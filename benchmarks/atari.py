@@ -1,0 +1,122 @@
+"""Speed of Atari's data path: environments, replay memory, and episodes that are emulated again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.settings import Settings
+from benchmarks.timing import Alternative, Table, compare
+from data.atari.collector import Collector
+from data.atari.episodes import emulate
+from data.atari.games import Game, VectorEnvironment, make_environments, make_game, single_game
+from data.replay import ReplayMemory, Sampling
+
+
+GAMES = ("breakout", "minatar_breakout")
+NUM_ENVIRONMENTS, NUM_STEPS = 8, 200
+MEMORY_STEPS, BATCH_SIZE = 20_000, 32
+
+
+def environments(name: str, settings: Settings) -> Table:
+    """Compare steps of many environments with gymnasium's loop over one, with the same settings."""
+    game = make_game(name)
+    num_steps = 4 if settings.quick else NUM_STEPS
+    many = make_environments(game, NUM_ENVIRONMENTS)
+    one = single_game(game)
+    rng = np.random.default_rng(settings.seed)
+    actions = rng.integers(many.num_actions, size=(num_steps, NUM_ENVIRONMENTS))
+
+    def step_many(_: int) -> None:
+        many.reset(np.arange(NUM_ENVIRONMENTS))
+        for step in actions:
+            act(many, step)
+
+    def step_one(_: int) -> None:
+        one.reset(0)
+        for action in actions[:, 0].tolist():
+            if one.step(action)[2]:
+                one.reset(0)
+
+    of_one = "one environment" if game.is_minatar else "gymnasium's AtariPreprocessing"
+    alternatives = {
+        of_one: Alternative(step_one, num_steps),
+        f"{NUM_ENVIRONMENTS} environments together": Alternative(step_many, num_steps * NUM_ENVIRONMENTS),
+    }
+    return compare(f"{name}, random actions", "step", alternatives, range(settings.repeats))
+
+
+def act(environments: VectorEnvironment, actions: np.ndarray) -> None:
+    _, _, terminated, truncated = environments.step(actions)
+    if (is_over := terminated | truncated).any():
+        environments.reset(np.arange(is_over.sum()), is_over)
+
+
+def replay(settings: Settings) -> Table:
+    """Compare batches of the replay memory with stacks that a plain list of frames makes."""
+    num_steps = 200 if settings.quick else MEMORY_STEPS
+    sampling = Sampling()
+    memory = ReplayMemory(num_steps, 1, (1, 84, 84), sampling, settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    frames = rng.integers(256, size=(num_steps, 1, 84, 84), dtype=np.uint8)
+    ends = (rng.random(num_steps) < 0.01).astype(np.uint8)
+    for frame, end in zip(frames, ends, strict=True):
+        memory.add(frame[None], np.zeros(1), np.zeros(1), np.array([end]))
+    stored = list(zip(frames, ends, strict=True))
+
+    def stack(index: int) -> torch.Tensor:
+        stacked = [stored[index][0][0]]
+        for earlier in range(index - 1, index - sampling.stack, -1):
+            is_earlier = earlier >= 0 and not stored[earlier][1] and len(stacked) == index - earlier
+            stacked.insert(0, stored[earlier][0][0] if is_earlier else np.zeros((84, 84), dtype=np.uint8))
+        return torch.from_numpy(np.stack(stacked))
+
+    def sample_list(step: int) -> None:
+        for lead in (0, 1):
+            torch.stack([stack(int(index) + lead) for index in rng.integers(num_steps - 1, size=BATCH_SIZE)])
+
+    alternatives = {
+        "list of frames": Alternative(sample_list),
+        "replay memory": Alternative(lambda step: memory.sample(step, BATCH_SIZE)),
+    }
+    return compare(
+        f"batches of {BATCH_SIZE} transitions of 84 × 84 × 4",
+        "batch",
+        alternatives,
+        range(10 * settings.repeats),
+        warm_up=0,
+        milliseconds=True,
+    )
+
+
+def refill(name: str, settings: Settings) -> Table:
+    """Measure how fast a memory is filled again from seeds and actions."""
+    game: Game = make_game(name, max_steps=100)
+    collector = Collector(game, NUM_ENVIRONMENTS, 2_000, Sampling(), settings.seed, record=Path("unused"))
+    for _ in range(110 if settings.quick else 10 * NUM_STEPS):
+        collector.step(lambda observations: np.zeros(NUM_ENVIRONMENTS), epsilon=1.0)
+    episodes = collector.recorded
+    num_steps = sum(len(episode.actions) for episode in episodes)
+
+    def run(**options: int) -> Alternative:
+        def emulate_all(_: int) -> None:
+            for _ in emulate(game, episodes, "benchmark", **options):
+                pass
+
+        return Alternative(emulate_all, num_steps)
+
+    alternatives = {
+        "one episode after the other": run(num_environments=1, num_processes=1),
+        "episodes together": run(),
+    }
+    return compare(f"{name}, emulated again", "step", alternatives, range(settings.repeats))
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure environments, replay, and emulation."""
+    for name in GAMES:
+        yield environments(name, settings)
+    yield replay(settings)
+    for name in GAMES:
+        yield refill(name, settings)

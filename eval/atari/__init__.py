@@ -1,0 +1,1 @@
+"""Evaluation on Atari: mean returns, human-normalised scores, films, aggregates over games."""

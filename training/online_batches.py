@@ -1,0 +1,54 @@
+"""The batches of online learning: the agent acts until a training step is due, and a sample is drawn."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch import Tensor
+
+from configs.atari import AtariPlayConfig
+from data.atari.collector import Collector
+
+
+class OnlineBatches:
+    """The counterpart of TrainingSet (data/training_set.py) for an agent that plays its own training data.
+
+    `choose_actions` gets observations and returns the actions of the network being trained. Training step k
+    follows step `first_training_step` + (k − 1) × `update_every` of the environments: an environment step is
+    stored, the network is trained, the target network is copied, and the next actions are chosen.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        choose_actions: Callable[[Tensor], np.ndarray],
+        play: AtariPlayConfig,
+        batch_size: int,
+        num_micro_batches: int,
+    ):
+        self.collector, self.choose_actions, self.play = collector, choose_actions, play
+        self.batch_size, self.num_micro_batches = batch_size, num_micro_batches
+
+    def iterate(self, first_step: int, last_step: int) -> Iterator[tuple[int, tuple]]:
+        """Yield each step after `first_step` up to `last_step` with its batch, when it is due."""
+        for step in range(first_step + 1, last_step + 1):
+            due = self.play.first_training_step + (step - 1) * self.play.update_every
+            while self.collector.num_steps < due:
+                self.collector.step(self.choose_actions, self.epsilon_at(self.collector.num_steps))
+            batch = self.collector.memory.sample(step, self.batch_size)
+            chunks = {name: tensor.chunk(self.num_micro_batches) for name, tensor in batch.items()}
+            micro_batches = [
+                {name: parts[number] for name, parts in chunks.items()}
+                for number in range(self.num_micro_batches)
+            ]
+            yield step, (micro_batches, self.batch_size)
+
+    def epsilon_at(self, step: int) -> float:
+        """Return the fraction of random actions: 1 before training, and then falling to `epsilon`."""
+        progress = (step - self.play.first_training_step) / self.play.epsilon_decay_steps
+        return 1 - (1 - self.play.epsilon) * min(max(progress, 0), 1)
+
+    def state_dict(self) -> dict:
+        return self.collector.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.collector.load_state_dict(state)
