@@ -32,6 +32,7 @@ BENCHMARKS = {
     "atari": "environments, replay memory, and episodes that are emulated again",
     "chessbench": "conversion of ChessBench's files: rate, memory and disk",
     "lichess": "conversion of Lichess's evaluations in one process",
+    "runtimes": "moves and starts of a chess engine: with PyTorch, and with onnxruntime without torch",
 }
 OF_CHESS = ("play", "data")  # those that measure the model or the boards of a configuration of chess
 

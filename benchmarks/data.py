@@ -20,7 +20,7 @@ from data.chess.rows import SCHEMA
 from data.chess.stockfish import Stockfish, label_moves
 from data.hub import local_files
 from data.parquet import list_files
-from models.tokenization_chess import ACTION_IDS, ACTION_PADDING, CHARACTERS, tokenize_fens
+from models.chess_tokens import ACTION_IDS, ACTION_PADDING, CHARACTERS, tokenize_fens
 
 
 NUM_BOARDS = 20_000  # at most: more would take longer and show the same

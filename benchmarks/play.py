@@ -11,9 +11,10 @@ from benchmarks.settings import SAMPLE, Settings
 from benchmarks.timing import Alternative, Table, compare
 from eval.chess.engines import ValueEngine, ordered_legal_moves
 from eval.loading import load_model
+from models.chess_tokens import BOARD_LENGTH, encode_positions
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
-from models.tokenization_chess import BOARD_LENGTH, ChessTokenizer
+from models.tokenization_chess import ChessTokenizer
 from training.tasks import make_task
 
 
@@ -32,10 +33,10 @@ def one_sequence_at_a_time(engine: ValueEngine, board: chess.Board) -> chess.Mov
     """Choose a move as searchless_chess does: one forward pass of one sequence for every legal move."""
     moves = ordered_legal_moves(board)
     values = []
-    with torch.inference_mode():
-        for move in moves:
-            inputs = engine.tokenizer.encode_positions([board.fen()], [[move.uci()]], return_tensors="pt")
-            values.append(engine.model(**inputs.to(engine.model.device)).value.item())
+    for move in moves:
+        inputs = encode_positions([board.fen()], [[move.uci()]], engine.network.orient)
+        (value,) = engine.network.run(["value"], inputs)
+        values.append(value.item())
     return moves[max(range(len(moves)), key=values.__getitem__)]
 
 
@@ -78,7 +79,7 @@ def measure(settings: Settings) -> Iterator[Table]:
 
     @torch.inference_mode()
     def forward(board: chess.Board) -> torch.Tensor:
-        return engines[PREFIX].model(**inputs).value.cpu()
+        return model(**inputs).value.cpu()
 
     alternatives = {name: Alternative(each.play) for name, each in engines.items()}
     alternatives[NAIVE] = Alternative(lambda board: one_sequence_at_a_time(engines[FULL], board))

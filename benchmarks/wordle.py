@@ -13,7 +13,8 @@ from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import RULES
 from data.wordle.words import load_word_lists
-from eval.loading import load_wordle_model, local_folder
+from eval.loading import load_wordle_model
+from eval.model_folder import local_folder
 from eval.wordle.model_player import ModelPlayer, read_game
 from training.tasks import make_task
 

@@ -20,6 +20,8 @@ DTYPES = ("float32", "bfloat16")
 # Which moves the rules value instead of the model, see eval/chess/rules.py.
 ExactEnds = Literal["none", "draws", "all"]
 EXACT_ENDS: tuple[ExactEnds, ...] = ("none", "draws", "all")
+Runtime = Literal["torch", "onnx"]  # the library that runs a model
+RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx")
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "checkpoints" / "chess_3m"
 
 
@@ -103,7 +105,7 @@ def add_batch_size_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_move_options(parser: argparse.ArgumentParser) -> None:
-    """Add --temperature, --margin, --exact-ends and --compile: how the model chooses its moves."""
+    """Add --temperature, --margin, --exact-ends, --compile and --runtime: how the model chooses its moves."""
     parser.add_argument(
         "--temperature",
         type=non_negative_number,
@@ -133,6 +135,13 @@ def add_move_options(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action="store_true",
         help="compile the model with torch.compile; slow to start, pays off in long matches",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="torch",
+        help="onnx runs the model's ONNX file, which `training.publish --onnx` writes, on the CPU without "
+        "torch: it is ready at once and faster there (default: torch)",
     )
 
 

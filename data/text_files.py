@@ -8,8 +8,6 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tqdm import tqdm
-
 from cli.errors import InputError, first_line
 
 
@@ -63,6 +61,8 @@ class TextSource(Iterator[str]):
         self._lines.close()
 
     def _read(self) -> Generator[str]:
+        from tqdm import tqdm  # chess programs wait for the engine's imports
+
         total = None if self.is_stream else Path(self.name).stat().st_size
         try:
             with (

@@ -5,22 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HTTPError, RevisionResolutionError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from cli.errors import InputError, first_line
-from cli.files import digest
-from data.hub import TerminalBar
 from eval.model_folder import (
     MODEL_AND_GAMES,
     MODEL_AND_TOKENIZER,
-    check_model_files,
-    check_model_folder,
+    local_folder,
+    model_digest,
     model_name,
 )
 from models.modeling_q_transformer import QTransformer
@@ -33,35 +28,6 @@ from models.modeling_value_transformer import (
 )
 from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import GAME_LENGTH, TOKENS
-
-
-def local_folder(name: str | Path, files: dict[str, str] = MODEL_AND_TOKENIZER) -> Path:
-    """Return the folder of a model with the settings `files`, downloaded if `name` is an id on the hub.
-
-    Without a network it is that of the last download. Raises InputError if there is no such model.
-    """
-    check_model_folder(name, files)
-    if Path(name).is_dir():
-        return Path(name)
-    try:
-        # transformers would ask six times for half a minute, with ten lines of warnings.
-        commit = HfApi().resolve_revision(str(name)).resolved
-        patterns = ["*.json", "*.safetensors"]
-        folder = snapshot_download(
-            str(name), revision=commit, allow_patterns=patterns, tqdm_class=TerminalBar
-        )
-    except RevisionResolutionError as error:
-        reason = error.__cause__ or error
-        raise InputError(
-            f"{name}: no such folder, and the hub cannot be reached ({reason}); check name and network"
-        ) from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise InputError(
-            f"{name} is neither a folder nor a model on the hub: {first_line(error)}; "
-            "check the name and the network"
-        ) from error
-    check_model_files(name, Path(folder), files)
-    return Path(folder)
 
 
 def _check_wordle_settings(name: str | Path, config: dict[str, Any]) -> None:
@@ -216,16 +182,3 @@ def identify_model(name: str | Path, kind: Kind = CHESS) -> str:
     folder = local_folder(name, kind.files)
     _check_is_model(name, folder, kind)
     return f"{model_name(name)}#{model_digest(folder)}"
-
-
-def model_digest(folder: Path) -> str:
-    """Return eight hexadecimal digits that identify the configuration and the weights in a folder."""
-    return digest([*folder.glob("*.json"), *folder.glob("*.safetensors")])[:8]
-
-
-def check_finite(values: np.ndarray) -> None:
-    """Raise InputError if a predicted value is not finite: argmax would choose a NaN as the best."""
-    if not np.isfinite(values).all():
-        raise InputError(
-            "the model predicts values that are not finite: its weights are damaged, or training diverged"
-        )

@@ -1,6 +1,7 @@
 """Value functions trained by classification: losses, Q-learning, models, tokenizers.
 
-`pip install .` installs this folder as the package `stop_regressing`. value_losses.py needs torch alone, the
-other modules also transformers. Modules import only their siblings, because they travel with every published
-model as remote code, and this file imports nothing, so that the losses load without transformers.
+`pip install .` installs this folder as the package `stop_regressing`. value_losses.py needs torch alone and
+chess_tokens.py numpy alone; the other modules also need transformers. Modules import only their siblings,
+because they travel with every published model as remote code, and this file imports nothing, so that losses
+and tokens load without transformers.
 """

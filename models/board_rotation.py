@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from .tokenization_chess import FIRST_SQUARE
+from .chess_tokens import FIRST_SQUARE
 
 
 NUM_DIRECTIONS = 4

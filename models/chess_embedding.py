@@ -1,14 +1,14 @@
 """Chess for the value transformer: the squares of each move, and rotary positions on the board.
 
-The tokens of a state are BOS, the side to move, 64 squares, … (models/tokenization_chess.py).
+The tokens of a state are BOS, the side to move, 64 squares, … (models/chess_tokens.py).
 """
 
 import torch
 from torch import Tensor, nn
 
 from .board_rotation import rotation_of, square_angles
+from .chess_tokens import ACTION_SQUARES
 from .configuration_value_transformer import ValueTransformerConfig
-from .tokenization_chess import ACTION_SQUARES
 
 
 class ChessEmbedding(nn.Module):

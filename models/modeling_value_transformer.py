@@ -28,8 +28,8 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .chess_embedding import ChessEmbedding
+from .chess_tokens import ACTION_SQUARES
 from .configuration_value_transformer import ValueTransformerConfig
-from .tokenization_chess import ACTION_SQUARES
 from .transformer_blocks import ValueTransformerBlock
 from .value_head import ValueHead, value_loss_of
 

@@ -6,6 +6,7 @@ instruction_ids(tokenizer, ["open a button"])       # (1, 3)
 
 from collections.abc import Sequence
 
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -36,12 +37,12 @@ def instruction_ids(tokenizer: PreTrainedTokenizerBase, instructions: Sequence[s
 
     Raises ValueError for an instruction with words that are not in the vocabulary.
     """
-    ids = tokenizer(list(instructions), padding=True, return_tensors="pt")["input_ids"]
+    ids = tokenizer(list(instructions), padding=True)["input_ids"]
     for text, row in zip(instructions, ids, strict=True):
-        if tokenizer.unk_token_id is not None and (row == tokenizer.unk_token_id).any():
+        if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in row:
             known = sorted(word for word in tokenizer.get_vocab() if not word.startswith("<"))
             shown = ", ".join(known[:30]) + (" …" if len(known) > 30 else "")
             raise ValueError(
                 f"the model does not know all words of the instruction {text!r}: it knows {shown}"
             )
-    return ids
+    return torch.tensor(ids)

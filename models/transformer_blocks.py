@@ -52,7 +52,7 @@ class ValueTransformerAttention(nn.Module):
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        if batch == 0 or length == 0:
+        if attend is not eager_attention_forward and (batch == 0 or length == 0):
             attend = eager_attention_forward  # fused kernels may refuse empty tensors
         mask = None if mask is None else mask[:, :, mask.shape[2] - length :]
         with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):

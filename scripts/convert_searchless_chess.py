@@ -111,7 +111,8 @@ def convert_checkpoint(
             raise InputError(f"{source} values states, not actions: give an action-value model, as 9M.zip")
         # These import torch, which takes seconds.
         from eval.loading import without_progress_bars
-        from models.tokenization_chess import ACTIONS, ChessTokenizer
+        from models.chess_tokens import ACTIONS
+        from models.tokenization_chess import ChessTokenizer
         from scripts.searchless_parameters import convert
 
         try:

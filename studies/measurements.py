@@ -94,7 +94,7 @@ def measure_once(run: Path, measurements: Sequence[Measurement]) -> dict[str, fl
     """
     path, model = run / "measures.json", run / "model"
     kept = json.loads(path.read_bytes()) if path.exists() else {}
-    from eval.loading import model_digest
+    from eval.model_folder import model_digest
 
     weights, results = model_digest(model), {}
     for measurement in measurements:

@@ -10,9 +10,9 @@ import torch
 from cli.errors import InputError
 from data.chess.boards import Boards
 from data.parquet import list_files
-from eval.chess.move_values import is_policy, values_states
 from eval.loading import load_model
-from models.tokenization_chess import ACTION_PADDING
+from models.chess_tokens import ACTION_PADDING
+from models.modeling_value_transformer import ValueTransformerForActionValue
 from studies.linear_probes import Targets, recorded_layers
 from studies.measurements import Measure
 
@@ -50,7 +50,7 @@ class ProbedChess:
     def features(self, model: Path) -> np.ndarray:
         """Return the features of every move at its last token, float32 (layers, moves, width)."""
         loaded, tokenizer = load_model(model, self.device)
-        if is_policy(loaded) or values_states(loaded):
+        if not isinstance(loaded, ValueTransformerForActionValue):
             raise InputError(f"{model} has no tokens of moves to probe: choose variants of action values")
         per_action, parts = loaded.config.tokens_per_action, []
         for start in range(0, self.num_boards, BATCH_SIZE):

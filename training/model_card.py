@@ -22,7 +22,7 @@ from cli.files import atomic_write
 from configs.loading import load_run_config
 from configs.schema import Config
 from data.hub import read_name
-from eval.loading import model_digest
+from eval.model_folder import model_digest
 from training.card_facts import Result, data_name
 from training.publish import SETTINGS
 from training.run_log import format_count, read_metrics
@@ -54,17 +54,18 @@ def write_model_card(
     branches: Sequence[str] = (),
     step: int | None = None,
     note: str = "",
+    on_hub: bool = False,
 ) -> None:
     """Add the card of a run's model to a model folder, with settings, curves and licence.
 
-    The folder is `model` in the run unless another is given, the results are those of the run at its end, and
-    `name`, which loads the model, is the folder. With `step`, the weights are those of a checkpoint in the
-    branch step_N. `note` is for the section on training.
+    The folder is `model` in the run unless another is given, the results are those of the run at its end.
+    `name`, which loads the model, is the folder, or with `on_hub` an id on the hub. With `step`, the weights
+    are those of a checkpoint in the branch step_N. `note` is for the section on training.
     """
     folder = folder or run / "model"
     config = load_run_config(run)
     results = training_results(run, config.training.steps) if results is None else results
-    card = _make_card(run, config, folder, name or str(folder), results, branches, step, note)
+    card = _make_card(run, config, folder, name or str(folder), results, branches, step, note, on_hub)
     with atomic_write(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     (folder / SETTINGS).write_text(shareable_settings(config), encoding="utf-8")
@@ -82,19 +83,22 @@ def _make_card(
     branches: Sequence[str],
     step: int | None,
     note: str,
+    on_hub: bool,
 ) -> str:
     if name == str(run / "model"):
         title = run.resolve().name
     else:
         title = name.rstrip("/").split("/")[-1]
     revision = f'revision="step_{step}", ' if step else ""
-    load = f'"{name}", {revision}trust_remote_code=True'
+    # A folder may be copied anywhere: its code is run inside it.
+    load = f'"{name if on_hub else "."}", {revision}trust_remote_code=True'
     facts = TASKS[config.task].card_facts(config, folder, name, load)
     dataset = read_name(config.data.train) if config.data.train else None
     kind = [facts.tag] if facts.tag else ["value-function", config.value_loss.name.replace("_", "-")]
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="transformers",
+        pipeline_tag="reinforcement-learning",
         tags=[config.task, *kind, "arxiv:2403.03950"],
         datasets=[dataset.repo] if dataset else None,
         model_name=title,
@@ -106,10 +110,12 @@ def _make_card(
         template_path=str(TEMPLATE),
         title=title,
         name=name,
+        on_hub=on_hub,
         facts=facts,
         papers=["[Stop Regressing](https://arxiv.org/abs/2403.03950)", *facts.papers],
         step=step,
         branches=branches,
+        onnx_files=sorted(file.name for file in folder.glob("onnx/*.onnx")),
         loss=facts.loss or LOSSES[config.value_loss.name].format(num_bins=config.value_loss.num_bins),
         parameters=format_count(sum(model_weights(folder).values())),
         results=results,
@@ -174,9 +180,9 @@ def _eval_result(result: Result, task: str) -> EvalResult:
         dataset_split=dataset.split if dataset else None,
         dataset_revision=dataset.revision if dataset else None,
         metric_type=result.key,
-        # The amount distinguishes results on different parts of the same data.
-        metric_name=f"{result.title}, {result.amount}",
-        metric_value=result.value,
+        metric_name=result.title.partition(" (")[0],
+        metric_value=float(f"{result.value:.4g}"),
+        metric_args={"amount": result.amount},
     )
 
 

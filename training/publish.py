@@ -2,7 +2,7 @@
 
     hf auth login
     python -m training.publish --run runs/chess_tiny --repo user/name
-    python -m training.publish --run runs/chess_tiny --folder chess_tiny --dtype bfloat16
+    python -m training.publish --run runs/chess_tiny --folder chess_tiny --dtype bfloat16 --onnx
 
 `train.py ... push_to_hub=user/name` does the first at the end of a run. Every evaluation takes the folder or
 user/name as --model; wherever torch and transformers are installed,
@@ -29,6 +29,7 @@ from cli.options import DTYPES, positive_int
 from configs.loading import load_run_config
 from configs.schema import Config
 from data.hub import NOT_LOGGED_IN, check_upload, make_repo, uploading
+from training.onnx_export import check_packages, export_onnx
 from training.run_folder import list_checkpoints, step_of
 
 
@@ -47,10 +48,13 @@ def write_model_folder(
     result_files: Sequence[str] = (),
     branches: Sequence[str] = (),
     note: str = "",
+    on_hub: bool = False,
+    onnx: bool = False,
 ) -> None:
     """Write the model of a run, or of one of its checkpoints, to `folder`, which will load as `name`.
 
-    Raises InputError if a result file holds results of other weights than those written.
+    `name` is a folder, or with `on_hub` an id on the hub. `onnx` adds the ONNX files. Raises InputError if a
+    result file holds results of other weights than those written, or if an ONNX file differs from them.
     """
     # These import torch, which takes seconds. The folder has been checked before.
     import torch
@@ -73,10 +77,14 @@ def write_model_folder(
     kind = getattr(torch, dtype)
     rounded = {key: w.to(kind) if w.is_floating_point() else w for key, w in weights.items()}
     save_torch_state_dict(rounded, folder, max_shard_size=shard_bytes)
+    if onnx:
+        export_onnx(folder, config.task)
     # The run measured its weights before they were rounded.
     results = training_results(run, step or config.training.steps) if dtype == "float32" else []
     results += read_results(result_files, config.task, folder, name)
-    write_model_card(run, folder, name, results=results, branches=branches, step=step, note=note)
+    write_model_card(
+        run, folder, name, results=results, branches=branches, step=step, note=note, on_hub=on_hub
+    )
 
 
 def publish_folder(run: Path, folder: Path, **options) -> None:
@@ -112,6 +120,7 @@ def publish(
     api = HfApi()
     steps = {f"step_{step_of(path)}": path for path in list_checkpoints(run)} if checkpoints else {}
     # Inside the run, since the system's temporary folder may be small.
+    options |= {"on_hub": True}
     with tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
         folder = Path(temporary, "main")
         write_model_folder(run, folder, repo, result_files=result_files, branches=tuple(steps), **options)
@@ -134,7 +143,8 @@ def _upload(api: HfApi, repo: str, folder: Path, branch: str) -> None:
             folder_path=folder,
             revision=branch,
             commit_message=f"Upload model, branch {branch}",
-            delete_patterns="*.safetensors*",  # from_pretrained could load older weights
+            # from_pretrained could load older weights, and an engine older ONNX files.
+            delete_patterns=["*.safetensors*", "onnx/*"],
         )
 
 
@@ -199,6 +209,12 @@ def parse_arguments() -> argparse.Namespace:
         help="show in the card the --json files of evaluations of the same weights: eval.chess.actions, "
         "eval.chess.puzzles, eval.chess.elo, eval.wordle",
     )
+    add(
+        "--onnx",
+        action="store_true",
+        help="also write onnx/model.onnx (float32) and onnx/model_fp16.onnx (weights in float16), for "
+        "onnxruntime, and compare both with PyTorch",
+    )
     add("--note", default="", metavar="TEXT", help="sentences for the card: hardware, duration, data")
     add(
         "--checkpoints",
@@ -220,11 +236,14 @@ def main() -> None:
         "shard_bytes": arguments.shard_size * MEGABYTE,
         "result_files": arguments.results,
         "note": arguments.note,
+        "onnx": arguments.onnx,
     }
+    if arguments.onnx:
+        check_packages()
     if arguments.folder:
         folder = Path(arguments.folder)
         publish_folder(run, folder, **options)
-        num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+        num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         print(f"published: {folder}, {num_bytes / MEGABYTE:.1f} MB, {arguments.dtype}")
     else:
         to_hub = {"checkpoints": arguments.checkpoints, "private": arguments.private}

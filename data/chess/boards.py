@@ -11,7 +11,7 @@ from cli.errors import InputError, first_line
 from data.chess.checked_rows import read_chunks
 from data.chess.preparation import VERSION, read_meta
 from data.noise import uniform_at
-from models.tokenization_chess import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
+from models.chess_tokens import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
 
 
 class Boards:

@@ -19,7 +19,7 @@ from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import MADE_BY, SCHEMA
 from data.parquet import list_files, open_file, read_batches
 from data.worker_pool import map_in_order
-from models.tokenization_chess import ACTIONS, FenError, tokenize_fens
+from models.chess_tokens import ACTIONS, FenError, tokenize_fens
 
 
 ROWS_PER_CHUNK = 8192

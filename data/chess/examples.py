@@ -6,7 +6,7 @@ import numpy as np
 
 from data.chess.boards import Boards
 from data.training_set import some_of
-from models.tokenization_chess import can_castle, flip_actions, flip_tokens
+from models.chess_tokens import can_castle, flip_actions, flip_tokens
 
 
 # With torch.compile the number of moves in a batch is rounded up to this, to bound the number of shapes.

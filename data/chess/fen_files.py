@@ -31,26 +31,36 @@ _CASTLING = {
 
 
 def read_boards(source: TextSource) -> Iterator[tuple[str, str, chess.Board]]:
-    """Yield the location of every position of a list, its name and its board; one position per line.
+    """Yield the location of every position of a list, its name and its board; see `read_epd`.
 
-    A line is a FEN, with or without move clocks, and may end with operations of EPD. Of these `id`, the name,
-    `hmvc` and `fmvn` are read; others need not be well formed. Without an id the name is "line N". Raises
-    InputError that names the first faulty line or impossible position.
+    The name is the operation `id`, or else "line N".
+    """
+    for number, where, board, operations in read_epd(source):
+        yield where, operations.get("id") or f"line {number}", board
+
+
+def read_epd(source: TextSource) -> Iterator[tuple[int, str, chess.Board, dict[str, str]]]:
+    """Yield the number of every line that has a position, its location, its board and its operations.
+
+    A line is a FEN, with or without move clocks, and may end with operations of EPD. Of these `hmvc` and
+    `fmvn` are clocks of the board; others need not be well formed. Raises InputError that names the first
+    faulty line or impossible position.
     """
     with contextlib.closing(source):
         for number, line in enumerate(source, start=1):
             if line.isspace():
                 continue
             where = f"{source.name} line {number}"
-            fen, name = line.strip(), f"line {number}"
+            fen = line.strip()
+            operations: dict[str, str] = {}
             fields = fen.split(None, 4)
             if len(fields) > 4:
-                fen, name = _read_operations(fields, where, name)
-            yield where, name, read_fen(fen, where, remedy="correct or remove the line")
+                fen, operations = _read_operations(fields, where)
+            yield number, where, read_fen(fen, where, remedy="correct or remove the line"), operations
 
 
-def _read_operations(fields: list[str], where: str, name: str) -> tuple[str, str]:
-    """Return the FEN and the id, or else `name`, of a line: its first four fields and the rest."""
+def _read_operations(fields: list[str], where: str) -> tuple[str, dict[str, str]]:
+    """Return the FEN and the operations of a line: its first four fields and the rest."""
     match = _CLOCKS_AND_OPERATIONS.fullmatch(fields[4])
     if match is None:
         raise InputError(
@@ -60,7 +70,7 @@ def _read_operations(fields: list[str], where: str, name: str) -> tuple[str, str
     halfmoves, fullmoves, text = match.groups(default="")
     operations = {code: quoted or bare.strip() for code, quoted, bare in _OPERATION.findall(text)}
     halfmoves, fullmoves = operations.get("hmvc", halfmoves), operations.get("fmvn", fullmoves)
-    return " ".join([*fields[:4], halfmoves or "0", fullmoves or "1"]), operations.get("id") or name
+    return " ".join([*fields[:4], halfmoves or "0", fullmoves or "1"]), operations
 
 
 def read_fen(fen: str, where: str, remedy: str = "correct it") -> chess.Board:

@@ -9,7 +9,7 @@ import chess
 import numpy as np
 
 from data.chess.fen_files import UNPLAYABLE, describe_status
-from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
+from models.chess_tokens import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
 
 
 _TOKEN = {character: token for token, character in enumerate(CHARACTERS)}

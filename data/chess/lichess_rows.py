@@ -18,7 +18,7 @@ from data.chess.legality import check_some_actions
 from data.chess.lichess_sources import Variations
 from data.chess.rows import SCHEMA, STATE_VALUES
 from data.chess.stockfish import CENTIPAWNS_TO_LOGITS
-from models.tokenization_chess import (
+from models.chess_tokens import (
     ACTION_IDS,
     ACTIONS,
     BOARD_LENGTH,

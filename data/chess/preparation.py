@@ -103,7 +103,7 @@ def _check_replaceable(folder: Path) -> None:
 def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> None:
     # These import torch, which takes seconds; that the source exists has been checked before.
     from data.chess.checked_rows import read_chunks
-    from models.tokenization_chess import BOARD_LENGTH
+    from models.chess_tokens import BOARD_LENGTH
 
     # Before reading: the next call then notices a change while reading.
     source = _describe(parquet)
@@ -133,7 +133,7 @@ def _write_states(
     target: Target, parquet: Path, folder: Path, check_moves: bool, processes: int | None
 ) -> None:
     from data.chess.states import read_states
-    from models.tokenization_chess import BOARD_LENGTH
+    from models.chess_tokens import BOARD_LENGTH
 
     source = _describe(parquet)
     folder.mkdir()

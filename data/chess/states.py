@@ -28,7 +28,7 @@ from data.chess.preparation import VERSION, read_meta
 from data.chess.rows import PLAYED_MOVES, SCHEMA, STATE_VALUES, Target
 from data.parquet import list_files, open_file
 from data.training_set import some_of
-from models.tokenization_chess import (
+from models.chess_tokens import (
     black_to_move,
     can_castle,
     flip_actions,

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cli.errors import InputError
 from data.atari.games import Game, make_game
-from eval.loading import ATARI, check_finite, identify_model, load_atari_model, local_folder
-from eval.model_folder import MODEL_AND_GAMES
+from eval.loading import ATARI, identify_model, load_atari_model
+from eval.model_folder import MODEL_AND_GAMES, local_folder
+from eval.predictions import check_finite
 from models.modeling_value_convnet import ConvNetOutput, ValueConvNet
 
 

@@ -9,17 +9,11 @@ from transformers import PreTrainedModel
 from data.chess.boards import Boards
 from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall_tau_chessbench
 from eval.chess.calibration import Calibration
-from eval.chess.move_values import is_policy, value_moves, values_states
+from eval.chess.move_values import value_moves
+from eval.chess.torch_network import TorchNetwork
 from eval.intervals import mean_and_standard_error
-from eval.loading import check_finite
-from models.tokenization_chess import (
-    ACTION_PADDING,
-    ACTIONS,
-    ChessTokenizer,
-    black_to_move,
-    decode_fens,
-    orient_actions,
-)
+from eval.predictions import check_finite
+from models.chess_tokens import ACTION_PADDING, ACTIONS, black_to_move, decode_fens, orient_actions
 from models.value_losses import CategoricalLoss
 
 
@@ -56,7 +50,8 @@ def evaluate_actions(
         indices = np.arange(boards.num_boards)
     # Boards with similar numbers of moves share a batch, which needs little padding.
     by_length = indices[np.argsort(boards.lengths(indices), kind="stable")]
-    values_actions = not (values_states(model) or is_policy(model))
+    network = TorchNetwork(model, orient)
+    values_actions = not (network.values_states or network.is_policy)
     was_training = model.training
     model.eval()
     per_board: dict[str, list[np.ndarray]] = {}
@@ -74,7 +69,7 @@ def evaluate_actions(
                 values, scores, sums = _predict(model, batch, is_move, device)
                 check_finite(values[is_move])
             else:
-                values = _value_moves(model, boards.tokens[batch_indices], real_ids, orient, batch_size)
+                values = _value_moves(network, boards.tokens[batch_indices], real_ids, batch_size)
                 scores, sums = values, {}
             order = np.argsort(np.where(is_move, real_ids, len(ACTIONS)), axis=1)
             values, scores = (np.take_along_axis(array, order, axis=1) for array in (values, scores))
@@ -85,16 +80,14 @@ def evaluate_actions(
             bar.update(len(batch_indices))
     model.train(was_training)
     numbers = {name: np.concatenate(parts) for name, parts in per_board.items()}
-    if is_policy(model):
+    if network.is_policy:
         del numbers["mae"]
         return _summarise(numbers, None)
     return _summarise(numbers, calibration)
 
 
-# Not inference_mode: weights that FSDP or ZeRO gather in it cannot be trained later.
-@torch.no_grad()
 def _value_moves(
-    model: PreTrainedModel, tokens: np.ndarray, action_ids: np.ndarray, orient: bool, batch_size: int
+    network: TorchNetwork, tokens: np.ndarray, action_ids: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """Return the values of moves (boards, moves), given boards and action ids that are not oriented."""
     positions = [
@@ -103,7 +96,7 @@ def _value_moves(
     ]
     values = np.zeros(action_ids.shape, dtype=np.float32)
     values[action_ids >= 0] = np.concatenate(
-        [found.values for found in value_moves(model, ChessTokenizer(orient=orient), positions, batch_size)]
+        [found.values for found in value_moves(network, positions, batch_size)]
     )
     return values
 

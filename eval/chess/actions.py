@@ -96,12 +96,12 @@ def main() -> None:
     # These import torch, which takes seconds.
     from data.chess.boards import Boards
     from eval.chess.action_evaluation import evaluate_actions
-    from eval.chess.move_values import is_policy
     from eval.loading import identify_model, load_model
+    from models.modeling_value_transformer import ValueTransformerForMovePrediction
 
     boards = Boards.from_parquet(data)
     model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
-    if arguments.plot and is_policy(model):
+    if arguments.plot and isinstance(model, ValueTransformerForMovePrediction):
         raise InputError(f"{arguments.model} predicts moves, not win probabilities: leave out --plot")
     indices = np.arange(boards.num_boards)
     if arguments.limit is not None and arguments.limit < boards.num_boards:

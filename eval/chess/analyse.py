@@ -5,7 +5,8 @@
 
 The page has the board, arrows for the best moves, and every legal move with its win probability and the
 distribution that the model predicts; for a game also the curve of White's win probability and the largest
-mistakes. It loads nothing, so it can be stored, sent and published as one file.
+mistakes. It loads nothing, so it can be stored, sent and published as one file. `--pgn-output` writes a game
+as annotated PGN.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import chess
+import chess.pgn
 import chess.svg
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +30,9 @@ from cli.files import atomic_write, check_output
 from cli.options import add_batch_size_option, add_model_options, positive_int
 from data.chess.fen_files import read_fen
 from data.chess.game_files import Game, read_game
+from eval.chess.annotated_game import annotate
 from eval.chess.engines import Analysis, ValueEngine
+from eval.chess.games import COLUMNS
 from eval.chess.rules import game_end
 from eval.model_folder import model_name
 
@@ -168,14 +172,13 @@ def game_data(game: Game, positions: Sequence[dict], is_policy: bool = False) ->
 
 def model_data(name: str, engine: ValueEngine) -> dict:
     """Return the page's data of the model."""
-    from eval.chess.move_values import num_bins  # imports torch
-
+    network = engine.network
     return {
         "name": model_name(name),
-        "parameters": engine.model.num_parameters(),
-        "value_loss": None if engine.is_policy else engine.model.config.value_loss,
-        "bins": num_bins(engine.model),
-        "is_policy": engine.is_policy,
+        "parameters": network.num_parameters,
+        "value_loss": network.value_loss,
+        "bins": network.num_bins,
+        "is_policy": network.is_policy,
     }
 
 
@@ -183,17 +186,14 @@ def analyse_boards(
     engine: ValueEngine, boards: Sequence[chess.Board], played: Sequence[chess.Move | None]
 ) -> list[dict]:
     """Value the boards and return the page's data of each, with a progress bar."""
-    from eval.chess.move_values import num_bins, support_of
-
-    has_distributions = num_bins(engine.model) > 0
-    support = support_of(engine.model) if has_distributions else None
+    network = engine.network
     positions = []
     with tqdm(total=len(boards), unit=" positions", disable=True if len(boards) == 1 else None) as bar:
         for start in range(0, len(boards), engine.batch_size):
             part = slice(start, start + engine.batch_size)
-            analyses = engine.analyse_many(boards[part], distributions=has_distributions)
+            analyses = engine.analyse_many(boards[part], distributions=network.num_bins > 0)
             positions += [
-                position_data(board, analysis, support, move, engine.is_policy)
+                position_data(board, analysis, network.move_support, move, network.is_policy)
                 for board, analysis, move in zip(boards[part], analyses, played[part], strict=True)
             ]
             bar.update(len(analyses))
@@ -241,7 +241,7 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m eval.chess.analyse",
         description="Write an HTML page that shows how a chess model values a position or a game: the board, "
         "the win probability of every legal move and the distribution that the model predicts for it, or the "
-        "probabilities of the moves, of a model that predicts moves.",
+        "probabilities of the moves, of a model that predicts moves. Or write the game as annotated PGN.",
     )
     add_model_options(parser)
     add_batch_size_option(parser)
@@ -251,17 +251,27 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--game", type=positive_int, metavar="N", help="number of the game in the PGN file (default: 1)"
     )
-    parser.add_argument("--output", required=True, metavar="FILE", help="the HTML page to write")
+    parser.add_argument("--output", metavar="FILE", help="the HTML page to write")
+    parser.add_argument(
+        "--pgn-output",
+        metavar="FILE",
+        help="the annotated game to write: an evaluation after every move, ?!, ? or ?? for moves that lose "
+        "at least 0.05, 0.10 or 0.15 of win probability, and the better move as a variation",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     arguments = parser.parse_args()
-    if arguments.game and not arguments.pgn:
-        parser.error("argument --game: it needs --pgn FILE")
+    for option in ("game", "pgn_output"):
+        if getattr(arguments, option) and not arguments.pgn:
+            parser.error(f"argument --{option.replace('_', '-')}: it needs --pgn FILE")
+    if not arguments.output and not arguments.pgn_output:
+        parser.error("give --output FILE, --pgn-output FILE, or both")
     return arguments
 
 
 def main() -> None:
     arguments = parse_arguments()
-    check_output(arguments.output, arguments.overwrite)
+    for path in filter(None, (arguments.output, arguments.pgn_output)):
+        check_output(path, arguments.overwrite)
     game = None
     if arguments.pgn:
         game = read_game(arguments.pgn, arguments.game or 1)
@@ -276,19 +286,31 @@ def main() -> None:
         dtype=arguments.dtype,
         batch_size=arguments.batch_size,
     )
+    if arguments.pgn_output and engine.network.is_policy:
+        raise InputError("--pgn-output: a model that predicts moves has no values; give a model of values")
+    positions = analyse_boards(engine, boards, played)
+    if game and arguments.pgn_output:
+        annotated = annotate(game, positions, model_name(arguments.model))
+        pgn = annotated.accept(chess.pgn.StringExporter(columns=COLUMNS))
+        _write(arguments.pgn_output, f"{pgn}\n", len(boards))
+    if not arguments.output:
+        return
     data = {
         "model": model_data(arguments.model, engine),
         "command": shlex.join(["python", "-m", "eval.chess.analyse", *sys.argv[1:]]),
-        "positions": analyse_boards(engine, boards, played),
+        "positions": positions,
     }
     title = f"{boards[0].fen()} · {data['model']['name']}"
     if game:
-        data["game"] = game_data(game, data["positions"], engine.is_policy)
+        data["game"] = game_data(game, positions, engine.network.is_policy)
         title = " – ".join(player["name"] for player in data["game"]["players"])
-    page = render(data, title)
-    with atomic_write(arguments.output) as unfinished:
-        unfinished.write_text(page, encoding="utf-8")
-    print(f"{arguments.output}: positions: {len(boards)}, size: {len(page.encode()) / 1000:.0f} kB")
+    _write(arguments.output, render(data, title), len(boards))
+
+
+def _write(path: str, text: str, num_positions: int) -> None:
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    print(f"{path}: positions: {num_positions}, size: {len(text.encode()) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

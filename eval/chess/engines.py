@@ -5,7 +5,7 @@ Source: the policies of Ruoss et al. (arXiv 2402.04494), section 2.3.
     engine = ValueEngine("runs/chess_tiny/model")
     engine.play(chess.Board())
 
-torch is imported with a model: players and games that have none do not wait for it.
+torch is imported with a model that it runs: other players and games do not wait for it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import chess
 import numpy as np
 
-from cli.options import ExactEnds
+from cli.errors import InputError
+from cli.options import ExactEnds, Runtime
 from eval.chess.chess960 import standard_move
+from eval.chess.move_values import value_moves
+from eval.chess.network import ChessNetwork
 from eval.chess.rules import values_by_rule
-from eval.model_folder import check_model_folder
+from eval.model_folder import check_model_folder, onnx_file
+from models.chess_tokens import ACTION_IDS
 
 
 if TYPE_CHECKING:
@@ -111,8 +115,6 @@ class Engine(ABC):
 
 def ordered_legal_moves(board: chess.Board) -> list[chess.Move]:
     """List the legal moves by action id, ChessBench's order, which decides ties."""
-    from models.tokenization_chess import ACTION_IDS
-
     return sorted(board.legal_moves, key=lambda move: ACTION_IDS[standard_move(board, move)])
 
 
@@ -150,7 +152,8 @@ class ValueEngine(Engine):
     `model` is a folder or an id on the hub, loaded onto `device` in `dtype`; or a model, used on its device
     in evaluation mode together with `tokenizer`. At most `batch_size` boards are read in one pass. `choice`
     says how a move is chosen, sampled with `seed`; `exact_ends` which moves the rules value; `compile` uses
-    torch.compile, which pays off after some hundred moves.
+    torch.compile, which pays off after some hundred moves. With `runtime` "onnx" the ONNX file in the folder
+    is used, on the CPU, and torch is not imported.
     """
 
     def __init__(
@@ -164,43 +167,31 @@ class ValueEngine(Engine):
         exact_ends: ExactEnds = "all",
         seed: int = 0,
         compile: bool = False,
+        runtime: Runtime = "torch",
     ):
-        if isinstance(model, str | Path):
-            check_model_folder(model)
-            from eval.loading import load_model
+        if not isinstance(model, str | Path):
+            if tokenizer is None:
+                raise ValueError("a model that is not loaded from a folder needs its tokenizer")
+            from eval.chess.torch_network import TorchNetwork
 
-            self.name = str(model)
-            self.model, self.tokenizer = load_model(model, device, dtype)
-        elif tokenizer is None:
-            raise ValueError("a model that is not loaded from a folder needs its tokenizer")
-        else:
             self.name = type(model).__name__
-            self.model, self.tokenizer = model.eval(), tokenizer
+            self.network: ChessNetwork = TorchNetwork(model.eval(), tokenizer.orient, compile)
+        else:
+            self.name = str(model)
+            load = _load_with_torch if runtime == "torch" else _load_with_onnxruntime
+            self.network = load(model, device, dtype, compile)
         self.batch_size = batch_size
         self.choice = choice
         self.exact_ends = exact_ends
         self.new_game(seed)
-        self._forward = self.model
-        if compile:
-            import torch
-
-            # The number of moves differs from board to board.
-            self._forward = torch.compile(self.model, dynamic=True)
 
     def choose(self, board: chess.Board) -> ChosenMove:
         analysis = self.analyse(board)
         if not analysis.moves:
             raise ValueError("there is no legal move")
         index = self.choose_index(analysis, range(len(analysis.moves)))
-        win_prob = None if self.is_policy else float(analysis.values[index])
+        win_prob = None if self.network.is_policy else float(analysis.values[index])
         return ChosenMove(analysis.moves[index], win_prob)
-
-    @property
-    def is_policy(self) -> bool:
-        """Whether the model predicts moves, and no values."""
-        from eval.chess.move_values import is_policy
-
-        return is_policy(self.model)
 
     def new_game(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -210,7 +201,7 @@ class ValueEngine(Engine):
         mates = [index for index in candidates if analysis.by_rule.get(index) == 1.0]
         candidates = mates or candidates
         scores = analysis.scores[list(candidates)]
-        if self.is_policy:
+        if self.network.is_policy:
             scores = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
         probs = self.choice.probabilities(scores)
         return candidates[self._rng.choice(len(candidates), p=probs)]
@@ -226,33 +217,46 @@ class ValueEngine(Engine):
         the model predicts. A model of state values never values a position without legal moves. Raises
         ValueError for `distributions` of a model that predicts none.
         """
-        import torch
-
-        from eval.chess.move_values import num_bins, value_moves
-
-        if distributions and not num_bins(self.model):
+        num_bins = self.network.num_bins
+        if distributions and not num_bins:
             raise ValueError("a model of moves, or trained with mse, predicts no distribution")
-        no_probs = np.zeros((0, num_bins(self.model)), np.float32) if distributions else None
+        no_probs = np.zeros((0, num_bins), np.float32) if distributions else None
         analyses = [Analysis([], np.zeros(0, np.float32), no_probs) for _ in boards]
         listed = [ordered_legal_moves(board) for board in boards]
         valued = [i for i, moves in enumerate(listed) if moves]
-        with torch.inference_mode():
-            found = value_moves(
-                self.model,
-                self.tokenizer,
-                [(boards[i], listed[i]) for i in valued],
-                self.batch_size,
-                distributions,
-                self._forward,
-            )
+        positions = [(boards[i], listed[i]) for i in valued]
+        found = value_moves(self.network, positions, self.batch_size, distributions)
         for i, (values, probs, preferences, ended) in zip(valued, found, strict=True):
             by_rule = {**ended, **values_by_rule(boards[i], listed[i], self.exact_ends)}
-            if self.is_policy:
+            if self.network.is_policy:
                 by_rule = {index: value for index, value in by_rule.items() if value == 1.0}
             else:
                 values[list(by_rule)] = list(by_rule.values())
             analyses[i] = Analysis(listed[i], values, probs, by_rule, preferences)
         return analyses
+
+
+def _load_with_torch(
+    name: str | Path, device: str | torch.device, dtype: str | torch.dtype, compile: bool
+) -> ChessNetwork:
+    check_model_folder(name)
+    from eval.chess.torch_network import TorchNetwork
+    from eval.loading import load_model
+
+    model, tokenizer = load_model(name, device, dtype)
+    return TorchNetwork(model, tokenizer.orient, compile)
+
+
+def _load_with_onnxruntime(
+    name: str | Path, device: str | torch.device, dtype: str | torch.dtype, compile: bool
+) -> ChessNetwork:
+    if str(device) not in ("auto", "cpu") or dtype != "float32" or compile:
+        raise InputError(
+            "--runtime onnx runs on the CPU, in float32: leave out --device, --dtype and --compile"
+        )
+    from eval.chess.onnx_network import OnnxNetwork
+
+    return OnnxNetwork(onnx_file(name))
 
 
 class RandomEngine(Engine):

@@ -3,18 +3,17 @@
 Source: the policies of Ruoss et al. (arXiv 2402.04494), section 2.3.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import chess
 import numpy as np
-import torch
-from transformers import BatchEncoding, PreTrainedModel
 
 from eval.chess.chess960 import standard_fen, standard_move
-from eval.loading import check_finite
-from models.tokenization_chess import ChessTokenizer
+from eval.chess.network import ChessNetwork
+from eval.predictions import check_finite
+from models.chess_tokens import encode_positions
 
 
 # A board with its legal moves, ordered.
@@ -35,87 +34,48 @@ class MoveValues(NamedTuple):
     ended: Mapping[int, float] = MappingProxyType({})
 
 
-def is_policy(model: PreTrainedModel) -> bool:
-    """Return whether a model predicts moves, and no values."""
-    return _is_a("ValueTransformerForMovePrediction", model)
-
-
-def values_states(model: PreTrainedModel) -> bool:
-    """Return whether a model values states, and no moves."""
-    return _is_a("ValueTransformerForStateValue", model)
-
-
-def _is_a(name: str, model: PreTrainedModel) -> bool:
-    # By name: remote code has classes of its own; FSDP makes subclasses.
-    return any(kind.__name__ == name for kind in type(model).__mro__)
-
-
-def num_bins(model: PreTrainedModel) -> int:
-    """Return the number of bins of the distributions that a model predicts, 0 if it predicts none."""
-    num_outputs = 0 if is_policy(model) else model.value_loss.num_outputs
-    return num_outputs if num_outputs > 1 else 0
-
-
-def support_of(model: PreTrainedModel) -> np.ndarray:
-    """Return the centres of the bins of the distributions of move values, (bins,)."""
-    support = model.value_loss.support().numpy()
-    return 1 - support[::-1] if values_states(model) else support
-
-
 def value_moves(
-    model: PreTrainedModel,
-    tokenizer: ChessTokenizer,
+    network: ChessNetwork,
     positions: Sequence[Position],
     batch_size: int,
     distributions: bool = False,
-    forward: Callable | None = None,
 ) -> list[MoveValues]:
     """Value moves, at least one on each board, with at most `batch_size` boards in one pass.
 
-    A model of state values takes the positions after the moves for boards. `forward` calls the model, for
-    example compiled. Raises InputError for values that are not finite.
+    A model of state values takes the positions after the moves for boards. Raises InputError for values that
+    are not finite.
     """
     if not positions:
         return []
-    value = _value_states if values_states(model) else _predict_moves if is_policy(model) else _value_actions
-    forward = model if forward is None else forward  # a compiled model has no truth value
+    value = (
+        _value_states if network.values_states else _predict_moves if network.is_policy else _value_actions
+    )
     found: list[MoveValues] = [MoveValues(np.zeros(0, np.float32))] * len(positions)
-    for index, values in value(model, tokenizer, positions, batch_size, distributions, forward):
+    for index, values in value(network, positions, batch_size, distributions):
         check_finite(values.values)
         found[index] = values
     return found
 
 
 def _value_actions(
-    model: PreTrainedModel,
-    tokenizer: ChessTokenizer,
-    positions: Sequence[Position],
-    batch_size: int,
-    distributions: bool,
-    forward: Callable,
+    network: ChessNetwork, positions: Sequence[Position], batch_size: int, distributions: bool
 ) -> Iterator[tuple[int, MoveValues]]:
     # Boards with similar numbers of moves share a batch, which needs little padding.
     order = sorted(range(len(positions)), key=lambda index: len(positions[index][1]))
+    wanted = {"value": True, "logits": distributions, "preference": network.has_preference}
+    names = [name for name, is_wanted in wanted.items() if is_wanted]
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        inputs = _encode_moves(tokenizer, [positions[i] for i in batch])
-        outputs = forward(**inputs.to(model.device))
-        values = outputs.value.float().cpu().numpy()  # (boards, moves)
-        probs = outputs.logits.float().softmax(dim=-1).cpu().numpy() if distributions else None
-        preferences = None if outputs.preference is None else outputs.preference.cpu().numpy()
+        inputs = _encode_moves(network, [positions[i] for i in batch])
+        outputs = dict(zip(names, network.run(names, inputs), strict=True))  # (boards, moves, ...)
         for row, i in enumerate(batch):
-            valued = slice(len(positions[i][1]))
-            arrays = (None if array is None else array[row, valued] for array in (probs, preferences))
-            yield i, MoveValues(values[row, valued], *arrays)
+            found = {name: array[row, : len(positions[i][1])] for name, array in outputs.items()}
+            probs = _softmax(found["logits"]) if distributions else None
+            yield i, MoveValues(found["value"], probs, found.get("preference"))
 
 
 def _value_states(
-    model: PreTrainedModel,
-    tokenizer: ChessTokenizer,
-    positions: Sequence[Position],
-    batch_size: int,
-    distributions: bool,
-    forward: Callable,
+    network: ChessNetwork, positions: Sequence[Position], batch_size: int, distributions: bool
 ) -> Iterator[tuple[int, MoveValues]]:
     fens: list[str] = []
     ended: list[dict[int, float]] = []
@@ -127,46 +87,40 @@ def _value_states(
                 ended[-1][index] = 1.0 if board.is_check() else 0.5
             fens.append(standard_fen(board))
             board.pop()
-    values, probs = [], []
+    names = ["value", "logits"] if distributions else ["value"]
+    parts = []
     for start in range(0, len(fens), batch_size):
-        outputs = forward(_encode(tokenizer, fens[start : start + batch_size]).to(model.device))
-        values.append(1 - outputs.value.float().cpu().numpy())  # of the player who moved
-        if distributions:
-            probs.append(outputs.logits.float().softmax(dim=-1).flip(-1).cpu().numpy())
+        batch = fens[start : start + batch_size]
+        inputs = encode_positions(batch, [[]] * len(batch), network.orient)
+        parts.append(network.run(names, {"input_ids": inputs["input_ids"]}))
     starts = np.cumsum([len(moves) for _, moves in positions])[:-1]
-    values_of = np.split(np.concatenate(values), starts)
-    probs_of = np.split(np.concatenate(probs), starts) if distributions else [None] * len(positions)
-    for index, (found, of_bins, ends) in enumerate(zip(values_of, probs_of, ended, strict=True)):
-        found[list(ends)] = list(ends.values())
-        yield index, MoveValues(found, of_bins, ended=ends)
+    of_states = [np.split(np.concatenate(output), starts) for output in zip(*parts, strict=True)]
+    for index, (values, *logits) in enumerate(zip(*of_states, strict=True)):
+        found = 1 - values  # of the player who moved
+        found[list(ended[index])] = list(ended[index].values())
+        probs = _softmax(logits[0])[:, ::-1] if distributions else None
+        yield index, MoveValues(found, probs, ended=ended[index])
 
 
 def _predict_moves(
-    model: PreTrainedModel,
-    tokenizer: ChessTokenizer,
-    positions: Sequence[Position],
-    batch_size: int,
-    distributions: bool,
-    forward: Callable,
+    network: ChessNetwork, positions: Sequence[Position], batch_size: int, distributions: bool
 ) -> Iterator[tuple[int, MoveValues]]:
     for start in range(0, len(positions), batch_size):
         batch = positions[start : start + batch_size]
-        inputs = _encode_moves(tokenizer, batch).to(model.device)
-        logits = forward(inputs["input_ids"]).logits.float()
-        is_move = inputs["action_ids"] >= 0
-        logits = logits.gather(1, inputs["action_ids"].clamp(min=0)).masked_fill(~is_move, -torch.inf)
-        probs = logits.softmax(dim=-1).cpu().numpy()  # (boards, moves)
+        inputs = _encode_moves(network, batch)
+        (logits,) = network.run(["logits"], {"input_ids": inputs["input_ids"]})  # (boards, actions)
         for row, (_, moves) in enumerate(batch):
-            yield start + row, MoveValues(probs[row, : len(moves)])
+            yield start + row, MoveValues(_softmax(logits[row, inputs["action_ids"][row, : len(moves)]]))
 
 
-def _encode_moves(tokenizer: ChessTokenizer, positions: Sequence[Position]) -> BatchEncoding:
-    return tokenizer.encode_positions(
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _encode_moves(network: ChessNetwork, positions: Sequence[Position]) -> dict[str, np.ndarray]:
+    return encode_positions(
         [standard_fen(board) for board, _ in positions],
         [[standard_move(board, move) for move in moves] for board, moves in positions],
-        return_tensors="pt",
+        network.orient,
     )
-
-
-def _encode(tokenizer: ChessTokenizer, fens: Sequence[str]) -> torch.Tensor:
-    return tokenizer.encode_positions(fens, [[]] * len(fens), return_tensors="pt")["input_ids"]

@@ -1,6 +1,7 @@
 """Let a model play: against Stockfish, another model, any UCI engine, or a person at the terminal.
 
     python -m eval.chess.play --model DIR --opponent stockfish --skill 3 --games 20 --pgn games.pgn
+    python -m eval.chess.play --model DIR --opponent model:OTHER --temperature 0.02 --sprt 0,20
     python -m eval.chess.play --model DIR --opponent human
 
 Every opening is played twice, with both colours.
@@ -33,12 +34,14 @@ from eval.chess.openings import DEFAULT_BOOK, Opening, read_openings
 from eval.chess.opponents import Opponent
 from eval.chess.players import KINDS, ModelPlayer, parse_player
 from eval.chess.ratings import MatchScore, difference
+from eval.chess.sprt import MAX_ELO, Sprt
 from eval.chess.tournament import Tournament, play_tournament
 from eval.chess.uci_engines import MAX_SKILL
 
 
 OPPONENT_KINDS = f"human, {KINDS}"
 DEFAULT_GAMES = 20
+SPRT_GAMES = 20_000
 STANDARD_START = Opening("standard", chess.STARTING_FEN, ())
 
 
@@ -74,11 +77,15 @@ def play_human(
     return score
 
 
-def summarise(names: Sequence[str], score: MatchScore, crashes: Sequence[str]) -> dict:
+def summarise(
+    names: Sequence[str], score: MatchScore, crashes: Sequence[str], sprt: Sprt | None = None
+) -> dict:
     """Return the results of a match; with complete pairs of games also the difference in rating."""
     results = {"player": names[0], "opponent": names[1], **score.as_json(), "crashes": crashes}
     if any(score.pentanomial):
         results["elo_difference"] = difference(score.pentanomial).as_json()
+    if sprt:
+        results["sprt"] = sprt.as_json(score.pentanomial)
     return results
 
 
@@ -96,6 +103,20 @@ def format_table(names: Sequence[str], score: MatchScore) -> str:
             f"\nElo difference {rating.elo:+z.0f} (95% interval {rating.low:+z.0f} to {rating.high:+z.0f})"
         )
     return "\n".join(lines)
+
+
+def elo_pair(text: str) -> Sprt:
+    """Parse the two differences of an SPRT, such as 0,10."""
+    first, _, second = text.partition(",")
+    try:
+        sprt = Sprt(float(first), float(second))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0,10") from None
+    if not -MAX_ELO <= sprt.elo0 < sprt.elo1 <= MAX_ELO:
+        raise argparse.ArgumentTypeError(
+            f"{text}: give a smaller and a larger difference from -{MAX_ELO} to {MAX_ELO}, such as 0,10"
+        )
+    return sprt
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -125,7 +146,15 @@ def parse_arguments() -> argparse.Namespace:
         "--games",
         type=positive_int,
         metavar="N",
-        help=f"number of games, even against an engine (default: {DEFAULT_GAMES}; 1 against a human)",
+        help=f"number of games, even against an engine (default: {DEFAULT_GAMES}; 1 against a human; at most "
+        f"{SPRT_GAMES} with --sprt)",
+    )
+    parser.add_argument(
+        "--sprt",
+        type=elo_pair,
+        metavar="ELO0,ELO1",
+        help="stop as soon as a sequential test accepts that the model is better by ELO0 (H0) or by ELO1 "
+        "(H1) in normalized Elo, as in fastchess, with errors of 5%%; write --sprt=-5,0 if ELO0 is negative",
     )
     parser.add_argument(
         "--openings",
@@ -169,6 +198,8 @@ def main() -> None:
         check_output(arguments.pgn, arguments.overwrite or is_empty)
     limit = Limit(nodes=arguments.nodes, depth=arguments.depth, time=arguments.time)
     is_human = arguments.opponent == "human"
+    if arguments.sprt and is_human:
+        raise InputError("--sprt is for a match between engines: leave it out against a human")
     if limit != Limit() and (is_human or arguments.opponent.startswith(("model:", "random"))):
         raise InputError(f"{arguments.opponent} does not search: leave out --nodes, --depth and --time")
     if not is_human and arguments.games and arguments.games % 2:
@@ -188,13 +219,19 @@ def main() -> None:
             opponent = parse_player(arguments.opponent, limit, model, OPPONENT_KINDS)
             openings = read_openings(arguments.openings or DEFAULT_BOOK, arguments.skip_bad_games)
             names = [model.identify(), opponent.identify()]
-            num_games = arguments.games or DEFAULT_GAMES
+            num_games = arguments.games or (SPRT_GAMES if arguments.sprt else DEFAULT_GAMES)
             if not arguments.games and model.is_deterministic and opponent.is_deterministic:
                 num_games = min(num_games, 2 * len(openings))
             # Rated 0, so that the model's rating is the difference.
             opponents = [Opponent(opponent, names[1], rating=0.0)]
             tournament = Tournament(
-                opponents, openings, num_games // 2, 0.0, arguments.seed, model.is_deterministic
+                opponents,
+                openings,
+                num_games // 2,
+                0.0,
+                arguments.seed,
+                model.is_deterministic,
+                sprt=arguments.sprt,
             )
             if arguments.pgn:
                 log = GameLog(arguments.pgn, arguments.overwrite)
@@ -207,8 +244,10 @@ def main() -> None:
         print("No game was finished: there are no results")
         return
     print(f"\n{format_table(names, score)}")
+    if arguments.sprt:
+        print(arguments.sprt.describe(score.pentanomial))
     if arguments.json:
-        write_json(arguments.json, summarise(names, score, crashes))
+        write_json(arguments.json, summarise(names, score, crashes, arguments.sprt))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from chess.engine import Limit
 
 from cli.errors import InputError
-from cli.options import ExactEnds
+from cli.options import ExactEnds, Runtime
 from eval.chess.engines import GREEDY, Engine, MoveChoice, RandomEngine, ValueEngine
 from eval.chess.uci_engines import (
     MAX_SKILL,
@@ -25,7 +25,7 @@ from eval.chess.uci_engines import (
     describe_limit,
     start_stockfish,
 )
-from eval.model_folder import check_model_folder, model_name
+from eval.model_folder import check_model_folder, identify_onnx, model_name
 
 
 DEFAULT_SECONDS = 0.1
@@ -58,6 +58,7 @@ class ModelPlayer:
     choice: MoveChoice = GREEDY
     exact_ends: ExactEnds = "all"
     compile: bool = False
+    runtime: Runtime = "torch"
 
     @classmethod
     def from_options(cls, arguments: argparse.Namespace) -> Self:
@@ -74,6 +75,7 @@ class ModelPlayer:
             MoveChoice(arguments.temperature, arguments.margin),
             arguments.exact_ends,
             arguments.compile,
+            arguments.runtime,
         )
 
     @property
@@ -86,6 +88,8 @@ class ModelPlayer:
         return engine
 
     def identify(self) -> str:
+        if self.runtime == "onnx":
+            return self._with_settings(identify_onnx(self.model))
         check_model_folder(self.model)
         from eval.loading import identify_model  # imports torch
 
@@ -97,6 +101,8 @@ class ModelPlayer:
 
     def _with_settings(self, name: str) -> str:
         parts = [name]
+        if self.runtime != "torch":
+            parts.append(self.runtime)
         if self.exact_ends != "all":
             parts.append(f"exact-ends {self.exact_ends}")
         if self.choice.temperature:
@@ -159,7 +165,7 @@ class RandomPlayer:
 
 
 def parse_player(text: str, limit: Limit, model: ModelPlayer, kinds: str = KINDS) -> Player:
-    """Return the player of a name such as stockfish:3; the device and dtype of models are those of `model`.
+    """Return the player of a name such as stockfish:3; models run as `model` does.
 
     Raises InputError for an unknown name; the message lists `kinds`.
     """
@@ -179,7 +185,9 @@ def parse_player(text: str, limit: Limit, model: ModelPlayer, kinds: str = KINDS
     if text == "random":
         return RandomPlayer()
     if kind == "model" and argument:
-        return ModelPlayer(argument, model.device, model.dtype, exact_ends=model.exact_ends)
+        return ModelPlayer(
+            argument, model.device, model.dtype, exact_ends=model.exact_ends, runtime=model.runtime
+        )
     if kind == "uci" and argument.strip():
         try:
             shlex.split(argument)

@@ -20,6 +20,7 @@ from eval.chess.openings import Opening
 from eval.chess.opponents import Opponent
 from eval.chess.players import Player
 from eval.chess.ratings import MatchScore, Rating, expected_score, fit_rating
+from eval.chess.sprt import BOUND, Sprt
 
 
 class Pairing(NamedTuple):
@@ -32,7 +33,8 @@ class Pairing(NamedTuple):
 class Tournament:
     """The results of a tournament, which decide the next opponent.
 
-    It is over after `num_rounds`, or as soon as the interval's half-width is at most `half_width` Elo. If the
+    It is over after `num_rounds`, as soon as the interval's half-width is at most `half_width` Elo, or when
+    `sprt`, which is for a single opponent, accepts a hypothesis. If the
     player `is_deterministic`, such opponents get no opening twice; InputError if that leaves too few games.
     `headers` are added to every game.
     """
@@ -46,8 +48,9 @@ class Tournament:
         seed: int,
         is_deterministic: bool = False,
         headers: dict[str, str] | None = None,
+        sprt: Sprt | None = None,
     ):
-        self.opponents = opponents
+        self.opponents, self.sprt = opponents, sprt
         self.scores = [MatchScore(opponent.rating) for opponent in opponents]
         self.num_rounds, self.half_width, self.seed = num_rounds, half_width, seed
         self.headers = headers or {}
@@ -70,6 +73,9 @@ class Tournament:
 
     def progress(self) -> str:
         """Return the score against a single opponent, or the rating by several."""
+        if self.sprt:
+            ratio = self.sprt.log_likelihood_ratio(self.scores[0].pentanomial)
+            return f"{self.scores[0]} log-likelihood ratio {ratio:.2f} of ±{BOUND:.2f}"
         if len(self.scores) == 1:
             return f"{self.scores[0]} score {self.scores[0].score:.1%}"
         return str(self.rating)
@@ -77,6 +83,8 @@ class Tournament:
     @property
     def is_over(self) -> bool:
         if self.num_played >= self.num_rounds:
+            return True
+        if self.sprt and self.sprt.decide(self.scores[0].pentanomial):
             return True
         rating = self.rating
         return rating is not None and rating.half_width <= self.half_width

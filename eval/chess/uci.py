@@ -17,12 +17,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import chess
 
 from cli.errors import INTERRUPTED_STATUS, InputError, command, first_line
-from cli.options import add_model_options, add_move_options, seed_number
+from cli.options import SHIPPED_MODEL, add_model_options, add_move_options, seed_number
+from eval.chess.strength import temperature_of
 from eval.chess.uci_protocol import (
     ProtocolError,
     Search,
@@ -38,7 +40,7 @@ from eval.chess.uci_protocol import (
 from eval.model_folder import check_model_folder, model_name
 
 
-# torch takes seconds to import, and GUIs wait only briefly for `uciok`: it is imported when it is needed.
+# torch takes seconds to import, and GUIs wait only briefly for `uciok`: engines are imported when needed.
 if TYPE_CHECKING:
     from eval.chess.engines import ValueEngine
 
@@ -57,7 +59,8 @@ class UciSession:
     def __init__(self, arguments: argparse.Namespace, send: Callable[..., None]):
         self._arguments = arguments
         self._send = send
-        options = list_options(arguments.temperature, arguments.margin, arguments.exact_ends)
+        has_ratings = Path(arguments.model).resolve() == SHIPPED_MODEL
+        options = list_options(arguments.temperature, arguments.margin, arguments.exact_ends, has_ratings)
         self._options = {option.name.lower(): option for option in options}
         self._values = {option.name: option.default for option in options}
         self._engine: ValueEngine | None = None
@@ -127,18 +130,17 @@ class UciSession:
     def _load(self) -> "ValueEngine":
         """Return the engine, loaded and warmed up with one board."""
         if self._engine is None:
-            import torch
-
             from eval.chess.engines import ValueEngine
 
-            torch.set_num_threads(self._values["Threads"])
             engine = ValueEngine(
                 self._arguments.model,
                 device=self._arguments.device,
                 dtype=self._arguments.dtype,
                 compile=self._arguments.compile,
+                runtime=self._arguments.runtime,
                 seed=secrets.randbits(32) if self._arguments.seed is None else self._arguments.seed,
             )
+            engine.network.set_threads(self._values["Threads"])
             # The first pass is the slowest, and finds damaged weights.
             engine.analyse(chess.Board())
             self._engine = engine
@@ -151,9 +153,7 @@ class UciSession:
             raise ProtocolError(f"No such option: {quote(name)}")
         value = option.read(text)
         if option.name == "Threads" and self._engine is not None:
-            import torch
-
-            torch.set_num_threads(value)
+            self._engine.network.set_threads(value)
         self._values[option.name] = value
 
     def _start_new_game(self, words: list[str]) -> None:
@@ -191,7 +191,10 @@ class UciSession:
             self._send(f"info depth 0 score {'mate' if board.is_check() else 'cp'} 0")
             return "(none)"
         engine.exact_ends = self._values["ExactEnds"]
-        engine.choice = MoveChoice(self._values["Temperature"], self._values["Margin"])
+        temperature = self._values["Temperature"]
+        if self._values.get("UCI_LimitStrength"):
+            temperature = temperature_of(self._values["UCI_Elo"])
+        engine.choice = MoveChoice(temperature, self._values["Margin"])
         analysis = engine.analyse(board)
         moves = [move.uci() for move in analysis.moves]
         ranking = [i for i in analysis.ranking() if search.only is None or moves[i] in search.only]
@@ -204,7 +207,7 @@ class UciSession:
             (moves[i], describe_score(float(analysis.values[i]), analysis.by_rule.get(i), show_wdl))
             for i in shown
         )
-        if engine.is_policy:
+        if engine.network.is_policy:
             probabilities = (f"{moves[i]} {analysis.values[i]:.1%}" for i in shown)
             self._send(f"info string probabilities {' '.join(probabilities)}")
             # A score is a value, which a policy knows only of checkmates.

@@ -13,6 +13,7 @@ import chess
 from cli.options import EXACT_ENDS
 from data.chess.fen_files import UNPLAYABLE, describe_status
 from data.chess.stockfish import centipawns_from_win_prob
+from eval.chess.strength import MAX_ELO, MIN_ELO
 
 
 MOVE = re.compile(r"[a-h][1-8][a-h][1-8][qrbn]?|0000", re.IGNORECASE)
@@ -81,9 +82,19 @@ class Option(NamedTuple):
         raise ProtocolError(f"{self.name} cannot be {quote(text)}: give {allowed}")
 
 
-def list_options(temperature: float, margin: float, exact_ends: str) -> list[Option]:
-    """List the options. The last five have no effect: lichess-bot and GUIs set them unconditionally."""
+def list_options(
+    temperature: float, margin: float, exact_ends: str, has_ratings: bool = False
+) -> list[Option]:
+    """List the options. The last five have no effect: lichess-bot and GUIs set them unconditionally.
+
+    Only a model whose ratings were measured can limit its strength.
+    """
+    limits = [
+        Option("UCI_LimitStrength", "check", False),
+        Option("UCI_Elo", "spin", MAX_ELO, MIN_ELO, MAX_ELO),
+    ]
     return [
+        *(limits if has_ratings else ()),
         Option("MultiPV", "spin", 1, 1, 256),
         Option("Temperature", "number", temperature),
         Option("Margin", "number", margin),

@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from cli.errors import InputError
 from data.robot.metaworld import ACTION_SIZE, DEFAULT_CAMERA, STATE_SIZE, Observation
 from data.robot.simulator import check_camera
-from eval.loading import check_finite, load_robot_model, local_folder
+from eval.loading import load_robot_model
+from eval.model_folder import local_folder
+from eval.predictions import check_finite
 from models.tokenization_robot import instruction_ids
 
 

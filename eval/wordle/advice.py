@@ -29,7 +29,7 @@ from transformers import DynamicCache
 from data.wordle.rules import NUM_LETTERS, letters_of, pattern_code, words_of
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
-from eval.loading import check_finite
+from eval.predictions import check_finite
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.tokenization_wordle import END_OF_ACTION, LETTERS
 

@@ -25,8 +25,9 @@ from data.wordle.rules import NO_PATTERN
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import WordLists
-from eval.loading import WORDLE, check_finite, identify_model, load_wordle_model, local_folder
-from eval.model_folder import model_name
+from eval.loading import WORDLE, identify_model, load_wordle_model
+from eval.model_folder import local_folder, model_name
+from eval.predictions import check_finite
 from models.modeling_value_transformer import ValueTransformerForTokenValue
 from models.tokenization_wordle import (
     END_OF_ACTION,

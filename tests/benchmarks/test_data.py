@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.data import batch_one_by_one, first_boards, tokenize_one_by_one
 from data.chess.boards import Boards
-from models.tokenization_chess import tokenize_fens
+from models.chess_tokens import tokenize_fens
 from tests.support.commands import assert_input_error, run_command
 from tests.support.training_runs import SAMPLE
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel
 
 from configs.loading import load_config
 from tests.support.commands import REPOSITORY, run_command
@@ -165,6 +166,18 @@ def test_the_model_of_the_readme_loads(monkeypatch, capsys):
     assert len(code.splitlines()) == 6
     exec(code, {})
     assert "tensor([[0." in capsys.readouterr().out
+
+
+def test_the_trainer_of_the_training_page_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(REPOSITORY)
+    (code,) = fenced_blocks(REPOSITORY / "docs/training.md", "python")
+    code = code.replace("runs/trainer", str(tmp_path)).replace("max_steps=100", "max_steps=2, use_cpu=True")
+    scope = {}
+    exec(code, scope)
+    before = AutoModel.from_pretrained(**scope["load"]).state_dict()
+    assert "'train_loss': " in capsys.readouterr().out
+    changed = [name for name, weight in scope["model"].state_dict().items() if not weight.equal(before[name])]
+    assert len(changed) > 50
 
 
 def test_the_engine_of_the_chess_page_plays(monkeypatch, capsys):

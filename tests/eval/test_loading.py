@@ -22,7 +22,7 @@ def test_saved_model_plays_as_it_did(tmp_path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     loaded = ValueEngine(tmp_path, device="cpu")
-    assert loaded.tokenizer.orient is False and not loaded.model.training
+    assert loaded.network.orient is False and not loaded.network.model.training
     expected = ValueEngine(model, tokenizer).analyse(chess.Board())
     np.testing.assert_array_equal(loaded.analyse(chess.Board()).values, expected.values)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.board_rotation import rotate, rotation_of, square_angles
-from models.tokenization_chess import ACTION_IDS, FIRST_SQUARE
+from models.chess_tokens import ACTION_IDS, FIRST_SQUARE
 from tests.models.test_model import random_inputs, small_model
 
 

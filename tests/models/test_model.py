@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from models.chess_tokens import ACTIONS
 from models.configuration_value_transformer import ATTENTIONS, ValueTransformerConfig
 from models.modeling_value_transformer import (
     ValueTransformerForActionValue,
@@ -20,7 +21,7 @@ from models.modeling_value_transformer import (
     ValueTransformerForTokenValue,
     ValueTransformerModel,
 )
-from models.tokenization_chess import ACTIONS, ChessTokenizer
+from models.tokenization_chess import ChessTokenizer
 from models.value_losses import VALUE_LOSSES
 from scripts.searchless_parameters import convert
 from tests.support.commands import REPOSITORY

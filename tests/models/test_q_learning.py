@@ -317,7 +317,9 @@ def learn_table(toy: ToyGame, value_loss, objective: QLearning) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target"),
-    [(name, "q_learning") for name in LOSSES] + [("mse", "sarsa"), ("hl_gauss", "monte_carlo")],
+    # mse_sigmoid reaches the ends of its range, where some values are, only in the limit.
+    [(name, "q_learning") for name in LOSSES if name != "mse_sigmoid"]
+    + [("mse", "sarsa"), ("hl_gauss", "monte_carlo")],
 )
 def test_the_values_of_a_toy_game_are_found(toy, name, target):
     """Those of optimal play by Q-learning, those of the uniform player of the data by the others."""

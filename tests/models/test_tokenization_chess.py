@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from models.tokenization_chess import (
+from models.chess_tokens import (
     ACTION_IDS,
     ACTION_SQUARES,
     ACTIONS,
     CHARACTERS,
-    ChessTokenizer,
     FenError,
     black_to_move,
     decode_fens,
@@ -22,6 +21,7 @@ from models.tokenization_chess import (
     orient_tokens,
     tokenize_fens,
 )
+from models.tokenization_chess import ChessTokenizer
 
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -8,7 +8,8 @@ import scipy.stats
 import torch
 
 from configs.loading import load_config
-from models.tokenization_chess import ACTIONS, ChessTokenizer
+from models.chess_tokens import ACTIONS
+from models.tokenization_chess import ChessTokenizer
 from studies.chess import StudiedChess
 from studies.linear_probes import Targets, probe, recorded_layers
 from studies.probed_chess import facts_of

@@ -9,6 +9,7 @@ import chess
 import datasets
 import duckdb
 import gymnasium
+import joblib
 import matplotlib.backends.backend_agg
 import matplotlib.pyplot
 import omegaconf

@@ -90,7 +90,7 @@ def test_the_published_model_loads_by_its_card_in_a_fresh_process(run, tmp_path)
     code = f"{example}\n{play}\nprint(type(model).__name__, board.fen())"
     result = subprocess.run(
         [sys.executable, "-I", "-c", code],
-        cwd=tmp_path,
+        cwd=tmp_path / "published",
         env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ def program(tmp_path) -> Path:
     path.write_text(f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
-from configs.schema import load_config
+from configs.loading import load_config
 from training.launcher import overruled_options
 
 print(*overruled_options(load_config("chess_tiny.yaml", ["training.precision=bf16"])), sep="\\n")

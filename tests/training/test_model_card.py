@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from huggingface_hub import ModelCard
@@ -9,7 +10,8 @@ from huggingface_hub import ModelCard
 from cli.errors import InputError
 from cli.options import write_json
 from configs.loading import load_config
-from eval.loading import identify_model, model_digest
+from eval.loading import identify_model
+from eval.model_folder import model_digest
 from tests.support.commands import REPOSITORY
 from tests.support.pushed_run import REPO, code_blocks
 from tests.support.training_runs import SAMPLE
@@ -17,11 +19,16 @@ from training.model_card import read_results, write_model_card
 
 
 @pytest.mark.slow
-def test_the_code_in_the_card_of_a_run_loads_its_folder_and_plays(pushed_run):
+def test_the_code_in_the_card_of_a_copied_folder_loads_it_and_plays(
+    pushed_run, tmp_path, monkeypatch, capsys
+):
+    folder = shutil.copytree(pushed_run / "model", tmp_path / "elsewhere")
+    monkeypatch.chdir(folder)
     scope = {}
-    for block in code_blocks((pushed_run / "model/README.md").read_text()):
+    for block in code_blocks((folder / "README.md").read_text()):
         exec(block, scope)
     assert len(scope["board"].move_stack) == 1
+    assert capsys.readouterr().out.count("'move': ") == 3
 
 
 def test_the_card_shows_what_the_run_measured(pushed_run, model_hub):
@@ -30,9 +37,12 @@ def test_the_card_shows_what_the_run_measured(pushed_run, model_hub):
     assert {"chess", "hl-gauss"} <= set(card.data.tags)
     last = json.loads((pushed_run / "metrics.jsonl").read_text().splitlines()[-1])
     results = {result.metric_type: result for result in card.data.eval_results}
-    assert results["kl"].metric_value == last["kl"]
+    assert card.data.pipeline_tag == "reinforcement-learning"
+    assert results["kl"].metric_value == pytest.approx(last["kl"], rel=5e-4)
+    assert len(str(results["kl"].metric_value)) <= len("0.1234")
     agreement = results["best_move_agreement"]
-    assert agreement.metric_name == "best-move agreement, 50 boards"
+    assert agreement.metric_name == "best-move agreement"
+    assert agreement.metric_args == {"amount": "50 boards"}
     assert agreement.dataset_name == SAMPLE.name
     assert f"| {last['best_move_agreement']:.1%} | random {last['random_agreement']:.1%} |" in card.text
     assert "![Curves of the training run](curves.png)" in card.text

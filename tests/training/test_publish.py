@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from cli.errors import InputError
 from cli.options import write_json
 from configs.loading import differences, load_config
-from eval.loading import identify_model, load_model, model_digest
+from eval.loading import identify_model, load_model
+from eval.model_folder import model_digest
 from tests.support.commands import REPOSITORY, run_command
 from tests.support.hub_server import HubServer
 from tests.support.pushed_run import EIGHT_STEPS, REPO, code_blocks
@@ -300,7 +301,7 @@ def test_a_wordle_agent_is_pushed_with_its_game_and_measured_from_the_hub(own_hu
     assert {"wordle.json", "tokenizer.json"} <= pushed.keys()
     card = ModelCard(pushed["README.md"].decode())
     assert {"mean_return", "success_rate"} == {r.metric_type for r in card.data.eval_results}
-    assert {r.metric_name.split(", ")[1] for r in card.data.eval_results} == {"20 games"}
+    assert all(r.metric_args == {"amount": "20 games"} for r in card.data.eval_results)
     (lines,) = code_blocks(card.text)
     (values,) = run_elsewhere(own_hub, tmp_path, lines)
     assert len(values) == 35

@@ -77,7 +77,8 @@ def test_a_run_leaves_a_model_that_acts_and_knows_its_data(finished_run):
     assert "success" in card and "“Open a drawer”, “Press a button from the top”" in card
 
 
-def test_the_example_of_the_card_runs(finished_run):
+def test_the_example_of_the_card_runs(finished_run, monkeypatch):
+    monkeypatch.chdir(finished_run / "model")
     card = (finished_run / "model/README.md").read_text()
     exec(card.partition("```python\n")[2].partition("```")[0], {})
 

@@ -3,6 +3,7 @@
 Source: Ruoss et al., "Amortized Planning with Large-Scale Transformers" (arXiv 2402.04494).
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,9 @@ MODELS = {
     "state_value": ValueTransformerForStateValue,
     "move": ValueTransformerForMovePrediction,
 }
+# The entry of config.json, and the file of models/ that it names; only action values come from one pass.
+PIPELINES = {"chess-values": {"impl": "pipeline_chess_values.ChessValuesPipeline", "pt": ["AutoModel"]}}
+PIPELINE_FILE = Path(__file__).parents[2] / "models" / "pipeline_chess_values.py"
 UNITS = {"action_value": "action-values", "state_value": "state-values", "move": "moves"}
 ACTION_METRICS = (
     Metric("best_move_agreement", "best-move agreement", ".1%", "random_agreement", "random"),
@@ -93,6 +97,8 @@ class ChessTask(OfflineTask):
             )
         )
         self.unit = UNITS[config.data.target]
+        if config.data.target == "action_value":
+            self.model.config.custom_pipelines = PIPELINES
         if config.data.target == "move":
             self.value_loss: ValueLoss | None = None
             self.metrics: tuple[str, ...] = ("accuracy", "out_of_support")
@@ -216,8 +222,10 @@ class ChessTask(OfflineTask):
         )
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer."""
+        """Write the tokenizer, and the pipeline of a model of action values."""
         ChessTokenizer(orient=self.config.data.orient).save_pretrained(folder)
+        if self.config.data.target == "action_value":
+            shutil.copy(PIPELINE_FILE, folder)
 
     @staticmethod
     def card_facts(config: ChessConfig, model_folder: Path, name: str, load: str) -> CardFacts:

@@ -31,6 +31,18 @@ VALUE_STATE = 'print(model(inputs["input_ids"]).value.item())'
 PREDICT_MOVES = """\
 logits = model(inputs["input_ids"]).logits[0, inputs["action_ids"][0]]
 print(dict(zip(moves, logits.softmax(dim=0).tolist())))"""
+PIPELINE = """\
+The pipeline `chess-values` lists the best legal moves. It needs the package
+[chess](https://github.com/niklasf/python-chess), or the moves as `moves=`:
+
+```python
+from transformers import pipeline
+
+values = pipeline("chess-values", {load})
+print(values(start, top_k=3))
+```
+
+"""
 WITH_CHESS = """\
 With the package [chess](https://github.com/niklasf/python-chess)
 the model plays, here its first move:
@@ -108,6 +120,6 @@ def card_text(config: ChessConfig, load: str) -> CardText:
         "on the action values of a chess engine",
         start + VALUE_MOVES,
         f"The values are win probabilities{distributions}. "
-        f"{WITH_CHESS}{PLAY_BY_SCORE if ranks else PLAY_BY_VALUE}",
+        f"{PIPELINE.format(load=load)}{WITH_CHESS}{PLAY_BY_SCORE if ranks else PLAY_BY_VALUE}",
         "boards with all their moves" if config.data.example == "board" else "moves",
     )

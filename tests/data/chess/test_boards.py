@@ -8,7 +8,7 @@ from cli.errors import InputError
 from data.chess.boards import Boards
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.preparation import prepare
-from models.tokenization_chess import ACTION_IDS, ACTIONS, CHARACTERS, tokenize_fens
+from models.chess_tokens import ACTION_IDS, ACTIONS, CHARACTERS, tokenize_fens
 from tests.support.random_boards import random_file
 
 

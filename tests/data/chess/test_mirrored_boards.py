@@ -6,7 +6,7 @@ import pytest
 
 from data.chess.boards import Boards
 from data.chess.examples import BoardExamples, MirroredBoardExamples
-from models.tokenization_chess import (
+from models.chess_tokens import (
     ACTION_IDS,
     ACTION_PADDING,
     can_castle,

@@ -11,7 +11,7 @@ from data.chess.boards import Boards
 from data.chess.preparation import prepare
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES, write_rows
 from data.chess.states import StateExamples
-from models.tokenization_chess import ACTIONS, tokenize_fens
+from models.chess_tokens import ACTIONS, tokenize_fens
 from tests.data.chess.test_mirrored_boards import flipped
 from tests.support.random_boards import random_file, random_rows
 

@@ -17,7 +17,8 @@ from eval.chess.action_metrics import agreement_and_regret, kendall_tau, kendall
 from eval.chess.calibration import Calibration
 from eval.chess.engines import ordered_legal_moves
 from eval.intervals import mean_and_standard_error, wilson_interval
-from models.tokenization_chess import ACTION_IDS, ChessTokenizer
+from models.chess_tokens import ACTION_IDS
+from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import assert_input_error, run_command
 

@@ -131,14 +131,14 @@ def test_position_page_has_the_engines_numbers(position_page, folder):
     shown = {uci: value for uci, _, value, _, _ in position["moves"]}
     assert shown == pytest.approx(values, abs=1e-5)
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
-    support = engine.model.value_loss.support().numpy()
+    support = engine.network.support
     for uci, san, _, peak, heights in position["moves"]:
         assert chess.Board(SHARP).parse_san(san).uci() == uci
         probs = expected.distributions[list(map(str, expected.moves)).index(uci)]
         histogram = display_histograms(probs[None], support)[0]
         decoded = [peak * analyse.HEIGHTS.index(height) / 63 for height in heights]
         np.testing.assert_allclose(decoded, histogram, atol=peak / 63)
-    assert data["model"]["parameters"] == engine.model.num_parameters()
+    assert data["model"]["parameters"] == engine.network.num_parameters
     assert data["model"]["value_loss"] == "hl_gauss" and data["model"]["bins"] == 16
 
 

@@ -8,7 +8,8 @@ import pytest
 from eval.chess.chess960 import standard_fen, standard_move
 from eval.chess.engines import ValueEngine, ordered_legal_moves
 from eval.chess.uci_protocol import read_move, read_position
-from models.tokenization_chess import ACTION_IDS, ChessTokenizer
+from models.chess_tokens import ACTION_IDS
+from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.eval.chess.test_uci import make_session, one_thread, talk  # noqa: F401 (fixture)
 

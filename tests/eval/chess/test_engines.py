@@ -77,7 +77,7 @@ def test_every_legal_move_is_valued_promotions_included():
 def test_distribution_has_the_value_as_its_mean():
     engine = ValueEngine(tiny_model(), ChessTokenizer())
     analysis = engine.analyse(chess.Board(), distributions=True)
-    support = engine.model.value_loss.support().numpy()
+    support = engine.network.support
     np.testing.assert_allclose(analysis.distributions.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(analysis.distributions @ support, analysis.values, atol=1e-6)
     assert engine.analyse(chess.Board()).distributions is None
@@ -220,7 +220,7 @@ def test_bfloat16_gives_nearly_the_same_values(model_folder):
     exact, rounded = (
         ValueEngine(model_folder, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16")
     )
-    assert rounded.model.dtype == torch.bfloat16
+    assert rounded.network.model.dtype == torch.bfloat16
     for expected, analysis in zip(exact.analyse_many(boards), rounded.analyse_many(boards), strict=True):
         assert analysis.values.dtype == np.float32
         np.testing.assert_allclose(analysis.values, expected.values, atol=0.01)

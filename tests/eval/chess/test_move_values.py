@@ -15,11 +15,11 @@ from data.chess.rows import Row, write_rows
 from eval.chess.action_evaluation import evaluate_actions
 from eval.chess.analyse import analyse_boards, model_data
 from eval.chess.engines import MoveChoice, ValueEngine
-from eval.chess.move_values import support_of
 from eval.loading import load_model
+from models.chess_tokens import ACTION_IDS
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForMovePrediction, ValueTransformerForStateValue
-from models.tokenization_chess import ACTION_IDS, ChessTokenizer
+from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_analyse import dom_of
 from tests.eval.chess.test_engines import FENS, MATE, MATE_IN_ONE
 from tests.eval.chess.test_uci import talk
@@ -65,9 +65,9 @@ def test_the_value_of_a_move_is_what_the_opponent_lacks_after_it():
             board.push(move)
             after.append(board.fen())
             board.pop()
-        expected = 1 - np.array(values_one_by_one(engine.model, after))
+        expected = 1 - np.array(values_one_by_one(engine.network.model, after))
         np.testing.assert_allclose(analysis.values, expected, atol=1e-5)
-        means = analysis.distributions @ support_of(engine.model)
+        means = analysis.distributions @ engine.network.move_support
         np.testing.assert_allclose(means, analysis.values, atol=1e-4)
 
 
@@ -100,7 +100,7 @@ def test_the_values_of_a_policy_are_its_probabilities_of_the_legal_moves():
             [board.fen()], [[move.uci() for move in analysis.moves]], return_tensors="pt"
         )
         with torch.no_grad():
-            logits = engine.model(inputs["input_ids"]).logits[0, inputs["action_ids"][0]]
+            logits = engine.network.model(inputs["input_ids"]).logits[0, inputs["action_ids"][0]]
         np.testing.assert_allclose(analysis.values, logits.softmax(0).numpy(), atol=1e-6)
         assert analysis.values.sum() == pytest.approx(1.0)
         chosen = engine.choose(board)

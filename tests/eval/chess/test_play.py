@@ -136,6 +136,19 @@ def test_the_score_is_printed_alone(match):
     assert lines[7].startswith("Elo difference")
 
 
+def test_a_sequential_test_stops_a_match(run, tmp_path):
+    # Every game is a draw by the fifty-move rule after one move.
+    openings, numbers = tmp_path / "draws.fen", tmp_path / "match.json"
+    openings.write_text("7k/8/8/8/8/8/1R6/K7 w - - 99 80\n")
+    options = ("--opponent", "random", "--openings", openings, "--sprt", "20,100", "--temperature", "inf")
+    result = run(*options, "--json", numbers)
+    assert result.returncode == 0, result.stderr
+    results = json.loads(numbers.read_text())
+    assert results["sprt"]["accepted"] == "H0" and results["sprt"]["log_likelihood_ratio"] < -2.94
+    assert results["draws"] == results["num_games"] == 2 * sum(results["pentanomial"]) < 100
+    assert "SPRT of normalized Elo +20 (H0) and +100 (H1): H0 accepted, +20; " in result.stdout
+
+
 @pytest.mark.parametrize("kind", ["random", "uci"])
 def test_other_opponents(run, model_folder, endings, tmp_path, kind):
     program = fake_engine(tmp_path, answering("bestmove e2e4"))

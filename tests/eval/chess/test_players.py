@@ -112,7 +112,7 @@ def test_a_model_that_was_trained_further_has_another_name(model_folder, tmp_pat
 
 def test_a_model_player_plays_as_it_is_set_up(model_folder):
     engine = ModelPlayer(str(model_folder), "cpu", "bfloat16", MoveChoice(math.inf, 0.1), "none").start()
-    assert isinstance(engine, ValueEngine) and engine.model.dtype == torch.bfloat16
+    assert isinstance(engine, ValueEngine) and engine.network.model.dtype == torch.bfloat16
     assert (engine.choice, engine.exact_ends) == (MoveChoice(math.inf, 0.1), "none")
     engine = ModelPlayer(str(model_folder)).start()
     assert (engine.choice, engine.exact_ends) == (MoveChoice(), "all")

@@ -111,7 +111,14 @@ def gui(model_folder):
 
 def make_session(model_folder, said: list[str], **settings: object) -> UciSession:
     """Make a session without a process of its own; what the engine says is added to `said`."""
-    defaults = {"temperature": 0.0, "margin": math.inf, "exact_ends": "all", "compile": False, "seed": 0}
+    defaults = {
+        "temperature": 0.0,
+        "margin": math.inf,
+        "exact_ends": "all",
+        "compile": False,
+        "runtime": "torch",
+        "seed": 0,
+    }
     loading = {"model": str(model_folder), "device": "cpu", "dtype": "float32"}
     arguments = argparse.Namespace(**loading | defaults | settings)
     return UciSession(arguments, lambda *lines: said.extend(lines))

@@ -1,0 +1,1 @@
+../../models/chess_tokens.py

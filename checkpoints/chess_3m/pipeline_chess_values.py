@@ -1,0 +1,1 @@
+../../models/pipeline_chess_values.py
