@@ -23,8 +23,9 @@ from tqdm import tqdm
 from cli.errors import InputError, command, first_line
 from cli.files import atomic_write
 from data.atari.games import make_game
-from data.atari.preparation import check_replaceable, create_arrays, write_meta
+from data.atari.preparation import FORMAT, VERSION, create_arrays
 from data.episode_ends import TERMINATED, TRUNCATED
+from data.prepared_folder import check_replaceable, write_meta
 
 
 NAME = "$store$_{column}_ckpt.{number}.gz"
@@ -110,7 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     game = make_game(arguments.game)
     numbers = find_checkpoints(arguments.data)
-    check_replaceable(arguments.output)
+    check_replaceable(arguments.output, FORMAT)
     # The number of steps is known after reading, so the actions are read twice.
     sizes = [len(_read_array(arguments.data / NAME.format(column="action", number=n))) for n in numbers]
     num_steps, num_episodes, total = 0, 0, 0.0
@@ -129,6 +130,8 @@ def main() -> None:
         shorten(unfinished, arrays, num_steps)
         write_meta(
             unfinished,
+            FORMAT,
+            version=VERSION,
             source=[{"name": str(arguments.data), "checkpoints": numbers}],
             games=[{"name": game.name, **game.settings()}],
             num_steps=num_steps,

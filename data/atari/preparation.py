@@ -7,25 +7,20 @@ data/atari/dqn_replay.py wrote are prepared already.
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from cli.errors import InputError, command
-from cli.files import atomic_write, remove
 from data.atari.episodes import emulate
 from data.atari.games import make_environments
 from data.atari.recordings import check_emulators, read_recording
 from data.hub import local_files
-from data.parquet import list_files
+from data.prepared_folder import identity_of, make_once, read_meta, write_meta
 
 
 FORMAT, VERSION = "prepared Atari steps", 1
-META_FILE = "meta.json"
 # The arrays of a folder, frames apart: one item per step.
 DTYPES = {"actions": np.uint8, "rewards": np.float32, "ends": np.uint8, "ages": np.int32, "games": np.uint8}
 
@@ -38,51 +33,13 @@ def prepare(source: str | Path, folder: str | Path | None = None) -> Path:
     processes call this together, one works and the others wait. Raises InputError for a recording that is not
     reproduced.
     """
-    if read_meta(Path(source)):
+    if read_meta(Path(source), FORMAT):
         return Path(source)
     source = local_files(source, "train")
     folder = (source.with_name(f"{source.name}.prepared") if folder is None else Path(folder)).resolve()
-    if _is_up_to_date(folder, source):
-        return folder
-    lock = folder.with_name(f".{folder.name}.lock")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # In a read-only folder FileLock may wait for ever; touch fails.
-        lock.touch()
-        with FileLock(lock):
-            if not _is_up_to_date(folder, source):
-                check_replaceable(folder)
-                with atomic_write(folder) as unfinished:
-                    # A killed process with the same id may have left it behind.
-                    remove(unfinished)
-                    _write(source, unfinished)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); "
-            "set data.prepared_dir (or --folder) to a folder that can"
-        ) from None
-    return folder
-
-
-def read_meta(folder: Path) -> dict:
-    """Read the facts about the arrays in `folder`; empty if there are none."""
-    try:
-        meta = json.loads((folder / META_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else {}
-
-
-def write_meta(folder: Path, **facts: Any) -> None:
-    meta = {"format": FORMAT, "version": VERSION, **facts}
-    (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raise InputError if a folder holds anything but prepared steps."""
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not is_empty and not read_meta(folder):
-        raise InputError(f"{folder}: exists and holds no prepared steps; choose another folder")
+    return make_once(
+        folder, lambda: _is_up_to_date(folder, source), lambda unfinished: _write(source, unfinished), FORMAT
+    )
 
 
 def create_arrays(folder: Path, num_steps: int, frame_shape: tuple[int, ...]) -> dict[str, np.memmap]:
@@ -102,20 +59,14 @@ def create_arrays(folder: Path, num_steps: int, frame_shape: tuple[int, ...]) ->
 
 
 def _is_up_to_date(folder: Path, source: Path) -> bool:
-    description = _describe(source)
-    meta = read_meta(folder)
+    description = identity_of(source)
+    meta = read_meta(folder, FORMAT)
     return meta.get("version") == VERSION and meta["source"] == description
-
-
-def _describe(source: Path) -> list[dict]:
-    """Return the names, sizes and modification times of the files of a source."""
-    stats = [(path.name, path.stat()) for path in list_files(source)]
-    return [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats]
 
 
 def _write(source: Path, folder: Path) -> None:
     # Before reading: the next call then notices a change while reading.
-    description = _describe(source)
+    description = identity_of(source)
     recording = read_recording(source)
     check_emulators(source, recording)
     shapes = [make_environments(game, 1).frame_shape for game in recording.games]
@@ -141,6 +92,8 @@ def _write(source: Path, folder: Path) -> None:
     returns = [episode.total_reward for episode in recording.episodes]
     write_meta(
         folder,
+        FORMAT,
+        version=VERSION,
         source=description,
         games=[{"name": game.name, **game.settings()} for game in recording.games],
         num_steps=int(lengths.sum()),
@@ -162,7 +115,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="the folder for the arrays (default: RECORDING.prepared)")
     arguments = parser.parse_args()
     folder = prepare(arguments.recording, arguments.folder)
-    meta = read_meta(folder)
+    meta = read_meta(folder, FORMAT)
     names = ", ".join(game["name"] for game in meta["games"])
     print(
         f"{folder}: {meta['num_steps']:,} steps of {names} in {meta['num_episodes']:,} episodes, mean return "

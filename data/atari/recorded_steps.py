@@ -16,9 +16,10 @@ from scipy.signal import lfilter
 
 from cli.errors import InputError
 from data.atari.games import Game, make_game
-from data.atari.preparation import DTYPES, read_meta
+from data.atari.preparation import DTYPES, FORMAT
 from data.episode_ends import NOT_OVER, TRUNCATED
 from data.noise import uniform_at
+from data.prepared_folder import read_meta
 from data.replay import Sampling, Steps
 from data.training_set import some_of
 
@@ -33,7 +34,7 @@ class RecordedSteps(Steps):
         self, folder: str | Path, sampling: Sampling, reward_noise: float = 0.0, seed: int = 0
     ) -> None:
         folder = Path(folder)
-        meta = read_meta(folder)
+        meta = read_meta(folder, FORMAT)
         self.games: list[Game] = [make_game(**settings) for settings in meta["games"]]
         self.mean_return: float | None = meta["mean_return"]
         # Torch takes only arrays that can be written to; what is written stays in memory.

@@ -9,8 +9,9 @@ import numpy as np
 
 from cli.errors import InputError, first_line
 from data.chess.checked_rows import read_chunks
-from data.chess.preparation import VERSION, read_meta
+from data.chess.preparation import FORMAT, VERSION
 from data.noise import uniform_at
+from data.prepared_folder import read_meta
 from models.chess_tokens import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
 
 
@@ -63,7 +64,7 @@ class Boards:
     def load(cls, folder: str | Path) -> "Boards":
         """Memory-map the arrays that `data.chess.preparation.prepare` wrote to `folder`."""
         folder = Path(folder)
-        meta = read_meta(folder)
+        meta = read_meta(folder, FORMAT)
         if meta.get("version") != VERSION or meta["target"] != "action_value":
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         names = ("tokens", "actions", "win_probs", "offsets", "unlabelled", "unlabelled_offsets")

@@ -7,23 +7,19 @@ Training calls `prepare`; data/chess/boards.py reads the arrays.
 
 import argparse
 import functools
-import json
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from filelock import FileLock
 
-from cli.errors import InputError, command
-from cli.files import atomic_write, remove
+from cli.errors import command
 from cli.options import positive_int
 from data.chess.rows import Target
 from data.hub import local_files
-from data.parquet import list_files
+from data.prepared_folder import identity_of, make_once, read_meta, write_meta
 
 
 FORMAT, VERSION = "prepared chess boards", 2
-META_FILE = "meta.json"
 
 
 def prepare(
@@ -45,41 +41,18 @@ def prepare(
     kind = "" if target == "action_value" else f".{target}"
     default = parquet.with_name(f"{parquet.name}{kind}.prepared")
     folder = (default if folder is None else Path(folder)).resolve()
-    if _is_up_to_date(folder, parquet, check_moves, target):
-        return folder
-    lock = folder.with_name(f".{folder.name}.lock")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # In a read-only folder FileLock may wait for ever; touch fails.
-        lock.touch()
-        with FileLock(lock):
-            if not _is_up_to_date(folder, parquet, check_moves, target):
-                _check_replaceable(folder)
-                with atomic_write(folder) as unfinished:
-                    # A killed process with the same id may have left it behind.
-                    remove(unfinished)
-                    write = _write if target == "action_value" else functools.partial(_write_states, target)
-                    write(parquet, unfinished, check_moves, processes)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); "
-            "set data.prepared_dir (or --folder) to a folder that can"
-        ) from None
-    return folder
-
-
-def read_meta(folder: Path) -> dict:
-    """Read the facts that `prepare` wrote about the arrays in `folder`; empty if it did not make them."""
-    try:
-        meta = json.loads((folder / META_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else {}
+    write = _write if target == "action_value" else functools.partial(_write_states, target)
+    return make_once(
+        folder,
+        lambda: _is_up_to_date(folder, parquet, check_moves, target),
+        lambda unfinished: write(parquet, unfinished, check_moves, processes),
+        FORMAT,
+    )
 
 
 def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool, target: Target) -> bool:
-    source = _describe(parquet)
-    meta = read_meta(folder)
+    source = identity_of(parquet)
+    meta = read_meta(folder, FORMAT)
     return (
         meta.get("version") == VERSION
         and meta["target"] == target
@@ -88,25 +61,13 @@ def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool, target: Targe
     )
 
 
-def _describe(parquet: Path) -> list[dict]:
-    """Return the names, sizes and modification times of the files of a source."""
-    stats = [(path.name, path.stat()) for path in list_files(parquet)]
-    return [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats]
-
-
-def _check_replaceable(folder: Path) -> None:
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not is_empty and not read_meta(folder):
-        raise InputError(f"{folder}: exists and holds no prepared boards; choose another folder")
-
-
 def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> None:
     # These import torch, which takes seconds; that the source exists has been checked before.
     from data.chess.checked_rows import read_chunks
     from models.chess_tokens import BOARD_LENGTH
 
     # Before reading: the next call then notices a change while reading.
-    source = _describe(parquet)
+    source = identity_of(parquet)
     folder.mkdir()
     with (
         _GrowingArray(folder / "tokens.npy", np.uint8, BOARD_LENGTH) as tokens,
@@ -126,7 +87,8 @@ def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None
             unlabelled_offsets.append(unlabelled.length + np.cumsum(chunk.unlabelled_lengths))
             unlabelled.append(chunk.unlabelled)
     counts = {"num_boards": tokens.length, "num_action_values": actions.length}
-    _write_meta(folder, "action_value", source, check_moves, counts)
+    facts = {"target": "action_value", "source": source, "moves_checked": check_moves, **counts}
+    write_meta(folder, FORMAT, version=VERSION, **facts)
 
 
 def _write_states(
@@ -135,7 +97,7 @@ def _write_states(
     from data.chess.states import read_states
     from models.chess_tokens import BOARD_LENGTH
 
-    source = _describe(parquet)
+    source = identity_of(parquet)
     folder.mkdir()
     kind = np.float32 if target == "state_value" else np.uint16
     with (
@@ -145,21 +107,8 @@ def _write_states(
         for chunk in read_states(parquet, target, check_moves, processes):
             tokens.append(chunk.tokens)
             labels.append(chunk.labels)
-    _write_meta(folder, target, source, check_moves, {"num_boards": tokens.length})
-
-
-def _write_meta(
-    folder: Path, target: Target, source: list[dict], check_moves: bool, counts: dict[str, int]
-) -> None:
-    meta = {
-        "format": FORMAT,
-        "version": VERSION,
-        "target": target,
-        "source": source,
-        "moves_checked": check_moves,
-        **counts,
-    }
-    (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
+    facts = {"target": target, "source": source, "moves_checked": check_moves, "num_boards": tokens.length}
+    write_meta(folder, FORMAT, version=VERSION, **facts)
 
 
 class _GrowingArray:
@@ -225,7 +174,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parquet = local_files(arguments.parquet, "train")
     folder = prepare(parquet, arguments.folder, arguments.check_moves, arguments.processes, arguments.target)
-    meta = read_meta(folder)
+    meta = read_meta(folder, FORMAT)
     checked = "moves checked" if meta["moves_checked"] else "moves not checked"
     values = f", {meta['num_action_values']:,} action values" if arguments.target == "action_value" else ""
     print(f"{folder}: {meta['num_boards']:,} boards{values}, {checked}")

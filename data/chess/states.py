@@ -24,9 +24,10 @@ from data.chess.checked_rows import (
     read_checked,
     read_chunks,
 )
-from data.chess.preparation import VERSION, read_meta
+from data.chess.preparation import FORMAT, VERSION
 from data.chess.rows import PLAYED_MOVES, SCHEMA, STATE_VALUES, Target
 from data.parquet import list_files, open_file
+from data.prepared_folder import read_meta
 from data.training_set import some_of
 from models.chess_tokens import (
     black_to_move,
@@ -112,7 +113,7 @@ class StateExamples:
     @classmethod
     def load(cls, folder: Path, target: Target, orient: bool, mirror: bool = False) -> "StateExamples":
         """Memory-map the arrays that `data.chess.preparation.prepare` wrote to `folder` for a target."""
-        meta = read_meta(folder)
+        meta = read_meta(folder, FORMAT)
         if meta.get("version") != VERSION or meta["target"] != target:
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         try:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from configs.atari import AtariConfig
 from data.atari.collector import Collector
 from data.atari.games import make_environments, make_game
-from data.atari.preparation import prepare, read_meta
+from data.atari.preparation import FORMAT, prepare
 from data.atari.recorded_steps import RecordedSteps
 from data.hub import pin
+from data.prepared_folder import read_meta
 from data.replay import Sampling
 from eval.atari.agent import SETTINGS_FILE, write_settings
 from eval.atari.playing import evaluate_policy
@@ -70,7 +71,7 @@ class AtariTask(QLearningTask):
         else:
             data.train = pin(data.train)
             self.folder = prepare(data.train, data.prepared_dir)
-            self.games = [make_game(**settings) for settings in read_meta(self.folder)["games"]]
+            self.games = [make_game(**settings) for settings in read_meta(self.folder, FORMAT)["games"]]
         is_minatar = self.games[0].is_minatar
         stack = data.stack or (1 if is_minatar else 4)
         learning = config.q_learning

@@ -8,11 +8,12 @@ import pytest
 from cli.errors import InputError
 from data.atari.episodes import emulate
 from data.atari.games import make_game
-from data.atari.preparation import prepare, read_meta
+from data.atari.preparation import FORMAT, prepare
 from data.atari.recorded_steps import RecordedSteps
 from data.atari.recordings import SCHEMA, read_recording
 from data.dataset_card import find_kind
 from data.episode_ends import TRUNCATED
+from data.prepared_folder import read_meta
 from data.replay import Sampling
 from tests.support.atari_episodes import record_random_play
 from tests.support.commands import assert_input_error, run_command
@@ -33,7 +34,7 @@ def test_prepared_frames_are_those_of_the_episodes(recording):
     folder = prepare(recording)
     frames, ages = (np.load(folder / f"{name}.npy") for name in ("frames", "ages"))
     episodes = read_recording(recording).episodes
-    assert read_meta(folder)["num_episodes"] == len(episodes) > 10
+    assert read_meta(folder, FORMAT)["num_episodes"] == len(episodes) > 10
     starts = np.flatnonzero(ages == 0)
     for steps in emulate(BREAKOUT, episodes, "recording"):
         assert np.array_equal(frames[starts[steps.episodes] + steps.ages], steps.frames)
@@ -46,7 +47,7 @@ def test_a_recording_is_prepared_once_and_again_when_it_changes(recording):
     assert (folder / "frames.npy").stat().st_mtime_ns == written
     record_random_play(recording, BREAKOUT, 100, seed=1)
     prepare(recording)
-    assert read_meta(folder)["num_episodes"] == len(read_recording(recording).episodes)
+    assert read_meta(folder, FORMAT)["num_episodes"] == len(read_recording(recording).episodes)
 
 
 def test_batches_have_returns_to_the_end_of_the_episode_and_no_step_at_a_time_limit(recording):
@@ -129,5 +130,5 @@ def test_a_recording_is_published_with_its_counts(recording, tmp_path):
     card = (tmp_path / "dataset/README.md").read_text()
     episodes = read_recording(tmp_path / "dataset/data").episodes
     assert f"| episodes | {len(episodes)} |" in card and "| emulator | MinAtar " in card
-    meta = read_meta(prepare(str(tmp_path / "dataset"), tmp_path / "arrays"))
+    meta = read_meta(prepare(str(tmp_path / "dataset"), tmp_path / "arrays"), FORMAT)
     assert meta["num_episodes"] == len(episodes)

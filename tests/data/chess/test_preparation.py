@@ -253,7 +253,7 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):
     random_file(parquet, 10)
     folder.mkdir()
     (folder / "chapter1.tex").write_text("years of work")
-    with pytest.raises(InputError, match="exists and holds no prepared boards"):
+    with pytest.raises(InputError, match="exists and holds no prepared chess boards"):
         prepare(parquet, folder)
     assert contents(folder) == {"chapter1.tex": b"years of work"}
 

@@ -1,0 +1,72 @@
+"""Folders of arrays that are made once from a source, with facts about them in meta.json."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cli.errors import InputError
+from cli.files import atomic_write, remove
+from data.parquet import list_files
+
+
+META_FILE = "meta.json"
+
+
+def make_once(
+    folder: Path, is_up_to_date: Callable[[], bool], write: Callable[[Path], None], kind: str
+) -> Path:
+    """Write a folder of this kind of arrays unless it is up to date; return it.
+
+    When several processes call this together, one works and the others wait. Raises InputError for a folder
+    that cannot be written or that holds anything else.
+    """
+    if is_up_to_date():
+        return folder
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # In a read-only folder FileLock may wait for ever; touch fails.
+        lock.touch()
+        with FileLock(lock):
+            if not is_up_to_date():
+                check_replaceable(folder, kind)
+                with atomic_write(folder) as unfinished:
+                    # A killed process with the same id may have left it behind.
+                    remove(unfinished)
+                    write(unfinished)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "set data.prepared_dir (or --folder) to a folder that can"
+        ) from None
+    return folder
+
+
+def identity_of(source: Path) -> list[dict]:
+    """Return the names, sizes and modification times of the files of a source."""
+    stats = [(path.name, path.stat()) for path in list_files(source)]
+    return [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats]
+
+
+def check_replaceable(folder: Path, kind: str) -> None:
+    """Raise InputError if a folder holds anything but this kind of arrays."""
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not read_meta(folder, kind):
+        raise InputError(f"{folder}: exists and holds no {kind}; choose another folder")
+
+
+def read_meta(folder: Path, kind: str) -> dict:
+    """Read the facts about the arrays in `folder`; empty if there are none of this kind."""
+    try:
+        meta = json.loads((folder / META_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) and meta.get("format") == kind else {}
+
+
+def write_meta(folder: Path, kind: str, **facts: Any) -> None:
+    """Write the facts that `read_meta` reads."""
+    (folder / META_FILE).write_text(json.dumps({"format": kind, **facts}, indent=2) + "\n")
