@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from ctypes.util import find_library
 
 import pytest
 
@@ -29,11 +30,13 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 def missing_programs() -> list[str]:
     """Return the programs that are not installed."""
-    return [program for program in ("stockfish", *NAMES) if find_program(program) is None]
+    return [program for program in ("stockfish", "renderer", *NAMES) if find_program(program) is None]
 
 
 def find_program(program: str) -> str | None:
-    """Return the path of a program, None if it is not installed."""
+    """Return the path of a program, or the file of a renderer; None if it is not installed."""
+    if program == "renderer":
+        return find_library("EGL") or find_library("OSMesa")
     if program != "stockfish":
         return next(filter(None, (shutil.which(name, path=PATH) for name in NAMES[program])), None)
     try:

@@ -11,6 +11,7 @@ import pytest
 
 from data.robot.episodes import read_episodes
 from tests.support.commands import assert_input_error, run_command, start_command
+from tests.support.programs import needs
 
 
 GENERATE = "data.robot.generate"
@@ -88,6 +89,7 @@ def test_a_longer_run_of_another_set_of_tasks_has_the_same_episodes(dataset, tmp
     np.testing.assert_array_equal(longer.states[:num_frames], both.states[both.tasks == 1])
 
 
+@needs("renderer")
 @pytest.mark.slow
 def test_images_are_those_of_the_scene(tmp_path):
     arguments = ("--tasks", "reach-v3", "--episodes", 2, "--image", 32, "--output", tmp_path / "set")
@@ -107,7 +109,7 @@ def test_images_are_those_of_the_scene(tmp_path):
         (["--tasks", "drawer-opn-v3"], ["no task 'drawer-opn-v3': did you mean drawer-open-v3"]),
         (["--tasks", "reach-v3,reach-v3"], ["reach-v3 is given twice"]),
         (["--camera", "corner9", "--image", 32], ["no camera 'corner9': did you mean corner"]),
-        (["--image", 4000], ["pictures of 4000 pixels are too large"]),
+        pytest.param(["--image", 4000], ["pictures of 4000 pixels are too large"], marks=needs("renderer")),
         (["--noise", "0:.5,loud:.5"], ["--noise 0:.5,loud:.5: give different standard deviations"]),
         (["--noise", "0:.5,0:.5"], ["give different standard deviations"]),
         (["--noise", "0:-1,1:2"], ["give different standard deviations"]),

@@ -10,6 +10,7 @@ from data.robot import simulator
 from data.robot.metaworld import MAX_DECISIONS, RobotEnv, instruction_of
 from data.robot.scripted_policies import ScriptedPolicy
 from data.robot.tasks import INSTRUCTIONS, TASKS
+from tests.support.programs import needs
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,7 @@ def test_a_decision_is_three_steps_of_the_simulator(drawer):
     assert drawer.simulator.curr_path_length == 3
 
 
+@needs("renderer")
 def test_pictures_show_the_scene_and_follow_from_the_seed(seen):
     first = seen.reset(seed=1)[0]["image"]
     assert (first.shape, first.dtype) == ((32, 32, 3), np.uint8)
@@ -89,6 +91,7 @@ def test_pictures_show_the_scene_and_follow_from_the_seed(seen):
     assert seen.render().shape == (32, 32, 3)
 
 
+@needs("renderer")
 def test_cameras_see_other_pictures(seen):
     other = RobotEnv("drawer-open-v3", image_size=32, camera="corner4")
     assert (seen.reset(seed=1)[0]["image"] != other.reset(seed=1)[0]["image"]).any()

@@ -13,6 +13,7 @@ from data.robot.scripted_policies import ScriptedPolicy
 from eval.robot.evaluation import EPISODES_AT_A_TIME, evaluate_policy, play_episodes
 from eval.robot.policy import make_policy
 from tests.support.commands import assert_input_error, run_command
+from tests.support.programs import needs
 
 
 TASK = "drawer-open-v3"
@@ -73,6 +74,7 @@ def test_unknown_policies_are_errors(spec):
         make_policy(spec, np.random.default_rng(0))
 
 
+@needs("renderer")
 @pytest.mark.slow
 def test_the_command_compares_policies_and_draws_the_first(tmp_path):
     json_file, video = tmp_path / "robot.json", tmp_path / "robot.gif"

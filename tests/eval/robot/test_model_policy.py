@@ -14,6 +14,7 @@ from models.configuration_q_transformer import QTransformerConfig
 from models.modeling_q_transformer import QTransformer
 from models.tokenization_robot import make_instruction_tokenizer
 from tests.support.commands import assert_input_error, run_command
+from tests.support.programs import needs
 
 
 INSTRUCTIONS = ["Open a drawer", "Press a button from the top"]
@@ -78,6 +79,7 @@ def test_unknown_words_and_sizes_are_errors():
         make_policy(num_dimensions=7)
 
 
+@needs("renderer")
 @pytest.mark.slow
 def test_the_command_plays_a_model_next_to_its_data_and_the_scripted_policy(model_folder, tmp_path):
     output, video = tmp_path / "robot.json", tmp_path / "robot.gif"
