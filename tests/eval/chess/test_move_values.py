@@ -24,6 +24,7 @@ from tests.eval.chess.test_analyse import dom_of
 from tests.eval.chess.test_engines import FENS, MATE, MATE_IN_ONE
 from tests.eval.chess.test_uci import talk
 from tests.support.commands import assert_input_error, run_command
+from tests.support.programs import needs
 from tests.support.random_boards import random_rows
 
 
@@ -183,6 +184,7 @@ def test_the_analysis_of_a_policy_shows_probabilities(folder):
 
 
 @pytest.mark.slow
+@needs("chromium")
 @pytest.mark.parametrize("folder", ["move"], indirect=True)
 def test_the_page_of_a_policy_speaks_of_probabilities_of_moves_alone(folder, tmp_path):
     (tmp_path / "game.pgn").write_text("1. f3 e5 2. g4 Qh4# 0-1\n")
