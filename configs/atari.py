@@ -68,7 +68,7 @@ class AtariPlayConfig:
     memory_steps: int = setting(1_000_000, AT_LEAST_ONE)
     first_training_step: int = setting(20_000, AT_LEAST_ONE)  # actions are random until then
     update_every: int = setting(4, AT_LEAST_ONE)  # steps per training step
-    # Fraction of random actions, after it has decreased linearly from 1 over so many steps.
+    # Fraction of random actions, after a linear decrease from 1 over epsilon_decay_steps.
     epsilon: float = setting(0.01, FRACTION)
     epsilon_decay_steps: int = setting(250_000, AT_LEAST_ONE)
     record: str | None = None  # write all finished episodes to this Parquet file, for offline learning

@@ -28,7 +28,7 @@ def make_once(
     lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # In a read-only folder FileLock may wait for ever; touch fails.
+        # In a read-only folder FileLock may wait without end; touch fails.
         lock.touch()
         with FileLock(lock):
             if not is_up_to_date():

@@ -98,7 +98,7 @@ class RobotEnv(gymnasium.Env):
 
     @property
     def is_running(self) -> bool:
-        """Return whether the episode goes on."""
+        """Return whether the episode has not ended."""
         return self._decisions_left > 0
 
     def picture(self, size: int) -> np.ndarray:
