@@ -1,15 +1,32 @@
-"""The machine that something is measured on."""
+"""The machine that something runs on."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cli.errors import InputError
 
 
 if TYPE_CHECKING:
     import torch
+
+
+# torch.compile uses CXX, or else one of these.
+COMPILERS = ("g++", "clang++")
+
+
+def check_compiler(setting: str) -> None:
+    """Raise InputError unless torch.compile, which `setting` asks for, finds a C++ compiler."""
+    names = [os.environ["CXX"]] if "CXX" in os.environ else COMPILERS
+    if not any(map(shutil.which, names)):
+        raise InputError(
+            f"{setting}: torch.compile needs a C++ compiler, but {' and '.join(names)} cannot be found: "
+            "apt-get install g++ (macOS: xcode-select --install), or leave the setting out"
+        )
 
 
 def describe_hardware(device: torch.device) -> dict:

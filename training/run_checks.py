@@ -10,6 +10,7 @@ import numpy as np
 
 from cli.errors import InputError
 from cli.files import check_output
+from cli.hardware import check_compiler
 from configs.loading import differences, load_run_config
 from configs.schema import Config
 from data.batch_order import shard
@@ -30,6 +31,8 @@ def check_run(config: Config) -> None:
         if spec is None or spec.origin is None:  # a folder of logs has the tracker's name, but no origin
             raise InputError(f"trackers: {tracker} is not installed: pip install {tracker}")
     training = config.training
+    if training.compile:
+        check_compiler("training.compile")
     batch = np.arange(training.batch_size)
     try:
         shard(batch, batch, num_processes(), 0, training.gradient_accumulation_steps)

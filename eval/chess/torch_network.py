@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from cli.hardware import check_compiler
 from eval.chess.network import ChessNetwork
 from models.modeling_value_transformer import (
     ValueTransformerForActionValue,
@@ -43,6 +44,8 @@ class TorchNetwork(ChessNetwork):
                 self.support = model.value_loss.support().numpy()
         scale = model.config.preference_scale
         self.has_preference = scale is not None and not (self.is_policy or self.values_states)
+        if compile:
+            check_compiler("--compile")
         # The number of moves differs from board to board.
         self._forward = torch.compile(model, dynamic=True) if compile else model
 

@@ -17,6 +17,7 @@ from eval.chess.engines import ValueEngine
 from tests.support.commands import run_command
 from tests.support.easy_boards import easy_file
 from tests.support.hub_server import HubServer, Repository
+from tests.support.programs import needs
 from tests.support.pushed_run import code_blocks
 from tests.support.random_boards import random_rows
 from tests.support.training_runs import TINY, read_steps
@@ -68,6 +69,7 @@ def test_it_plays_mate_in_one_and_solves_puzzles(run, tmp_path):
     assert json.loads((tmp_path / "puzzles.json").read_text())["num_puzzles"] == 20
 
 
+@needs("stockfish")
 @pytest.mark.slow
 def test_matches_and_ratings_are_played_to_the_end(run, tmp_path):
     model = ["--model", run / "model", "--device", "cpu"]

@@ -7,7 +7,9 @@ import pytest
 from cli.errors import InputError
 from configs.loading import load_config, save_config
 from configs.schema import Config
-from training.run_checks import check_output_dir
+from eval.chess.torch_network import TorchNetwork
+from tests.eval.chess.test_engines import tiny_model
+from training.run_checks import check_output_dir, check_run
 
 
 def make_config(folder: Path, *changes: str) -> Config:
@@ -80,3 +82,13 @@ def test_the_decay_may_change_before_it_has_started(tmp_path):
         changes = (*more, "training.warmup_steps=10", f"training.decay_steps={decay_steps}")
         with pytest.raises(InputError, match="the learning rate falls from step"):
             check_output_dir(make_config(run, *changes), run)
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    missing = r"needs a C\+\+ compiler, but g\+\+ and clang\+\+ cannot be found: apt-get install g\+\+"
+    with pytest.raises(InputError, match=f"training.compile: torch.compile {missing}"):
+        check_run(make_config(tmp_path / "run", "training.compile=true"))
+    with pytest.raises(InputError, match=f"--compile: torch.compile {missing}"):
+        TorchNetwork(tiny_model(), orient=False, compile=True)

@@ -15,6 +15,7 @@ from eval.chess.engines import Analysis, Engine, MoveChoice, RandomEngine, Value
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from models.tokenization_chess import ChessTokenizer
+from tests.support.programs import needs
 
 
 FENS = (
@@ -226,6 +227,7 @@ def test_bfloat16_gives_nearly_the_same_values(model_folder):
         np.testing.assert_allclose(analysis.values, expected.values, atol=0.01)
 
 
+@needs("compiler")
 @pytest.mark.slow
 def test_compiled_model_gives_the_same_values_for_any_number_of_moves():
     boards = [chess.Board(FENS[0]), chess.Board(FENS[1])]
