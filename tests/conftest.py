@@ -14,6 +14,7 @@ import torch
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import run_command
+from tests.support.forked_python import forked_programs
 from tests.support.hub_server import TOKEN, HubServer
 from tests.support.programs import missing_programs
 from tests.support.pushed_run import EIGHT_STEPS, REPO
@@ -46,10 +47,12 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_python() -> Iterator[None]:
+def own_python(tmp_path_factory) -> Iterator[None]:
     """Let scripts find the Python of the tests, and accelerate, where no environment is activated."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    folder = tmp_path_factory.mktemp("bin")
+    with pytest.MonkeyPatch.context() as environment, forked_programs(folder):
+        path = [str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]
+        environment.setenv("PATH", os.pathsep.join(path))
         yield
 
 

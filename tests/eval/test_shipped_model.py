@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -63,7 +62,7 @@ def test_it_is_the_engine_of_a_chess_program():
     # A queen that costs nothing.
     lines = "uci\nposition fen 4k3/8/8/3q4/4P3/8/8/4K3 w - - 0 1\ngo nodes 1\nquit\n"
     result = subprocess.run(
-        [sys.executable, "-m", "eval.chess.uci"], input=lines, capture_output=True, text=True, cwd=REPOSITORY
+        ["python", "-m", "eval.chess.uci"], input=lines, capture_output=True, text=True, cwd=REPOSITORY
     )
     assert "id name Stop Regressing chess_3m\n" in result.stdout
     assert "bestmove e4d5" in result.stdout

@@ -22,7 +22,7 @@ from tests.scripts.test_orbax import ARRAYS, write_folders
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 
 
-COMMAND = [sys.executable, "scripts/convert_searchless_chess.py"]
+COMMAND = ["python", "scripts/convert_searchless_chess.py"]
 FIXTURES = Path(__file__).parents[1] / "fixtures/searchless_chess"
 ORBAX = FIXTURES / "orbax"
 STEP = ORBAX / "6400000"

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import resource
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,8 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2]
 _LONGEST = 1800  # seconds, of commands that train and measure several models
 # A process that has imported the libraries that most commands import for seconds, and forks for each command.
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.support.preloaded"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 class ForkedCommand:
@@ -33,7 +34,7 @@ class ForkedCommand:
         self.args = ["-m", module, *arguments]
         pipes = [multiprocessing.Pipe(duplex=False) for _ in ("stdout", "stderr")]
         ends = [end for _, end in pipes]
-        self._process = _SERVER.Process(target=_run_module, args=(module, arguments, environment, *ends))
+        self._process = SERVER.Process(target=_run_module, args=(module, arguments, environment, *ends))
         self._process.start()
         for end in ends:
             end.close()
@@ -89,14 +90,22 @@ def _run_module(
     stderr: Connection,
 ) -> None:
     """Be `python -m module` with this environment, stdout and stderr."""
-    os.environ.clear()
-    os.environ.update(environment)
     for number, end in ((1, stdout), (2, stderr)):
         os.dup2(end.fileno(), number)
         end.close()
-    os.chdir(REPOSITORY)
-    sys.path.insert(0, str(REPOSITORY))
-    sys.argv = [module, *arguments]
+    run_as_main(["-m", module, *arguments], environment, REPOSITORY)
+
+
+def run_as_main(line: list[str], environment: dict[str, str], folder: str | Path) -> None:
+    """Be Python with this line, `-m module ...` or `script.py ...`, environment and working directory."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    is_module = line[0] == "-m"
+    sys.argv = line[1:] if is_module else line
+    sys.path.insert(0, str(folder if is_module else Path(line[0]).resolve().parent))
+    sys.executable = shutil.which("python") or sys.executable  # processes that the command starts fork too
+    sys.stdout.reconfigure(write_through="PYTHONUNBUFFERED" in environment)
     _read_hub_settings(environment)
     # Background processes of a shell, such as tests, ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,7 +114,10 @@ def _run_module(
     multiprocessing.set_start_method(None, force=True)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
     try:
-        runpy._run_module_as_main(module)  # which is all that -m does
+        if is_module:
+            runpy._run_module_as_main(sys.argv[0])  # which is all that -m does
+        else:
+            runpy.run_path(sys.argv[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()  # which forked processes leave out
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 from tests.support.commands import REPOSITORY, ForkedCommand, start_command
 
 
+# The parent of the processes that it starts, which that of the tests' own `accelerate` is not.
+REAL_LAUNCHER = (sys.executable, "-m", "accelerate.commands.launch")
 SAMPLE = REPOSITORY / "data/chess/sample/test_boards.parquet"
 # A model of either task that trains in seconds, in float32; later settings on a command line override these.
 TINY = [
@@ -92,13 +95,14 @@ def start_launch(
     backend: str = "ddp",
     num_processes: int = 2,
     program: str | Path = "train.py",
+    launcher: Sequence[str] = ("accelerate", "launch"),
     **options: object,
 ) -> subprocess.Popen:
     """Start `accelerate launch` as on a GPU, but on the CPU."""
     line = launch_line(arguments, backend, num_processes, program, **options)
     environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if backend == "ddp" else {})
     return subprocess.Popen(
-        [sys.executable, "-m", "accelerate.commands.launch", *line],
+        [*launcher, *line],
         cwd=REPOSITORY,
         env=environment | {"PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -154,7 +153,7 @@ with ended_at_once():
 @pytest.mark.slow
 def test_processes_that_nothing_synchronises_are_refused(arguments, tmp_path):
     """Without a GPU, and not told to use the CPU, accelerate lets each of them train by itself."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    launch = ["python", "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     command = [*launch, "train.py", *arguments, f"output_dir={tmp_path}/run"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert result.returncode != 0

@@ -7,7 +7,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from cli.errors import report
 from tests.support.commands import REPOSITORY, run_command
-from tests.support.training_runs import start_launch
+from tests.support.training_runs import REAL_LAUNCHER, start_launch
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ print(*overruled_options(load_config("chess_tiny.yaml", ["training.precision=bf1
 
 def test_options_of_accelerate_that_the_settings_overrule_are_named(program):
     options = {"mixed_precision": "fp16", "gradient_accumulation_steps": 4, "gradient_clipping": 1}
-    process = start_launch([], "one_device", 1, program, **options)
+    process = start_launch([], "one_device", 1, program, REAL_LAUNCHER, **options)
     printed, _ = process.communicate(timeout=300)
     assert printed.splitlines() == [
         "accelerate's mixed_precision fp16 has no effect: training.precision=bf16 decides",

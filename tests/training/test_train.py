@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
-from tests.support.training_runs import SAMPLE, read_losses, run_until, start_launch
+from tests.support.programs import needs
+from tests.support.training_runs import REAL_LAUNCHER, SAMPLE, read_losses, run_until, start_launch
 from training.optimization import EMA, learning_rate_at, make_optimizers
 from training.run_log import RunLog, read_metrics
 from training.sharding import Weights
@@ -155,7 +155,8 @@ def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, 
     """SIGTERM reaches the launcher alone, Ctrl-C all processes of the terminal."""
     arguments = [f"output_dir={tmp_path}/run", "training.steps=100000", "evaluation.every=100000"]
     backend = "one_device" if num_processes == 1 else "ddp"
-    process = start_launch([*settings, *arguments, "checkpoint.every=100000"], backend, num_processes)
+    line = [*settings, *arguments, "checkpoint.every=100000"]
+    process = start_launch(line, backend, num_processes, launcher=REAL_LAUNCHER)
     for text in process.stdout:
         if re.search(r"step +5/", text):
             process.terminate() if number == signal.SIGTERM else os.killpg(process.pid, number)
@@ -216,6 +217,7 @@ def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
     )
 
 
+@needs("compiler")
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses(settings, adamw_losses, tmp_path):
     changes = [*ADAMW, "training.compile=true", "data.validation=null"]
@@ -317,8 +319,8 @@ def test_chess_tiny_learns_to_choose_and_rank_moves():
     """The main job of the README, with 30 of its 800 steps."""
     output_dir = REPOSITORY / "runs/test_chess_tiny"
     remove(output_dir)
-    launch = [sys.executable, "train.py", "--config", "chess_tiny.yaml"]
-    command = [*launch, f"output_dir={output_dir}", "training.steps=30", "evaluation.boards=250"]
+    line = ["train.py", "--config", "chess_tiny.yaml", f"output_dir={output_dir}", "training.steps=30"]
+    command = ["python", *line, "evaluation.boards=250"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]

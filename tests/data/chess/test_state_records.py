@@ -44,6 +44,7 @@ def write_bag(path: Path, records: list[bytes]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", BAGS)
 def test_the_records_of_chessbench_become_rows_that_training_reads(target, tmp_path):
     expected = [json.loads(line) for line in (FIXTURES / "expected.jsonl").read_text().splitlines()]

@@ -153,6 +153,7 @@ def test_half_width_of_independent_games_with_30_percent_draws(pentanomial, half
     assert difference(pentanomial).half_width == pytest.approx(half_width, rel=0.025)
 
 
+@pytest.mark.slow
 def test_coverage_is_95_percent(ratings):
     _, low, high = ratings.T
     covered = (low <= 2050) & (high >= 2050)
@@ -162,6 +163,7 @@ def test_coverage_is_95_percent(ratings):
     assert (high < 2050).mean() < 0.035
 
 
+@pytest.mark.slow
 def test_games_torn_from_their_pairs_would_give_a_wider_interval(tournaments, ratings):
     half_width = (ratings[:, 2] - ratings[:, 1]) / 2
     torn = tournaments.copy()

@@ -68,6 +68,7 @@ def error_rate(elo: float, sprt: Sprt, num_matches: int, seed: int) -> tuple[flo
     return float((accepted != elo).mean()), float(num_pairs.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_better", [False, True])
 def test_decisions_are_wrong_in_about_five_percent_of_matches(is_better):
     sprt = Sprt(0, 90)

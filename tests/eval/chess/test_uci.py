@@ -50,7 +50,7 @@ def one_thread(monkeypatch):
 def start(*arguments: object) -> subprocess.Popen:
     """Start the command with its input open."""
     return subprocess.Popen(
-        [sys.executable, "-m", "eval.chess.uci", *map(str, arguments)],
+        ["python", "-m", "eval.chess.uci", *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -103,7 +103,7 @@ def ask(engine_process) -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="module")
 def gui(model_folder):
-    command = [sys.executable, "-m", "eval.chess.uci", "--model", str(model_folder), "--device", "cpu"]
+    command = ["python", "-m", "eval.chess.uci", "--model", str(model_folder), "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with chess.engine.SimpleEngine.popen_uci(command, cwd=REPOSITORY, env=environment) as engine:
         yield engine

@@ -81,6 +81,7 @@ def test_top_words_are_those_of_full_passes_over_every_word(value_loss, guesses,
             assert advice.probabilities @ model.value_loss.support().numpy() == pytest.approx(advice.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 1000])
 def test_every_word_is_ranked_however_many_prefixes_are_read_at_a_time(batch_size):
     model = tiny_token_model()
