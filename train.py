@@ -81,6 +81,8 @@ def train(config: Config) -> None:
 
     output_dir = Path(config.output_dir)
     set_seed(config.seed)
+    # Adam's averages of gradients that are always 0 end as denormal numbers, with which a CPU is slow.
+    torch.set_flush_denormal(True)
     task = make_task(config)
     # Before the processes join, since preparing data may take longer than they wait for each other.
     task.load_data()
@@ -160,7 +162,7 @@ def train(config: Config) -> None:
                 loss, weight, metrics = task.loss(wrapped, batch, with_metrics=is_logged)
                 # The fraction of all values of the step, on all processes, so that each counts the same.
                 fraction = weight / num_values
-                accelerator.backward(loss * fraction * scale)  # accelerate averages over both
+                accelerator.backward(loss * (fraction * scale))  # accelerate averages over both
                 if accelerator.sync_gradients and (max_grad_norm is not None or is_logged):
                     norm = accelerator.clip_grad_norm_(wrapped.parameters(), max_grad_norm or math.inf)
                 if accelerator.sync_gradients and not weights.zero_stage:  # DeepSpeed has taken its step
@@ -168,9 +170,9 @@ def train(config: Config) -> None:
                         # accelerate's wrapper would search the disk for a package in every step.
                         optimizer.optimizer.step()
                         optimizer.optimizer.zero_grad()
-            totals[0] += loss.detach() * fraction
             if is_logged:
-                totals[1:] += torch.stack([metrics[name] for name in task.metrics]) * fraction
+                values = [loss.detach(), *(metrics[name] for name in task.metrics)]
+                totals += torch.stack(values) * fraction
         average.update(step)
         task.after_step(step, weights)
 

@@ -29,7 +29,7 @@ BENCHMARKS = {
     "losses": "value losses, forward and backward, next to cross-entropy on class indices",
     "wordle": "games: many at a time and one by one, in the environment, of players and of a model",
     "robot": "pictures and decisions in the simulator: without shadows, and many episodes at a time",
-    "atari": "environments, replay memory, and episodes that are emulated again",
+    "atari": "environments, replay memory, episodes emulated again, and steps of online learning",
     "chessbench": "conversion of ChessBench's files: rate, memory and disk",
     "lichess": "conversion of Lichess's evaluations in one process",
     "runtimes": "moves and starts of a chess engine: with PyTorch, and with onnxruntime without torch",

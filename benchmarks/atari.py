@@ -1,20 +1,39 @@
-"""Speed of Atari's data path: environments, replay memory, and episodes that are emulated again."""
+"""Speed of Atari: environments, replay memory, episodes emulated again, and steps of online learning."""
 
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.benchmark import timer
 
 from benchmarks.settings import Settings
 from benchmarks.timing import Alternative, Table, compare
+from configs.atari import AtariConfig
+from configs.loading import load_config
 from data.atari.collector import Collector
 from data.atari.episodes import emulate
 from data.atari.games import Game, VectorEnvironment, make_environments, make_game, single_game
 from data.replay import ReplayMemory, Sampling
+from models.modeling_value_convnet import ValueConvNet
+from train import train
 
 
 GAMES = ("breakout", "minatar_breakout")
+# Configurations of online learning: the number of steps to measure, and settings.
+LEARNING: dict[str, tuple[int, list[str]]] = {
+    "atari_tiny.yaml": (500, []),
+    "atari_dqn.yaml": (
+        50,
+        ["atari.memory_steps=4000", "atari.first_training_step=1000", "atari.max_episode_steps=200"],
+    ),
+}
 NUM_ENVIRONMENTS, NUM_STEPS = 8, 200
 MEMORY_STEPS, BATCH_SIZE = 20_000, 32
 
@@ -113,10 +132,79 @@ def refill(name: str, settings: Settings) -> Table:
     return compare(f"{name}, emulated again", "step", alternatives, range(settings.repeats))
 
 
+def learning(settings: Settings) -> Table:
+    """Measure the steps of train.py, and the part that is not the network's: its passes and its optimiser."""
+    rows = {}
+    for name, (num_steps, overrides) in LEARNING.items():
+        num_steps = 4 if settings.quick else num_steps
+        overrides = [*overrides, f"seed={settings.seed}", f"training.steps={num_steps}", "trackers=[]"]
+        config = load_config(name, [*overrides, f"evaluation.every={num_steps}", "evaluation.episodes=1"])
+        measured = []
+        for _ in range(settings.repeats):
+            clock = clock_of(config)
+            acting, learning = clock.seconds.values()
+            rest = 1 - (acting + learning) / clock.step
+            measured.append([1000 * clock.step, 1000 * learning, 1000 * acting, 100 * rest])
+        columns = ("step ms", "learning ms", "acting ms", "rest %")
+        rows[name] = dict(zip(columns, np.median(measured, axis=0).tolist(), strict=True))
+    notes = [
+        "Learning is the loss with its passes, the backward pass and the optimiser; acting the passes that "
+        "choose actions. The rest is games, replay memory, target network and the loop of train.py."
+    ]
+    return Table("a step of online learning", rows, notes)
+
+
+class NetworkClock:
+    """Times the passes and the optimiser steps of a run of train.py, by torch's hooks for all modules."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.seconds = {"acting": 0.0, "learning": 0.0}  # of a step, after the first
+        self._ends: list[float] = []
+        self._started, self._is_learning = 0.0, False
+
+    @property
+    def step(self) -> float:
+        return (self._ends[-1] - self._ends[0]) / (self.num_steps - 1)
+
+    def before_pass(self, module: torch.nn.Module, _: object) -> None:
+        if isinstance(module, ValueConvNet) and not self._is_learning:
+            self._started, self._is_learning = timer(), torch.is_grad_enabled()
+
+    def after_pass(self, module: torch.nn.Module, *_: object) -> None:
+        if isinstance(module, ValueConvNet) and not self._is_learning:
+            self._count("acting")
+
+    def after_optimizer(self, *_: object) -> None:
+        self._count("learning")
+        self._is_learning = False
+        self._ends.append(timer())
+
+    def _count(self, kind: str) -> None:
+        if 0 < len(self._ends) < self.num_steps:  # evaluations come before and after
+            self.seconds[kind] += (timer() - self._started) / (self.num_steps - 1)
+
+
+def clock_of(config: AtariConfig) -> NetworkClock:
+    """Train, and return the clock of the run."""
+    clock = NetworkClock(config.training.steps)
+    hooks = [
+        register_module_forward_pre_hook(clock.before_pass),
+        register_module_forward_hook(clock.after_pass),
+        register_optimizer_step_post_hook(clock.after_optimizer),
+    ]
+    with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        train(replace(config, output_dir=folder))
+    for hook in hooks:
+        hook.remove()
+    return clock
+
+
 def measure(settings: Settings) -> Iterator[Table]:
-    """Measure environments, replay, and emulation."""
+    """Measure environments, replay, emulation, and learning."""
     for name in GAMES:
         yield environments(name, settings)
     yield replay(settings)
     for name in GAMES:
         yield refill(name, settings)
+    yield learning(settings)

@@ -172,7 +172,7 @@ class ReplayMemory(Steps):
         """Store steps at the places where `add` stores the steps number `times` of `environments`."""
         rows = self._first_rows[environments] + times % self.length
         device = self.frames.device
-        self.frames[torch.from_numpy(rows).to(device)] = torch.from_numpy(frames).to(device)
+        self.frames.index_copy_(0, torch.from_numpy(rows).to(device), torch.from_numpy(frames).to(device))
         self.actions[rows], self.rewards[rows], self.ends[rows], self.ages[rows] = (
             actions,
             rewards,

@@ -29,6 +29,10 @@ from .transformer_blocks import ValueTransformerBlock
 from .value_head import ValueHead, value_loss_of
 
 
+# The softmax of a CPU takes ten times longer over fewer numbers than a vector register holds.
+MIN_KEYS = 16
+
+
 @dataclass
 class DimensionValueOutput(ModelOutput):
     """The prediction for every bin of every dimension.
@@ -94,6 +98,7 @@ class QTransformer(PreTrainedModel):
             ValueTransformerBlock(config, layer) for layer in range(config.num_hidden_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self._masks: dict[tuple, Tensor | None] = {}
         self.value_loss = value_loss_of(config)
         self.head = ValueHead(config.hidden_size, self.value_loss, config.num_action_bins)
         self.post_init()
@@ -137,14 +142,15 @@ class QTransformer(PreTrainedModel):
         bins: Tensor | None = None,
         cache: Cache | None = None,
         use_cache: bool = False,
+        with_values: bool = True,
     ) -> DimensionValueOutput:
         """Value the first dimension, and those after given `bins` (batch, n): n + 1 dimensions in all.
 
         `states` (batch, history, state_size), `images` (batch, history, height, width, 3) uint8 and the
         instructions `input_ids` (batch, length) are as the configuration has them. `bins` are those of the
         first n dimensions. `use_cache` returns keys and values as `cache`; the next call takes it instead of
-        the observation, and one bin more, and values the next dimension alone. Raises ValueError for
-        observations of other sizes.
+        the observation, and one bin more, and values the next dimension alone. Without `with_values` there
+        are logits alone. Raises ValueError for observations of other sizes.
         """
         if cache is not None:
             assert bins is not None, "the bins chosen so far"
@@ -155,13 +161,13 @@ class QTransformer(PreTrainedModel):
             if bins is None:
                 bins = torch.zeros(len(prefix), 0, dtype=torch.long, device=prefix.device)
             hidden, num_kept = torch.cat([prefix, self._embed_actions(bins)], dim=1), 1 + bins.shape[1]
-            # All rows are alike, so the mask has a batch of 1.
-            mask = create_bidirectional_mask(self.config, hidden[:1], None, and_mask_function=self._sees)
+            mask = self._mask(hidden)
             cache = DynamicCache(config=self.config) if use_cache else None
         for layer, block in enumerate(self.blocks, start=1):
             hidden = block(hidden, mask, None, cache, num_kept if layer == len(self.blocks) else None)
         logits = self.head(self.norm(hidden)).unflatten(-1, (-1, self.value_loss.num_outputs))
-        return DimensionValueOutput(logits=logits, value=self.value_loss.value(logits), cache=cache)
+        value = self.value_loss.value(logits) if with_values else None
+        return DimensionValueOutput(logits=logits, value=value, cache=cache)
 
     @torch.no_grad()
     def choose_actions(
@@ -190,6 +196,18 @@ class QTransformer(PreTrainedModel):
             value=torch.cat(values, dim=1),
             probs=of_chosen.float().softmax(dim=-1) if self.value_loss.num_outputs > 1 else None,
         )
+
+    def _mask(self, hidden: Tensor) -> Tensor | None:
+        """Return the mask of as many tokens, made once; all rows are alike, so it has a batch of 1."""
+        key = hidden.shape[1], hidden.dtype, hidden.device, self.config._attn_implementation
+        if key not in self._masks:
+            # Training, which may follow, cannot save a tensor made in inference mode for its backward pass.
+            with torch.inference_mode(False):
+                keys = hidden.new_empty(1, max(hidden.shape[1], MIN_KEYS), 1)
+                self._masks[key] = create_bidirectional_mask(
+                    self.config, hidden[:1], None, encoder_hidden_states=keys, and_mask_function=self._sees
+                )
+        return self._masks[key]
 
     def _sees(self, batch: int, head: int, query: Tensor, key: Tensor) -> Tensor:
         """Return whether a token sees another: all see the observation, and actions the dimensions before."""

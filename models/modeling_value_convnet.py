@@ -63,10 +63,10 @@ class ValueConvNet(PreTrainedModel):
     def __init__(self, config: ValueConvNetConfig):
         super().__init__(config)
         self.value_loss = value_loss_of(config)
-        self.max_actions = max(config.num_actions)
+        self.num_games, self.max_actions = len(config.games), max(config.num_actions)
         blocks, num_features = make_blocks(config)
         self.blocks = nn.ModuleList(blocks)
-        self.head = ValueHead(num_features, self.value_loss, len(config.games) * self.max_actions)
+        self.head = ValueHead(num_features, self.value_loss, self.num_games * self.max_actions)
         self.post_init()
         # FSDP shards these one by one, and expects to find each class.
         self._no_split_modules = {type(block).__name__ for block in blocks if list(block.parameters())}
@@ -80,15 +80,15 @@ class ValueConvNet(PreTrainedModel):
         hidden = pixels.float() / self.config.pixel_max
         for block in self.blocks:
             hidden = block(hidden)
-        num_games, num_outputs = len(self.config.games), self.value_loss.num_outputs
-        logits = self.head(hidden.flatten(1)).unflatten(-1, (num_games, self.max_actions, num_outputs))
-        if num_games == 1:
-            logits = logits.squeeze(1)
+        logits = self.head(hidden.flatten(1))
+        if self.num_games == 1:
+            logits = logits.view(-1, self.max_actions, self.value_loss.num_outputs)
         else:
+            logits = logits.view(-1, self.num_games, self.max_actions, self.value_loss.num_outputs)
             game = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device) if game is None else game
             logits = logits[torch.arange(len(pixels), device=pixels.device), game]
         value = self.value_loss.value(logits)
-        if min(self.config.num_actions) < self.max_actions:
+        if self.num_games > 1 and min(self.config.num_actions) < self.max_actions:
             num_actions = torch.tensor(self.config.num_actions, device=pixels.device)[game, None]
             absent = torch.arange(self.max_actions, device=pixels.device) >= num_actions
             value = value.masked_fill(absent, -torch.inf)

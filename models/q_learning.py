@@ -57,8 +57,8 @@ class ValueOutput(Protocol):
 class QLearningLoss:
     """Means over the actions of a batch, float32 scalars; `total` is the loss to minimise.
 
-    `target` is the mean of y, and `fraction_out_of_support` the fraction of y outside the support; both are 0
-    for behaviour cloning.
+    `conservative` is 0 where it has no weight. `target` is the mean of y, and `fraction_out_of_support` the
+    fraction of y outside the support; both are 0 for behaviour cloning.
     """
 
     total: Tensor
@@ -166,7 +166,8 @@ class QLearning:
         is_action: Tensor | None = None,
     ) -> QLearningLoss:
         """Return the loss of actions (...) with their targets, where `is_action`, by default everywhere."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.alpha != 0):
+        conservative = output.value.new_zeros(())
+        if self.alpha:
             conservative = masked_mean(conservative_loss(output.value, taken, self.temperature), is_action)
         if self.target == "behavior_cloning":
             zero = torch.zeros_like(conservative)
@@ -279,11 +280,12 @@ class DimensionQLearning:
     ) -> QLearningLoss:
         """Return the loss of a batch of decisions.
 
-        `output` holds the values of all bins, (batch, d, num_bins), and `bins` (batch, d) those of the data;
-        `rewards`, `returns` and `is_last`, whether the episode ends, are (batch,). `current` returns the
-        output of Q̄ for the same decisions, and `following` that for the first dimension of the next ones.
+        `output` holds the logits of all bins, (batch, d, num_bins, num_outputs); values are not read. `bins`
+        (batch, d) are those of the data; `rewards`, `returns` and `is_last`, whether the episode ends, are
+        (batch,). `current` returns the output of Q̄ for the same decisions, and `following` that for the
+        first dimension of the next ones.
         """
-        conservative = self._conservative_term(output, bins)
+        conservative = self._conservative_term(output.logits, bins)
         if self.target == "behavior_cloning":
             zero = torch.zeros_like(conservative)
             return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
@@ -316,17 +318,15 @@ class DimensionQLearning:
         if self.target == "monte_carlo":
             return floor, None
         assert following is not None, f"{self.target} needs a target network"
-        next_values = following()
-        value, logits = next_values.value[:, :1], next_values.logits[:, :1]  # of the first dimension
+        logits = [following().logits[:, :1]]  # of the first dimension
         if self.target == "n_step":
             first_with_reward = 0
-            value, logits = (q.expand(-1, bins.shape[1], *q.shape[2:]) for q in (value, logits))
         else:
             assert current is not None, "the target network values the other dimensions too"
             first_with_reward = -1
-            values = current()
-            value = torch.cat([values.value[:, 1:], value], dim=1)
-            logits = torch.cat([values.logits[:, 1:], logits], dim=1)
+            logits.insert(0, current().logits[:, 1:])
+        value = torch.cat([self.value_loss.value(part) for part in logits], dim=1)
+        value = value.expand(*bins.shape, -1)  # (batch, d, num_bins)
         discount, reward = torch.ones_like(value[..., 0]), torch.zeros_like(value[..., 0])
         discount[:, first_with_reward:] = (self.discount * ~is_last)[:, None]
         reward[:, first_with_reward:] = rewards[:, None]
@@ -335,24 +335,23 @@ class DimensionQLearning:
         is_raised = (floor > target) & self.monte_carlo_floor
         projected = None
         if isinstance(self.value_loss, C51):
-            probs = gather_actions(logits, best).float().softmax(dim=-1)
-            projected = self.value_loss.project(probs, reward, discount)
+            of_best = gather_actions(torch.cat(logits, dim=1).expand(*value.shape, -1), best)
+            projected = self.value_loss.project(of_best.float().softmax(dim=-1), reward, discount)
             projected = torch.where(is_raised[..., None], self.value_loss.targets(floor), projected)
         return torch.where(is_raised, floor, target), projected
 
-    def _conservative_term(self, output: ValueOutput, bins: Tensor) -> Tensor:
+    def _conservative_term(self, logits: Tensor, bins: Tensor) -> Tensor:
         if self.conservative == "none":
-            return output.value.new_zeros(())
+            return torch.zeros((), device=logits.device)
         if self.conservative == "cql":
-            return conservative_loss(output.value, bins, self.temperature).mean()
-        is_other = torch.ones_like(output.value).scatter(-1, bins[..., None], 0).bool()
-        smallest = torch.tensor(self.value_loss.value_min, device=output.value.device)
+            return conservative_loss(self.value_loss.value(logits), bins, self.temperature).mean()
+        is_other = torch.ones(logits.shape[:-1], device=logits.device).scatter(-1, bins[..., None], 0)
+        smallest = torch.tensor(self.value_loss.value_min, device=logits.device)
         if isinstance(self.value_loss, CategoricalLoss):
-            # All bins have the same target p: the cross-entropy is log Σ exp(z) − p · z, without copies of z.
-            logits = output.logits.float()
-            losses = logits.logsumexp(dim=-1) - logits @ self.value_loss.targets(smallest)
-            return masked_mean(losses, is_other)
-        return self.value_loss.loss(output.logits, smallest.expand_as(output.value), is_other.float())
+            # All bins have the same target, so it is not copied for each.
+            losses = -(logits.float().log_softmax(dim=-1) @ self.value_loss.targets(smallest))
+            return masked_mean(losses, is_other.bool())
+        return self.value_loss.loss(logits, smallest.expand_as(is_other), is_other)
 
 
 def conservative_loss(q: Tensor, actions: Tensor, temperature: float = 1.0) -> Tensor:

@@ -33,7 +33,10 @@ class ValueTransformerAttention(nn.Module):
         cache: Cache | None = None,
         num_kept: int | None = None,
     ) -> Tensor:
-        """Attend with all tokens (batch, length, width), or with the last `num_kept`, to all."""
+        """Attend with all tokens (batch, length, width), or with the last `num_kept`, to all.
+
+        A mask may have more columns than there are tokens, if they are False.
+        """
         first = 0 if num_kept is None else hidden.shape[1] - num_kept
         asking = hidden[:, first:]
         batch, length, width = asking.shape
@@ -54,7 +57,10 @@ class ValueTransformerAttention(nn.Module):
         )
         if attend is not eager_attention_forward and (batch == 0 or length == 0):
             attend = eager_attention_forward  # fused kernels may refuse empty tensors
-        mask = None if mask is None else mask[:, :, mask.shape[2] - length :]
+        if mask is not None:
+            mask = mask[:, :, mask.shape[2] - length :]
+            if padding := mask.shape[3] - key.shape[2]:
+                key, value = (nn.functional.pad(x, (0, 0, 0, padding)) for x in (key, value))
         with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
             attended, _ = attend(self, query, key, value, mask, dropout=0.0, scaling=self.scaling)
         return self.output(attended.to(hidden.dtype).reshape(batch, length, width))

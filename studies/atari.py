@@ -41,15 +41,15 @@ class StudiedAtari:
         raise InputError("studies.probes has no targets for atari: choose a study of chess or wordle")
 
     def _play(self) -> Measurement:
-        """Measure the mean return of greedy play."""
-        game = self.config.make_game()
+        """Measure the mean return of greedy play in the game that a model was trained on."""
 
         def measure(model: Path) -> dict[str, float | None]:
             agent = Agent.load(str(model), str(self.device), "float32")
+            (game,) = agent.games
             episodes = evaluate_policy(
                 game, partial(agent.choose, game), NUM_EPISODES, stack=agent.stack, epsilon=EPSILON
             )
             return {RETURN.key: float(np.mean([episode.total_reward for episode in episodes]))}
 
-        description = f"{NUM_EPISODES} episodes of {game.name}, epsilon {EPSILON:g}"
-        return Measurement("play", description, f"{game} {game.emulator}", (RETURN,), measure)
+        description = f"{NUM_EPISODES} episodes of the game, epsilon {EPSILON:g}"
+        return Measurement("play", description, self.config.make_game().emulator, (RETURN,), measure)

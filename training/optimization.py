@@ -18,7 +18,9 @@ def make_optimizers(model: PreTrainedModel, config: OptimizerConfig) -> list[tor
 
     Frozen parameters are left out.
     """
-    matrices = [p for block in blocks_of(model) for p in block.parameters() if p.ndim == 2]
+    matrices = []
+    if config.name == "muon" or config.weight_decay:  # else one group, which AdamW updates in one call
+        matrices = [p for block in blocks_of(model) for p in block.parameters() if p.ndim == 2]
     in_blocks = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in in_blocks and p.requires_grad]
     adamw_groups = [{"params": rest, "weight_decay": 0.0}]
@@ -31,7 +33,7 @@ def make_optimizers(model: PreTrainedModel, config: OptimizerConfig) -> list[tor
             adjust_lr_fn="original",
         )
         optimizers.append(muon)
-    else:
+    elif matrices:
         adamw_groups.append({"params": matrices, "weight_decay": config.weight_decay})
     adamw = torch.optim.AdamW(
         adamw_groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps, fused=True

@@ -119,10 +119,10 @@ class OneByOne:
         return self._frames.copy()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        results = [game.step(action) for game, action in zip(self._games, actions.tolist(), strict=True)]
-        frames, rewards, terminated = zip(*results, strict=True)
-        self._frames[:] = frames
-        return self._frames.copy(), np.array(rewards), np.array(terminated, dtype=bool)
+        rewards, terminated = np.zeros(len(self._games)), np.zeros(len(self._games), dtype=bool)
+        for index, (game, action) in enumerate(zip(self._games, actions.tolist(), strict=True)):
+            self._frames[index], rewards[index], terminated[index] = game.step(action)
+        return self._frames.copy(), rewards, terminated
 
 
 class VectorEnvironment:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 
 from cli.errors import InputError
 from data.atari.games import Game, make_game
@@ -81,6 +80,8 @@ class RecordedSteps(Steps):
 
 def discounted_returns(rewards: np.ndarray, ends: np.ndarray, discount: float) -> np.ndarray:
     """Return the discounted sum of each step's and all later rewards of its episode: (steps,) float32."""
+    from scipy.signal import lfilter  # takes a second
+
     returns = np.empty(len(rewards), dtype=np.float32)
     last = np.flatnonzero(ends != NOT_OVER) + 1
     for start, end in zip([0, *last], [*last, len(rewards)], strict=True):

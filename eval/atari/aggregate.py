@@ -3,7 +3,8 @@
     python -m eval.atari.aggregate --method hl_gauss runs/hl_gauss_*/eval.json \\
         --method mse runs/mse_*/eval.json --plot profile.png
 
-Every file is a run, by `python -m eval.atari --json`. Source: Agarwal et al., "Deep Reinforcement Learning at
+Every file is a run, by `python -m eval.atari --json`. With --study the runs are those of a study whose points
+are games, such as `python -m studies atari_losses`. Source: Agarwal et al., "Deep Reinforcement Learning at
 the Edge of the Statistical Precipice" (arXiv 2108.13264); the numbers are those of their library rliable.
 """
 
@@ -12,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.stats import trim_mean
 
 from cli.errors import InputError, command
@@ -100,6 +102,32 @@ def read_scores(paths: list[str], table: Path) -> tuple[np.ndarray, list[str]]:
     return np.array(list(scores.values())).T, list(scores)
 
 
+def read_study(folder: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """Return the scores (seeds, games) of every variant of a study, and the games, which are its points.
+
+    A score of 1 is the mean return of the reference variant in that game, 0 a return of 0. Raises InputError
+    for a folder without such results, and if a cell is missing.
+    """
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_bytes())
+        cells = pd.DataFrame(results["cells"])
+        returns = cells.pivot(index="seed", columns=["variant", "point"], values="mean_return")
+        reference = returns[results["reference"]].mean()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not the result of a study of Atari ({error!r})") from None
+    if returns.isna().any(axis=None):
+        raise InputError(f"{path}: a game lacks runs: finish the study, all variants with the same seeds")
+    if not (reference > 0).all():
+        raise InputError(
+            f"{path}: {results['reference']} has no return above 0 in every game to compare with"
+        )
+    scores = returns.div(reference, level="point")
+    return {name: (scores[name].to_numpy(), list(scores[name].columns)) for name in cells["variant"].unique()}
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.atari.aggregate",
@@ -123,6 +151,13 @@ def parse_arguments() -> argparse.Namespace:
         help="a name and the files of a method; repeat it to compare methods",
     )
     add(
+        "--study",
+        type=Path,
+        metavar="DIR",
+        help="the output of a study whose points are games: each variant is a method, and a score of 1 is "
+        "the mean return of the reference variant",
+    )
+    add(
         "--scores",
         type=Path,
         default=SCORES,
@@ -138,8 +173,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--method takes a name of its own and at least one file")
     if arguments.results:
         arguments.methods["results"] = arguments.results
-    if not arguments.methods:
-        parser.error("give files by python -m eval.atari --json")
+    if not arguments.methods and not arguments.study:
+        parser.error("give files by python -m eval.atari --json, or --study DIR")
+    if arguments.methods and arguments.study:
+        parser.error("--study has another scale than files by python -m eval.atari: give one of them")
     return arguments
 
 
@@ -147,7 +184,10 @@ def main() -> None:
     arguments = parse_arguments()
     for path in filter(None, (arguments.json, arguments.plot)):
         check_output(path, overwrite=True)
-    read = {name: read_scores(files, arguments.scores) for name, files in arguments.methods.items()}
+    if arguments.study:
+        read = read_study(arguments.study)
+    else:
+        read = {name: read_scores(files, arguments.scores) for name, files in arguments.methods.items()}
     highest = max(scores.max() for scores, _ in read.values())
     thresholds = np.linspace(0, max(highest, 1.0), PROFILE_POINTS)
     methods = {}

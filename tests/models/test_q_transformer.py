@@ -66,6 +66,18 @@ def test_acting_with_a_cache_is_acting_without(observation):
     torch.testing.assert_close(chosen.probs, of_chosen.softmax(-1), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_model_that_has_acted_in_inference_mode_can_be_trained(attention):
+    model = tiny_q_transformer(state_size=6)
+    model.set_attn_implementation(attention)
+    inputs = random_inputs(model)
+    with torch.inference_mode():
+        model(**inputs, bins=torch.zeros(2, 2, dtype=torch.long))
+    # Not every attention saves its mask for the backward pass.
+    assert not any(mask.is_inference() for mask in model._masks.values())
+    model(**inputs, bins=torch.zeros(2, 2, dtype=torch.long)).value.sum().backward()
+
+
 def test_a_later_action_token_leaves_earlier_values_bit_equal():
     model = tiny_q_transformer(state_size=6)
     inputs, bins = random_inputs(model), torch.tensor([[1, 2], [3, 0]])

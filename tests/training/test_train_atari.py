@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModel
 
@@ -26,6 +27,7 @@ from tests.support.training_runs import (
 )
 from training.online_batches import OnlineBatches
 from training.optimization import TargetNetwork
+from training.sharding import Weights
 from training.tasks import make_task
 from training.tasks.atari import AtariTask
 
@@ -195,6 +197,19 @@ def test_any_loss_learns_any_target(target, value_loss):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] and num_values == 8 and metrics.keys() >= {*task.metrics} - {"play_return"}
+
+
+def test_the_target_network_is_copied_as_often_as_configured():
+    settings = ["q_learning.target_every=3", "atari.memory_steps=5000"]
+    task = make_task(load_config("atari_tiny.yaml", settings))
+    task.start(Accelerator(cpu=True))
+    weights, copied = Weights(task.model), []
+    for step in range(1, 8):
+        with torch.no_grad():
+            task.model.head.bias.fill_(step)
+        task.after_step(step, weights)
+        copied.append(task.target_network.model.head.bias[0].item())
+    assert copied == [0, 0, 3, 3, 3, 6, 6]
 
 
 def test_the_card_shows_what_an_evaluation_measured():

@@ -192,7 +192,7 @@ class RobotTask(QLearningTask):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its values, and means of metrics."""
         bins = nearest_bins(batch["actions"], self.model.config.num_action_bins)
-        inputs = {"input_ids": batch["input_ids"]}
+        inputs = {"input_ids": batch["input_ids"], "with_values": False}
         observed = batch.keys() & {"states", "images"}
         current = inputs | {"bins": bins[:, :-1]} | {name: batch[name][:, :-1] for name in observed}
         following = inputs | {name: batch[name][:, 1:] for name in observed}
@@ -207,7 +207,7 @@ class RobotTask(QLearningTask):
         )
         return losses.total, torch.tensor(bins.numel(), device=bins.device), self.metrics_of(losses)
 
-    def _with_target_network(self, inputs: dict[str, Tensor]) -> Callable[[], DimensionValueOutput] | None:
+    def _with_target_network(self, inputs: dict[str, Any]) -> Callable[[], DimensionValueOutput] | None:
         target = self.target_network
         return None if target is None else lambda: target.model(**inputs)
 

@@ -1,6 +1,7 @@
 """Online experience: interrupted anywhere and resumed, the play and the samples are the same bit for bit."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from cli.errors import InputError
 from data.atari.collector import Collector
 from data.atari.episodes import emulate
-from data.atari.games import make_game
+from data.atari.games import make_game, single_game
 from data.atari.recordings import read_recording
 from data.replay import Sampling
 
@@ -82,6 +83,16 @@ def test_a_checkpoint_of_another_version_of_the_emulator_is_refused():
     state = collector.state_dict() | {"emulator": "MinAtar 1.0.11"}
     with pytest.raises(InputError, match=r"made with MinAtar 1.0.11, .* pip install MinAtar==1.0.11"):
         make_collector("minatar_breakout").load_state_dict(state)
+
+
+def test_an_episode_has_the_crc_of_all_its_frames():
+    collector = make_collector("minatar_breakout")
+    finished = [episode for _ in range(40) for episode in collector.step(None, epsilon=1.0)]
+    game = single_game(GAMES["minatar_breakout"])
+    assert len(finished) >= 3
+    for episode in finished[:3]:
+        frames = [game.reset(episode.seed), *(game.step(action)[0] for action in episode.actions)]
+        assert episode.crc == zlib.crc32(np.stack(frames).astype(np.uint8).tobytes())
 
 
 def test_a_checkpoint_whose_frames_are_not_reproduced_is_refused():

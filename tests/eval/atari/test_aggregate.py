@@ -1,13 +1,15 @@
 """Aggregates over games and runs equal those of rliable."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cli.errors import InputError
 from data.atari.scores import normalised
-from eval.atari.aggregate import METRICS, performance_profile, resample, summarise
+from eval.atari.aggregate import METRICS, main, performance_profile, read_study, resample, summarise
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 
 
@@ -69,6 +71,38 @@ def test_the_command_prints_and_draws(results, tmp_path):
     assert found["a"]["mean"]["interval"] is not None and found["b"]["mean"]["interval"] is None
     assert Image.open(plot).width > 500
     assert result.stdout.splitlines()[1].split()[:3] == ["a", "3", "2"]
+
+
+def write_study(folder, cells: list[tuple[str, str, int, float]]) -> None:
+    rows = [dict(zip(("variant", "point", "seed", "mean_return"), cell, strict=True)) for cell in cells]
+    (folder / "results.json").write_text(json.dumps({"reference": "mse", "cells": rows}))
+
+
+def test_a_study_is_summarised_relative_to_its_reference(tmp_path):
+    returns = {("mse", "asterix"): (2, 4), ("mse", "freeway"): (40, 40)}
+    returns |= {("c51", "freeway"): (50, 30), ("c51", "asterix"): (6, 3)}
+    cells = [(*cell, seed, values[seed]) for cell, values in returns.items() for seed in (1, 0)]
+    write_study(tmp_path, cells)
+    found = read_study(tmp_path)
+    for name, scores in {"mse": [[2 / 3, 1], [4 / 3, 1]], "c51": [[2, 1.25], [1, 0.75]]}.items():
+        games = {"asterix": 0, "freeway": 1}
+        np.testing.assert_allclose(
+            found[name][0], np.array(scores)[:, [games[game] for game in found[name][1]]]
+        )
+    write_study(tmp_path, cells[:-1])
+    with pytest.raises(InputError, match="a game lacks runs: finish the study"):
+        read_study(tmp_path)
+    with pytest.raises(InputError, match=r"results.json: cannot be read"):
+        read_study(tmp_path / "nowhere")
+
+
+def test_a_study_is_not_compared_with_files_of_another_scale(results, tmp_path, monkeypatch, capsys):
+    for files in (["--method", "mse", results[0]], [results[0]]):
+        arguments = ["aggregate", "--study", tmp_path, *files]
+        monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
+        with pytest.raises(SystemExit):
+            main()
+        assert "--study has another scale" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["no result", "game", "runs"])
