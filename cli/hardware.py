@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
     import torch
 
 
-# torch.compile uses CXX, or else one of these.
-COMPILERS = ("g++", "clang++")
+# The default of torch.compile.
+COMPILER = "clang++" if sys.platform == "darwin" else "g++"
 
 
 def check_compiler(setting: str) -> None:
     """Raise InputError unless torch.compile, which `setting` asks for, finds a C++ compiler."""
-    names = [os.environ["CXX"]] if "CXX" in os.environ else COMPILERS
-    if not any(map(shutil.which, names)):
+    name = os.environ.get("CXX", COMPILER)
+    if not shutil.which(name):
         raise InputError(
-            f"{setting}: torch.compile needs a C++ compiler, but {' and '.join(names)} cannot be found: "
+            f"{setting}: torch.compile needs a C++ compiler, but {name} cannot be found: "
             "apt-get install g++ (macOS: xcode-select --install), or leave the setting out"
         )
 

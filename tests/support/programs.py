@@ -7,19 +7,21 @@ from ctypes.util import find_library
 import pytest
 
 from cli.errors import InputError
-from cli.hardware import COMPILERS
+from cli.hardware import COMPILER
 from data.chess.stockfish import find_stockfish
 
 
 # Debian's folder of games is not on every PATH.
 PATH = f"{os.environ['PATH']}{os.pathsep}/usr/games"
 NAMES = {
-    "compiler": COMPILERS,
+    "compiler": (COMPILER,),
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "xboard": ("xboard",),
     "polyglot": ("polyglot",),
     "xvfb": ("xvfb-run",),
     "xauth": ("xauth",),
+    "node": ("node",),
+    "npm": ("npm",),
 }
 
 

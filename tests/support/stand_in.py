@@ -14,7 +14,17 @@ address, *line = sys.argv[1:]
 if line[:1] == ["-u"]:
     os.environ["PYTHONUNBUFFERED"] = "1"
     del line[0]
-if not line or (line[0] != "-m" and not line[0].endswith(".py")):
+# The workers of joblib and Ray, which are no commands of the project, inherit files that would be lost.
+match line:
+    case ["-m", module, *_]:
+        package = module.partition(".")[0]
+        is_forked = package in ("accelerate", "torch") or os.path.isdir(package)
+    case [script, *_]:
+        folder = os.path.dirname(os.path.abspath(script))
+        is_forked = script.endswith(".py") and folder in (os.getcwd(), os.path.abspath("scripts"))
+    case _:
+        is_forked = False
+if not is_forked:
     os.execv(sys.executable, [sys.executable, *line])
 server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)

@@ -244,8 +244,9 @@ def test_ctrl_c_ends_ray_and_keeps_the_finished_part(fens, expected, tmp_path):
     stderr = process.communicate()[1]
     assert process.returncode == 130, stderr
     message = f"interrupted: {log.parent} keeps the finished part; the same command continues"
-    assert stderr.splitlines()[-1] == message
-    assert "Traceback" not in stderr
+    assert message in stderr.splitlines()
+    # Ray may report an error of its own while it is shut down.
+    assert "Traceback" not in stderr.partition(message)[0]
     # Without Ray it continues.
     assert run_command(ANNOTATE, *arguments(fens, output), "--processes", 2).returncode == 0
     assert output.read_bytes() == expected
