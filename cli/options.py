@@ -58,6 +58,24 @@ def positive_number(text: str) -> float:
     return number
 
 
+def port_number(text: str) -> int:
+    """Parse a port that needs no privileges."""
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1024 to 65535")
+    return int(text)
+
+
+def add_port_option(parser: argparse.ArgumentParser) -> None:
+    """Add --port."""
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=8000,
+        metavar="N",
+        help="port of the page, http://127.0.0.1:N (default: 8000)",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add --model, --device and --dtype."""
     parser.add_argument(
@@ -136,6 +154,11 @@ def add_move_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile the model with torch.compile; slow to start, pays off in long matches",
     )
+    add_runtime_option(parser)
+
+
+def add_runtime_option(parser: argparse.ArgumentParser) -> None:
+    """Add --runtime."""
     parser.add_argument(
         "--runtime",
         choices=RUNTIMES,

@@ -306,11 +306,12 @@ def check_upload(repo: str) -> None:
 
 
 def make_repo(api: HfApi, repo: str, private: bool, repo_type: str | None = None) -> str:
-    """Create a repository unless it exists; return its address.
+    """Create a repository unless it exists; return its address. A Space is static.
 
     Raises InputError if it exists and is public although `private` is wanted.
     """
-    url = api.create_repo(repo, repo_type=repo_type, private=private or None, exist_ok=True)
+    sdk = "static" if repo_type == "space" else None
+    url = api.create_repo(repo, repo_type=repo_type, private=private or None, space_sdk=sdk, exist_ok=True)
     if private and not api.repo_info(repo, repo_type=repo_type).private:
         raise InputError(f"{repo} exists and is public: make it private in its settings, or choose another")
     return str(url)

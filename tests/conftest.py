@@ -3,14 +3,17 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 import torch
 
+from cli.options import SHIPPED_MODEL
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import run_command
@@ -19,6 +22,11 @@ from tests.support.hub_server import TOKEN, HubServer
 from tests.support.programs import missing_programs
 from tests.support.pushed_run import EIGHT_STEPS, REPO
 from tests.support.training_runs import tiny_settings
+from training.npm_packages import PACKAGES, package_folder
+from training.space import publish_space
+
+
+OF_THE_USER = package_folder()  # before tests change the environment
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,7 +58,8 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
 def own_python(tmp_path_factory) -> Iterator[None]:
     """Let scripts find the Python of the tests, and accelerate, where no environment is activated."""
     folder = tmp_path_factory.mktemp("bin")
-    with pytest.MonkeyPatch.context() as environment, forked_programs(folder):
+    forked = forked_programs(folder) if sys.platform == "linux" else nullcontext()
+    with pytest.MonkeyPatch.context() as environment, forked:
         path = [str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]
         environment.setenv("PATH", os.pathsep.join(path))
         yield
@@ -86,6 +95,41 @@ def model_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "model"
     tiny_model().save_pretrained(folder)
     ChessTokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def npm_tarballs(own_cache, tmp_path_factory) -> None:
+    """Put the tarballs of npm, the user's or those of its registry, where the publishing command keeps them.
+
+    Without either the tests are skipped, except in continuous integration.
+    """
+    package_folder().mkdir(parents=True)
+    kept = [OF_THE_USER / package.tarball for package in PACKAGES]
+    if all(tarball.is_file() for tarball in kept):
+        for tarball in kept:
+            shutil.copy(tarball, package_folder())
+        return
+    names = [f"{package.name}@{package.version}" for package in PACKAGES]
+    missing, retries = (pytest.fail, 2) if "CI" in os.environ else (pytest.skip, 0)
+    command = [
+        "npm",
+        "pack",
+        "--silent",
+        f"--fetch-retries={retries}",
+        "--pack-destination",
+        package_folder(),
+    ]
+    packed = subprocess.run([*command, *names], stdout=subprocess.DEVNULL, cwd=tmp_path_factory.mktemp("npm"))
+    if packed.returncode:
+        missing(f"npm cannot download {' '.join(names)}: docs/install.md says how to do without its registry")
+
+
+@pytest.fixture(scope="session")
+def shipped_space(npm_tarballs, tmp_path_factory) -> Path:
+    """The page of the model in the repository, for browsers; for reading alone."""
+    folder = tmp_path_factory.mktemp("space") / "page"
+    publish_space(SHIPPED_MODEL, str(folder))
     return folder
 
 

@@ -55,17 +55,20 @@ def write_model_card(
     step: int | None = None,
     note: str = "",
     on_hub: bool = False,
+    space: str | None = None,
 ) -> None:
     """Add the card of a run's model to a model folder, with settings, curves and licence.
 
     The folder is `model` in the run unless another is given, the results are those of the run at its end.
     `name`, which loads the model, is the folder, or with `on_hub` an id on the hub. With `step`, the weights
-    are those of a checkpoint in the branch step_N. `note` is for the section on training.
+    are those of a checkpoint in the branch step_N. `note` is for the section on training. `space` is the
+    address of the model's Space.
     """
     folder = folder or run / "model"
     config = load_run_config(run)
     results = training_results(run, config.training.steps) if results is None else results
-    card = _make_card(run, config, folder, name or str(folder), results, branches, step, note, on_hub)
+    name = name or str(folder)
+    card = _make_card(run, config, folder, name, results, branches, step, note, on_hub, space)
     with atomic_write(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     (folder / SETTINGS).write_text(shareable_settings(config), encoding="utf-8")
@@ -84,6 +87,7 @@ def _make_card(
     step: int | None,
     note: str,
     on_hub: bool,
+    space: str | None,
 ) -> str:
     if name == str(run / "model"):
         title = run.resolve().name
@@ -111,6 +115,7 @@ def _make_card(
         title=title,
         name=name,
         on_hub=on_hub,
+        space=space,
         facts=facts,
         papers=["[Stop Regressing](https://arxiv.org/abs/2403.03950)", *facts.papers],
         step=step,

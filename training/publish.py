@@ -3,10 +3,11 @@
     hf auth login
     python -m training.publish --run runs/chess_tiny --repo user/name
     python -m training.publish --run runs/chess_tiny --folder chess_tiny --dtype bfloat16 --onnx
+    python -m training.publish --run runs/chess_tiny --repo user/name --space user/name
 
 `train.py ... push_to_hub=user/name` does the first at the end of a run. Every evaluation takes the folder or
 user/name as --model; wherever torch and transformers are installed,
-AutoModel.from_pretrained("user/name", trust_remote_code=True) loads it.
+AutoModel.from_pretrained("user/name", trust_remote_code=True) loads it. A Space is a page that plays it.
 
 Rounded weights are another model, so its results are measured on the published folder. The same command with
 --results then writes the same files again, with a card that shows them.
@@ -31,6 +32,7 @@ from configs.schema import Config
 from data.hub import NOT_LOGGED_IN, check_upload, make_repo, uploading
 from training.onnx_export import check_packages, export_onnx
 from training.run_folder import list_checkpoints, step_of
+from training.space import SPACE_HELP, check_space, is_on_hub, publish_space, report, space_url
 
 
 MEGABYTE = 1_000_000
@@ -50,11 +52,13 @@ def write_model_folder(
     note: str = "",
     on_hub: bool = False,
     onnx: bool = False,
+    space: str | None = None,
 ) -> None:
     """Write the model of a run, or of one of its checkpoints, to `folder`, which will load as `name`.
 
-    `name` is a folder, or with `on_hub` an id on the hub. `onnx` adds the ONNX files. Raises InputError if a
-    result file holds results of other weights than those written, or if an ONNX file differs from them.
+    `name` is a folder, or with `on_hub` an id on the hub. `onnx` adds the ONNX files; the card links the
+    `space`. Raises InputError if a result file holds results of other weights than those written, or if an
+    ONNX file differs from them.
     """
     # These import torch, which takes seconds. The folder has been checked before.
     import torch
@@ -83,14 +87,22 @@ def write_model_folder(
     results = training_results(run, step or config.training.steps) if dtype == "float32" else []
     results += read_results(result_files, config.task, folder, name)
     write_model_card(
-        run, folder, name, results=results, branches=branches, step=step, note=note, on_hub=on_hub
+        run,
+        folder,
+        name,
+        results=results,
+        branches=branches,
+        step=step,
+        note=note,
+        on_hub=on_hub,
+        space=space_url(space) if space and is_on_hub(space) else None,
     )
 
 
-def publish_folder(run: Path, folder: Path, **options) -> None:
+def publish_folder(run: Path, folder: Path, *, space: str | None = None, **options) -> None:
     """Write the model of a run to a new folder, or replace a published one; `options` as above.
 
-    Raises InputError if there is something else at `folder`.
+    `space` is written too; it needs the ONNX files. Raises InputError if there is something else at `folder`.
     """
     check_run(run)
     is_published = (folder / SETTINGS).is_file() and not (folder.parent / "config.yaml").is_file()
@@ -98,7 +110,9 @@ def publish_folder(run: Path, folder: Path, **options) -> None:
         raise InputError(f"{folder} exists and is not a published model: choose another folder")
     check_output(folder / SETTINGS, overwrite=True)
     with atomic_write(folder.resolve()) as unfinished:
-        write_model_folder(run, unfinished, str(folder), **options)
+        write_model_folder(run, unfinished, str(folder), space=space, **options)
+    if space:
+        publish_space(folder, space)
 
 
 def publish(
@@ -108,12 +122,14 @@ def publish(
     checkpoints: bool = False,
     private: bool = False,
     result_files: Sequence[str] = (),
+    space: str | None = None,
     **options,
 ) -> str:
     """Push the model of a run to the hub, and its checkpoints as branches step_N; return the address.
 
-    `options` are those of `write_model_folder`. Files that the hub has are not sent again. Raises InputError
-    if the run has no model, a result file holds results of other weights, or the upload fails.
+    `space` is written too; it needs the ONNX files. `options` are those of `write_model_folder`. Files that
+    the hub has are not sent again. Raises InputError if the run has no model, a result file holds results of
+    other weights, or the upload fails.
     """
     check_run(run)
     check_upload(repo)
@@ -123,10 +139,15 @@ def publish(
     options |= {"on_hub": True}
     with tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
         folder = Path(temporary, "main")
-        write_model_folder(run, folder, repo, result_files=result_files, branches=tuple(steps), **options)
+        # The branches of checkpoints have neither results nor a Space.
+        write_model_folder(
+            run, folder, repo, result_files=result_files, branches=tuple(steps), space=space, **options
+        )
         with uploading(repo):
             url = make_repo(api, repo, private)
         _upload(api, repo, folder, "main")
+        if space:
+            publish_space(folder, space, repo, private)
         for branch, checkpoint in steps.items():
             shutil.rmtree(folder)
             write_model_folder(run, folder, repo, checkpoint=checkpoint, **options)
@@ -215,6 +236,7 @@ def parse_arguments() -> argparse.Namespace:
         help="also write onnx/model.onnx (float32) and onnx/model_fp16.onnx (weights in float16), for "
         "onnxruntime, and compare both with PyTorch",
     )
+    add("--space", metavar="USER/NAME", help=f"also write {SPACE_HELP}; implies --onnx")
     add("--note", default="", metavar="TEXT", help="sentences for the card: hardware, duration, data")
     add(
         "--checkpoints",
@@ -225,6 +247,15 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.folder and (arguments.checkpoints or arguments.private):
         parser.error("--checkpoints and --private need --repo")
+    if arguments.folder and arguments.space:
+        folder, space = Path(arguments.folder).resolve(), Path(arguments.space).resolve()
+        if space.is_relative_to(folder) or folder.is_relative_to(space):
+            parser.error("--space: choose a folder outside --folder that does not contain it")
+        if is_on_hub(arguments.space) and folder.is_relative_to(space.parent):
+            parser.error(
+                f"--space: write ./{arguments.space} for a folder; for a Space on the hub choose a --folder "
+                f"outside {Path(arguments.space).parent}"
+            )
     return arguments
 
 
@@ -236,10 +267,14 @@ def main() -> None:
         "shard_bytes": arguments.shard_size * MEGABYTE,
         "result_files": arguments.results,
         "note": arguments.note,
-        "onnx": arguments.onnx,
+        "onnx": arguments.onnx or bool(arguments.space),
+        "space": arguments.space,
     }
-    if arguments.onnx:
+    if options["onnx"]:
         check_packages()
+    if arguments.space:
+        check_run(run)
+        check_space(arguments.space, load_run_config(run).task)
     if arguments.folder:
         folder = Path(arguments.folder)
         publish_folder(run, folder, **options)
@@ -248,6 +283,8 @@ def main() -> None:
     else:
         to_hub = {"checkpoints": arguments.checkpoints, "private": arguments.private}
         print(f"published: {publish(run, arguments.repo, **to_hub, **options)}")
+    if arguments.space:
+        report(arguments.space)
     name = arguments.folder or arguments.repo
     print(f'load it:   AutoModel.from_pretrained("{name}", trust_remote_code=True)')
 

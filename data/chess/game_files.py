@@ -96,6 +96,14 @@ def read_game(path: str | Path, number: int) -> Game:
     return _parse(text, number, source.name)
 
 
+def parse_game(text: str, where: str) -> Game:
+    """Return the first game of a text. Raises InputError, which names `where`, if there is none."""
+    game = next(_split(iter(text.splitlines(keepends=True))), None)
+    if game is None:
+        raise InputError(f"{where}: there is no game; give its moves, such as 1. e4 e5")
+    return _parse(game, 1, where)
+
+
 class _GameText:
     """The lines of a game, as far as they are read."""
 

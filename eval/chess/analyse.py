@@ -10,8 +10,6 @@ as annotated PGN.
 """
 
 import argparse
-import html
-import json
 import re
 import shlex
 import string
@@ -21,7 +19,6 @@ from pathlib import Path
 
 import chess
 import chess.pgn
-import chess.svg
 import numpy as np
 from tqdm import tqdm
 
@@ -31,19 +28,18 @@ from cli.options import add_batch_size_option, add_model_options, positive_int
 from data.chess.fen_files import read_fen
 from data.chess.game_files import Game, read_game
 from eval.chess.annotated_game import annotate
+from eval.chess.board_page import render
 from eval.chess.engines import Analysis, ValueEngine
 from eval.chess.games import COLUMNS
+from eval.chess.network import ChessNetwork
 from eval.chess.rules import game_end
 from eval.model_folder import model_name
 
 
-TEMPLATE = Path(__file__).with_name("analysis_page.html")
 DISPLAY_BINS = 64
 # A bar of a histogram is one character, its height in 63rds of the highest bar: a game of 80 moves has some
 # 5,000 histograms.
 HEIGHTS = string.digits + string.ascii_uppercase + string.ascii_lowercase + "-_"
-MAX_MISTAKES = 5
-MISTAKE = 0.05  # win probability
 
 
 def display_histograms(probs: np.ndarray, support: np.ndarray) -> np.ndarray:
@@ -98,15 +94,13 @@ def position_data(
         data["by_rule"] = {
             rank: end_after(board, analysis.moves[i]) for rank, i in enumerate(order) if i in analysis.by_rule
         }
-    if is_policy:
-        data |= {} if moves else {"over": game_end(board).reason}
-    elif moves:
-        best = moves[0][2]
-        data["white"] = round(best if board.turn == chess.WHITE else 1 - best, 5)
-    else:
-        end = game_end(board)
-        data["white"] = 0.5 if not end.is_mate else 0 if board.turn == chess.WHITE else 1
+    # A draw that nobody claimed does not end a game.
+    end = game_end(board) if played is None else None
+    if end:
         data["over"] = end.reason
+    if not is_policy:
+        best = moves[0][2] if not end else 0 if end.is_mate else 0.5
+        data["white"] = round(best if board.turn == chess.WHITE else 1 - best, 5)
     if board.move_stack:
         data["last"] = board.peek().uci()
     if board.is_check():
@@ -128,51 +122,32 @@ def end_after(board: chess.Board, move: chess.Move) -> str:
     return end.reason if end.is_mate else f"draw: {end.reason}"
 
 
-def largest_losses(positions: Sequence[dict]) -> list[int]:
-    """Return the indices of the positions with the largest mistakes, at most MAX_MISTAKES, in order."""
-    lost = [ply for ply, position in enumerate(positions) if position.get("loss", 0) >= MISTAKE]
-    return sorted(sorted(lost, key=lambda ply: -positions[ply]["loss"])[:MAX_MISTAKES])
-
-
-def players_data(game: Game, positions: Sequence[dict]) -> list[dict]:
-    """Return the name and rating of White and of Black, and how their moves compare with the model's."""
-    players = []
-    for colour, side in (("White", " w "), ("Black", " b ")):
-        played = [position for position in positions if "loss" in position and side in position["fen"]]
-        players.append(
-            {
-                # Without the digest of a model's weights, which eval.chess.play adds to its name.
-                "name": re.sub(r"#[0-9a-f]{8}\b", "", _known(game.headers.get(colour))) or colour,
-                "rating": _known(game.headers.get(f"{colour}Elo")),
-                "moves": len(played),
-                "first_choices": sum(position["played"] == 0 for position in played),
-                "mean_loss": float(np.mean([position["loss"] for position in played])) if played else 0,
-            }
-        )
-    return players
-
-
-def game_data(game: Game, positions: Sequence[dict], is_policy: bool = False) -> dict:
-    """Return the page's data of a game, except its positions. A policy knows no mistakes."""
-    date = _known(game.headers.get("Date", "").replace(".??", ""))
-    round_ = _known(game.headers.get("Round"))
+def game_data(game: Game) -> dict:
+    """Return the page's data of a game, except its positions."""
+    players = [
+        {
+            # Without the digest of a model's weights, which eval.chess.play adds to its name.
+            "name": re.sub(r"#[0-9a-f]{8}\b", "", known_header(game.headers.get(colour))) or colour,
+            "rating": known_header(game.headers.get(f"{colour}Elo")),
+        }
+        for colour in ("White", "Black")
+    ]
+    round_ = known_header(game.headers.get("Round"))
     location = [
-        _known(game.headers.get("Event")),
-        _known(game.headers.get("Site")),
+        known_header(game.headers.get("Event")),
+        known_header(game.headers.get("Site")),
         round_ and f"round {round_}",
-        date,
+        known_header(game.headers.get("Date", "").replace(".??", "")),
     ]
     return {
-        "players": players_data(game, positions),
+        "players": players,
         "result": game.headers.get("Result", "*").replace("-", "–").replace("1/2–1/2", "½–½"),
         "location": [part for part in location if part],
-        "mistakes": [] if is_policy else largest_losses(positions),
     }
 
 
-def model_data(name: str, engine: ValueEngine) -> dict:
+def model_data(name: str | Path, network: ChessNetwork) -> dict:
     """Return the page's data of the model."""
-    network = engine.network
     return {
         "name": model_name(name),
         "parameters": network.num_parameters,
@@ -215,22 +190,7 @@ def boards_of_game(game: Game) -> tuple[list[chess.Board], list[chess.Move | Non
     return boards, [*game.board.move_stack, None]
 
 
-def render(data: dict, title: str) -> str:
-    """Return the page of the data. Text in the data stays text, whatever it contains."""
-    # These could end the script element or open a comment.
-    as_json = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        as_json = as_json.replace(character, f"\\u{ord(character):04x}")
-    pieces = "".join(
-        f'<symbol id="piece-{symbol}" viewBox="0 0 45 45">{shape}</symbol>'
-        for symbol, shape in chess.svg.PIECES.items()
-    )
-    parts = {"title": html.escape(title), "pieces": pieces, "data": as_json}
-    # In one pass: a player can be called {{data}}.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], TEMPLATE.read_text(encoding="utf-8"))
-
-
-def _known(header: str | None) -> str:
+def known_header(header: str | None) -> str:
     """Return a header of a PGN file, or an empty string for an unknown value such as ?."""
     text = (header or "").strip()
     return "" if set(text) <= set("?.-*") else text
@@ -296,13 +256,13 @@ def main() -> None:
     if not arguments.output:
         return
     data = {
-        "model": model_data(arguments.model, engine),
+        "model": model_data(arguments.model, engine.network),
         "command": shlex.join(["python", "-m", "eval.chess.analyse", *sys.argv[1:]]),
         "positions": positions,
     }
     title = f"{boards[0].fen()} · {data['model']['name']}"
     if game:
-        data["game"] = game_data(game, positions, engine.network.is_policy)
+        data["game"] = game_data(game)
         title = " – ".join(player["name"] for player in data["game"]["players"])
     _write(arguments.output, render(data, title), len(boards))
 

@@ -4,10 +4,15 @@ Measured by scripts/temperature_ratings.py, see docs/chess.md. Imports neither t
 """
 
 from itertools import pairwise
+from pathlib import Path
+
+from cli.options import SHIPPED_MODEL
 
 
 # Temperature and Elo, the strongest first. Elo of the best move (0) is that of eval.chess.elo.
 MEASURED = ((0.0, 1253), (0.02, 1019), (0.05, 717), (0.1, 391), (0.2, 171))
+# Of models that predict moves: the most probable move, and moves as often as they are predicted.
+POLICY_TEMPERATURES = (0.0, 0.5, 1.0)
 MIN_ELO, MAX_ELO = MEASURED[-1][1], MEASURED[0][1]
 
 
@@ -17,3 +22,15 @@ def temperature_of(elo: int) -> float:
         if elo >= weaker:
             return high - (high - low) * (elo - weaker) / (stronger - weaker)
     raise ValueError(f"{elo} is not a rating from {MIN_ELO} to {MAX_ELO}")
+
+
+def has_ratings(model: str | Path) -> bool:
+    """Return whether the ratings are those of a model: whether it is checkpoints/chess_3m."""
+    return Path(model).resolve() == SHIPPED_MODEL
+
+
+def levels(model: str | Path, is_policy: bool) -> list[tuple[float, int | None]]:
+    """Return the temperatures to choose from when playing a model, each with its Elo, None if unknown."""
+    if is_policy:
+        return [(temperature, None) for temperature in POLICY_TEMPERATURES]
+    return [(temperature, elo if has_ratings(model) else None) for temperature, elo in MEASURED]

@@ -17,14 +17,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import chess
 
 from cli.errors import INTERRUPTED_STATUS, InputError, command, first_line
-from cli.options import SHIPPED_MODEL, add_model_options, add_move_options, seed_number
-from eval.chess.strength import temperature_of
+from cli.options import add_model_options, add_move_options, seed_number
+from eval.chess.strength import has_ratings, temperature_of
 from eval.chess.uci_protocol import (
     ProtocolError,
     Search,
@@ -59,8 +58,9 @@ class UciSession:
     def __init__(self, arguments: argparse.Namespace, send: Callable[..., None]):
         self._arguments = arguments
         self._send = send
-        has_ratings = Path(arguments.model).resolve() == SHIPPED_MODEL
-        options = list_options(arguments.temperature, arguments.margin, arguments.exact_ends, has_ratings)
+        options = list_options(
+            arguments.temperature, arguments.margin, arguments.exact_ends, has_ratings(arguments.model)
+        )
         self._options = {option.name.lower(): option for option in options}
         self._values = {option.name: option.default for option in options}
         self._engine: ValueEngine | None = None

@@ -32,7 +32,7 @@ def guess_width() -> int:
 
 def draw_distribution(probs: np.ndarray, support: np.ndarray) -> str:
     """Draw the probabilities (bins,) of equally spaced returns `support` (bins,), relative to the highest."""
-    first, last = _ends(support)
+    first, last = ends_of(support)
     edges = np.linspace(first, last, len(support) + 1)
     cumulative = np.append(0, np.cumsum(probs, dtype=np.float64))
     heights = np.diff(np.interp(np.linspace(first, last, COLUMNS + 1), edges, cumulative))
@@ -43,11 +43,11 @@ def draw_distribution(probs: np.ndarray, support: np.ndarray) -> str:
 
 def draw_axis(support: np.ndarray) -> str:
     """Return the heading of a histogram: the ends of its range."""
-    first, last = (f"{end:.3g}" for end in _ends(support))
+    first, last = (f"{end:.3g}" for end in ends_of(support))
     return f"{first}{last:>{COLUMNS - len(first)}}"
 
 
-def _ends(support: np.ndarray) -> tuple[float, float]:
+def ends_of(support: np.ndarray) -> tuple[float, float]:
     """Return the outer edges of the bins; the support has their centres."""
     half = float(support[1] - support[0]) / 2
     return float(support[0]) - half, float(support[-1]) + half

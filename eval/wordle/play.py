@@ -11,20 +11,11 @@ import numpy as np
 
 from cli.errors import InputError
 from data.wordle.games import GameDescription
-from data.wordle.players import play_games
-from data.wordle.rules import (
-    ALL_GREEN,
-    NO_PATTERN,
-    NUM_TURNS,
-    feedback_codes,
-    letters_of,
-    pattern_code,
-    pattern_text,
-    words_of,
-)
-from eval.wordle.advice import Advice, WordAdvisor
+from data.wordle.rules import ALL_GREEN, NUM_TURNS, pattern_code
+from eval.wordle.advice import Advice
+from eval.wordle.advised_game import AdvisedGame
 from eval.wordle.drawing import draw_axis, draw_distribution, draw_guess, guess_width
-from eval.wordle.model_player import ModelPlayer, word_trie
+from eval.wordle.model_player import ModelPlayer
 
 
 CHOICES = """\
@@ -64,16 +55,12 @@ class WordleTerminal:
     """Games of a person with a model. `run` raises EOFError when the input ends."""
 
     def __init__(self, player: ModelPlayer, game: GameDescription, seed: int = 0):
-        self.player, self.words, self.rule = player, game.words, game.rule
-        self.advisor = WordAdvisor(player.model, word_trie(game.words))
-        self.answers = game.words.guess_letters[game.words.answer_indices]  # (num_answers, 5)
-        value_loss = player.model.value_loss
-        # A model with the loss mse predicts no distribution.
-        self.support = value_loss.support().numpy() if value_loss.num_outputs > 1 else None
+        self.game = AdvisedGame(player, game)
+        self.words, self.rule, self.support = game.words, game.rule, self.game.support
         self.rng = np.random.default_rng(seed)
 
     def run(self) -> None:
-        print(f"Wordle with {len(self.answers):,} secret words, {self.rule} rule.")
+        print(f"Wordle with {len(self.words.answers):,} secret words, {self.rule} rule.")
         print("Values are the returns that the model expects: -1 for every wrong guess, 0 for the right one.")
         print("Advice is ranked by advantage: how far a word's letters are valued below the best allowed.")
         print("The greedy choice has 0. The value of a word that was rarely guessed may be far too high.")
@@ -102,31 +89,23 @@ class WordleTerminal:
 
     def watch(self, secret: str) -> None:
         """Show a game of the model, with its value of every guess."""
-        secrets = np.array([self.words.answers.index(secret)])
-        games = play_games(self.player, self.words, self.rule, secrets, self.rng)
-        guesses: list[str] = []
-        patterns: list[str] = []
+        turns = self.game.own_game(secret, self.rng)
         print(f"\n   {'':{guess_width()}}{self._value_heading()}")
-        for turn in range(games.num_turns[0]):
-            code = games.patterns[0, turn]
-            if code == NO_PATTERN:
-                print(f"{turn + 1}  not an allowed guess: the turn is lost")
+        for number, turn in enumerate(turns, start=1):
+            if turn is None:
+                print(f"{number}  not an allowed guess: the turn is lost")
                 continue
-            (word,) = words_of(games.guesses[0, turn, None])
-            (advice,) = self.advisor.score(guesses, patterns, [word])
-            guesses.append(word)
-            patterns.append(pattern_text(code))
-            line = f"{turn + 1}  {draw_guess(word, patterns[-1])}{self._draw_value(advice)}"
-            left = "" if code == ALL_GREEN else f"  {_words_left(self._is_possible(guesses, patterns))}"
+            line = f"{number}  {draw_guess(turn.advice.word, turn.pattern)}{self._draw_value(turn.advice)}"
+            left = "" if pattern_code(turn.pattern) == ALL_GREEN else f"  {_words_left(turn.num_left)}"
             print(f"{line}{left}")
-        print(f"found in {games.num_turns[0]}" if games.won[0] else f"not found: the word was {secret}")
+        won = turns[-1] is not None and turns[-1].advice.word == secret
+        print(f"found in {len(turns)}" if won else f"not found: the word was {secret}")
 
     def play(self, secret: str) -> None:
         """Let the person find a secret, with advice before every guess."""
 
         def read(answer: str, guesses: list[str], patterns: list[str]) -> tuple[str, str]:
-            self.words.index(answer)
-            return answer, pattern_text(feedback_codes(*letters_of([secret, answer]), self.rule))
+            return answer, self.game.colours(secret, answer)
 
         print(f"Enter a word, {OTHER_ANSWERS}.")
         guesses, _ = self._ask_for_guesses(read)
@@ -139,7 +118,7 @@ class WordleTerminal:
         guesses, patterns = self._ask_for_guesses(self._read_feedback)
         if pattern_code(patterns[-1]) == ALL_GREEN:
             return
-        words = words_of(self.answers[self._is_possible(guesses, patterns)])
+        words = self.game.words_left(guesses, patterns)
         if len(words) == 1:
             print(f"not found: the only word left is {words[0]}")
         else:
@@ -196,44 +175,27 @@ class WordleTerminal:
         """Read a word and its colours. Raises InputError for other answers, and if no secret word fits."""
         match answer.split():
             case [word, pattern]:
-                letters_of([word])
-                pattern_code(pattern)
+                self.game.check_feedback(word, pattern, guesses, patterns)
+                return word, pattern
             case _:
                 raise InputError(f"enter {GUESS_AND_COLOURS}")
-        if not self._is_possible([word], [pattern]).any():
-            raise InputError(f"{word} {pattern} fits no secret word: check its colours")
-        if not self._is_possible([*guesses, word], [*patterns, pattern]).any():
-            raise InputError(
-                f"{word} {pattern} fits none of the words left: check its colours, or undo earlier guesses"
-            )
-        return word, pattern
 
     def _secret(self, word: str | None = None) -> str:
         """Return the secret word that the person names, or sample one."""
         if word is None:
             return str(self.rng.choice(self.words.answers))
         if word not in self.words.answers:
-            raise InputError(f"{word[:20]!r} is not one of the {len(self.answers):,} secret words")
+            raise InputError(f"{word[:20]!r} is not one of the {len(self.words.answers):,} secret words")
         return word
 
-    def _is_possible(self, guesses: list[str], patterns: list[str]) -> np.ndarray:
-        """Return the mask of the secret words that fit the colours of all guesses: (num_answers,) bool."""
-        possible = np.ones(len(self.answers), dtype=bool)
-        for word, pattern in zip(guesses, patterns, strict=True):
-            codes = feedback_codes(self.answers, letters_of([word]), self.rule)
-            possible &= codes == pattern_code(pattern)
-        return possible
-
     def _print_advice(self, guesses: list[str], patterns: list[str], count: int) -> None:
-        possible = self._is_possible(guesses, patterns)
-        words_left = set(words_of(self.answers[possible]))
-        # The best advice is the guess of the masked, greedy player.
-        is_choice = self.player.masked and not self.player.temperature
-        choice_mark = "> the model's choice, " if is_choice else ""
-        print(f"\n{_words_left(possible)}; {choice_mark}* for words that are among them")
+        words_left = set(self.game.words_left(guesses, patterns))
+        has_choice = self.game.has_choice
+        choice_mark = "> the model's choice, " if has_choice else ""
+        print(f"\n{_words_left(len(words_left))}; {choice_mark}* for words that are among them")
         print(f"{'':9}  advantage{self._value_heading()}")
-        for rank, advice in enumerate(self.advisor.top_words(guesses, patterns, count)):
-            marks = f"{'>' if is_choice and not rank else ' '} {'*' if advice.word in words_left else ' '}"
+        for rank, advice in enumerate(self.game.advise(guesses, patterns, count)):
+            marks = f"{'>' if has_choice and not rank else ' '} {'*' if advice.word in words_left else ' '}"
             print(f"{marks} {advice.word}{advice.advantage:z11.2f}{self._draw_value(advice)}")
 
     def _print_allowed(self, start: str = "") -> None:
@@ -253,8 +215,7 @@ class WordleTerminal:
         return f"{value}  {draw_distribution(advice.probabilities, self.support)}"
 
 
-def _words_left(possible: np.ndarray) -> str:
-    number = int(possible.sum())
+def _words_left(number: int) -> str:
     return f"{number:,} word{'' if number == 1 else 's'} left"
 
 

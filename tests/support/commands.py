@@ -7,6 +7,7 @@ import resource
 import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def run_command(module: str, *arguments: object, **environment: str) -> subproce
     process = start_command(module, *arguments, **environment)
     stdout, stderr = process.communicate(timeout=_LONGEST)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def free_port() -> int:
+    """Return a port of this machine that no program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 def _run_module(

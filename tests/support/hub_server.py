@@ -31,6 +31,7 @@ class Repository:
     """Files by commit, and the newest commit of every branch."""
 
     private: bool
+    sdk: str | None = None  # of a Space
     commits: dict[str, Files] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
 
@@ -100,7 +101,7 @@ class HubServer:
         }
 
     def files(self, kind: str, name: str, revision: str = "main") -> Files:
-        """Return the files by path of a repository of `kind` models or datasets."""
+        """Return the files by path of a repository of `kind` models, datasets or spaces."""
         repository = self.repositories[kind, name]
         return repository.commits[repository.branches.get(revision, revision)]
 
@@ -142,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             return self.create(json.loads(body))
         repository = re.fullmatch(
-            r"/api/(models|datasets)/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+))?(?:/(.+))?)?", path
+            r"/api/(models|datasets|spaces)/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+))?(?:/(.+))?)?", path
         )
         if repository:
             kind, name, action, revision, rest = (part and unquote(part) for part in repository.groups())
@@ -169,13 +170,14 @@ class _Handler(BaseHTTPRequestHandler):
     def create(self, request: dict) -> None:
         name = f"{request['organization'] or USER}/{request['name']}"
         kind = request.get("type", "model") + "s"
-        url = f"{self.hub.url}/{'datasets/' if kind == 'datasets' else ''}{name}"
+        url = f"{self.hub.url}/{'' if kind == 'models' else kind + '/'}{name}"
         if not self.may_write(name):
             return
         if (kind, name) in self.hub.repositories:
             return self.send_data({"error": "You already created this repo", "url": url}, 409)
         repository = Repository(
-            private=request.get("visibility") == "private" or bool(request.get("private"))
+            private=request.get("visibility") == "private" or bool(request.get("private")),
+            sdk=request.get("sdk"),
         )
         repository.commit("main", {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"})
         self.hub.repositories[kind, name] = repository

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from tests.support.commands import REPOSITORY, ForkedCommand, start_command
+from tests.support.commands import REPOSITORY, ForkedCommand, free_port, start_command
 
 
 # The parent of the processes that it starts, which that of the tests' own `accelerate` is not.
@@ -72,12 +71,6 @@ def run_until(arguments: list[object], line: str, number: signal.Signals) -> sub
             break
     rest, errors = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, "".join(printed) + rest, errors)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def launch_line(

@@ -10,10 +10,9 @@ from safetensors.torch import load_file
 
 from cli.errors import InputError
 from configs.loading import load_config
-from tests.support.commands import REPOSITORY, assert_input_error, run_command
+from tests.support.commands import REPOSITORY, assert_input_error, free_port, run_command
 from tests.support.training_runs import (
     finish,
-    free_port,
     kill_at,
     read_losses,
     read_steps,

@@ -214,6 +214,25 @@ def test_bad_input_is_refused(copied_run, own_hub, monkeypatch, call, arguments,
     assert not own_hub.repositories
 
 
+@pytest.mark.parametrize(
+    ("folder", "space", "message"),
+    [
+        ("out", "out", "--space: choose a folder outside --folder"),
+        ("out", "out/page", "--space: choose a folder outside --folder"),
+        ("out/model", "./out", "--space: choose a folder outside --folder"),
+        ("out/model", "out/page", "write ./out/page for a folder"),
+    ],
+)
+def test_a_space_that_would_replace_its_model_is_refused(
+    folder, space, message, tmp_path, monkeypatch, call, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        call("--run", "runs/tiny", "--folder", folder, "--space", space)
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_without_a_model_is_not_published(copied_run, own_hub):
     shutil.rmtree(copied_run / "model")
     with pytest.raises(InputError, match=r"no model yet.*resume=true"):

@@ -4,7 +4,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
 import sys
 
 import chess
@@ -13,22 +12,22 @@ import numpy as np
 import pytest
 
 from cli.errors import command
-from data.chess.game_files import read_game
+from data.chess.game_files import Game, read_game
 from eval.chess import analyse
 from eval.chess.analyse import (
     boards_of_game,
     display_histograms,
     encode_histogram,
-    largest_losses,
-    players_data,
+    game_data,
     position_data,
 )
 from eval.chess.engines import Analysis, ValueEngine, ordered_legal_moves
 from eval.chess.rules import values_by_rule
 from models.tokenization_chess import ChessTokenizer
 from tests.eval.chess.test_engines import tiny_model
+from tests.support.browser import dom_of, open_page
 from tests.support.commands import run_command
-from tests.support.programs import find_program, needs
+from tests.support.programs import needs
 
 
 SHARP = "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1"
@@ -99,28 +98,6 @@ def data_of(page):
     return json.loads(text)
 
 
-def dom_of(page, fragment="", script=""):
-    """Return the page as headless Chromium sees it after its JavaScript, and then `script`, has run."""
-    browser = find_program("chromium")
-    if script:
-        changed = page.with_name(f"with_script_{page.name}")
-        changed.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
-        page = changed
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
-    options += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
-    options.append(f"--user-data-dir={page.with_suffix('.profile')}")
-    result = subprocess.run(
-        [browser, *options, "--dump-dom", f"{page.as_uri()}{fragment}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    [root] = re.findall(r"<html[^>]*>", result.stdout)
-    assert "data-error" not in root and 'data-ready="true"' in root, root
-    return result.stdout
-
-
 def test_position_page_has_the_engines_numbers(position_page, folder):
     engine = ValueEngine(folder / "model", device="cpu", exact_ends="all")
     expected = engine.analyse(chess.Board(SHARP), distributions=True)
@@ -160,8 +137,7 @@ def test_game_page_has_every_position_and_the_loss_of_every_move(game_page, fold
     mated = data["positions"][-1]
     assert mated["over"] == "checkmate" and mated["white"] == 1 and mated["moves"] == []
     assert mated["check"] == "e7" and mated["last"] == "h5e5"
-    white, black = data["game"]["players"]
-    assert (white["moves"], black["moves"], black["rating"]) == (3, 2, "1234")
+    assert data["game"]["players"][1]["rating"] == "1234"
     assert data["game"]["location"] == [ATTACK, "1999"] and data["game"]["result"] == "1–0"
 
 
@@ -211,8 +187,21 @@ def test_browser_says_of_a_mating_move_that_it_is_checkmate(folder):
 
 def test_a_headline_names_a_model_without_the_digest_of_its_weights():
     game = chess.pgn.Game({"White": "chess_3m#0a1b2c3d exact-ends draws", "Black": "user/name#ffffffff"})
-    names = [player["name"] for player in players_data(game, [])]
+    data = game_data(Game("games.pgn game 1", 1, game.headers, chess.Board()))
+    names = [player["name"] for player in data["players"]]
     assert names == ["chess_3m exact-ends draws", "user/name"]
+
+
+def test_a_game_that_ends_by_repetition_is_drawn_and_one_that_goes_on_is_not():
+    board = chess.Board()
+    for san in ["Nf3", "Nf6", "Ng1", "Ng8"] * 2:
+        board.push_san(san)
+    moves = ordered_legal_moves(board)
+    analysis = Analysis(moves, np.full(len(moves), 0.7, np.float32))
+    ended = position_data(board, analysis)
+    assert ended["over"] == "threefold repetition" and ended["white"] == 0.5
+    continued = position_data(board, analysis, played=moves[0])
+    assert "over" not in continued and continued["white"] == pytest.approx(0.7)
 
 
 def test_final_positions_follow_the_rules():
@@ -226,11 +215,15 @@ def test_final_positions_follow_the_rules():
         assert (data["over"], data["white"], data["moves"]) == (over, white, [])
 
 
-def test_largest_losses_are_a_few_and_in_order():
+@needs("chromium")
+def test_largest_losses_are_a_few_and_in_order(position_page):
     losses = [0.3, 0.01, 0.06, 0.2, 0.07, 0.04, 0.5, 0.08]
-    positions = [{"loss": loss} for loss in losses] + [{}]
-    assert largest_losses(positions) == [0, 3, 4, 6, 7]
-    assert largest_losses([{"loss": 0.049}, {}]) == []
+    with open_page(position_page.as_uri()) as page:
+        found = [
+            page.evaluate("largestLosses", [{"loss": loss} for loss in some] + [{}])
+            for some in (losses, [0.049])
+        ]
+    assert found == [[0, 3, 4, 6, 7], []]
 
 
 @pytest.mark.parametrize(("num_bins", "padding"), [(16, 0.0), (64, 0.0), (101, 0.0), (128, 0.1), (7, 0.3)])
@@ -300,7 +293,14 @@ def test_browser_steps_through_a_game_and_runs_nothing_of_its_headers(game_page)
     assert sorted(shown) == sorted(move.uci() for move in board.legal_moves)
     assert '<tr class="is-played" tabindex="-1" data-move="e8e7">' in dom
     assert html.escape(ATTACK, quote=False) in re.search("<h1.*?</h1>", dom, re.S)[0]
-    assert "Checkmate: White wins." in dom_of(game_page, "#ply=5")
+    last = dom_of(game_page, "#ply=5")
+    assert "Checkmate: White wins." in last
+    losses = [
+        [position["loss"] for position in data_of(game_page)["positions"][start:-1:2]] for start in (0, 1)
+    ]
+    means = [100 * sum(lost) / len(lost) for lost in losses]
+    assert f"Mean loss: White {means[0]:.1f}%" in last and f"Black {means[1]:.1f}%" in last
+    assert re.findall(r"first choice in \d of (\d)", last) == ["3", "2"]
 
 
 @needs("chromium")

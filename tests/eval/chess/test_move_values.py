@@ -20,9 +20,9 @@ from models.chess_tokens import ACTION_IDS
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForMovePrediction, ValueTransformerForStateValue
 from models.tokenization_chess import ChessTokenizer
-from tests.eval.chess.test_analyse import dom_of
 from tests.eval.chess.test_engines import FENS, MATE, MATE_IN_ONE
 from tests.eval.chess.test_uci import talk
+from tests.support.browser import dom_of
 from tests.support.commands import assert_input_error, run_command
 from tests.support.programs import needs
 from tests.support.random_boards import random_rows
@@ -174,7 +174,7 @@ def test_the_analysis_of_a_policy_shows_probabilities(folder):
     boards = [chess.Board(), chess.Board(FENS[5])]
     first, over = analyse_boards(engine, boards, [chess.Move.from_uci("e2e4"), None])
     is_policy = folder.name == "move"
-    assert model_data(str(folder), engine)["is_policy"] is is_policy
+    assert model_data(folder, engine.network)["is_policy"] is is_policy
     assert ("white" in first) is not is_policy
     assert over["over"] == "checkmate"
     assert len(first["moves"]) == 20 and len(first["moves"][0]) == (3 if is_policy else 5)

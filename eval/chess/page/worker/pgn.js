@@ -1,0 +1,31 @@
+// The main line of the first game of a PGN file. chess.js has a reader, which refuses comments after variations.
+
+import { makeMove, readFen } from "./rules.js";
+
+const START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1";
+const TOKEN = /\[\s*(?<name>\w+)\s+"(?<value>(?:[^"\\]|\\.)*)"\s*\]|\{[^}]*\}|;[^\n]*|^%[^\n]*|(?<bracket>[()])|(?<result>1-0|0-1|1\/2-1\/2|½-½|\*)|\$\d+|\d+(?:\s*\.+|(?=\s))|e\.p\.|(?<word>--|[a-z\d][^\s(){}[\];]*)|\S/gim;
+
+export function readPgn(text) {
+  const tags = {}, moves = [];
+  let board = null, depth = 0;
+  for (const { groups } of text.matchAll(TOKEN)) {
+    const { name, value, bracket, result, word } = groups;
+    if (name && board) break; // the next game
+    if (name) tags[name] = value.replace(/\\(.)/g, "$1");
+    else if (bracket) depth += bracket === "(" ? 1 : -1;
+    else if (result && depth === 0) break;
+    else if (word && depth === 0) {
+      board ??= firstBoard(tags);
+      moves.push(makeMove(board, word.replace(/[!?]+$/, "")).lan);
+    }
+  }
+  if (!moves.length) throw new Error("the text holds no game with moves");
+  const known = (name) => (/^[?.*\s-]*$/.test(name) ? "" : name.trim());
+  return { fen: tags.FEN ?? START, moves, white: known(tags.White ?? ""), black: known(tags.Black ?? "") };
+}
+
+function firstBoard(tags) {
+  const variant = tags.Variant ?? "Standard";
+  if (!/^(standard|from position|chess)$/i.test(variant)) throw new Error(`the variant ${variant} is not supported`);
+  return readFen(tags.FEN ?? START);
+}

@@ -1,0 +1,78 @@
+"""Wordle on a page of this machine: play against a model, or let it advise for a game elsewhere.
+
+    python -m eval.wordle.serve --model runs/wordle_tiny/model
+
+The page shows the values and distributions that `python -m eval.wordle --play` shows.
+"""
+
+import argparse
+import html
+from pathlib import Path
+
+from cli.errors import command
+from cli.options import add_device_option, add_dtype_option, add_port_option, seed_number
+from eval.model_folder import check_model_folder
+from eval.page_document import SHARED, fill_template, read_parts, to_json
+from eval.page_server import make_app, run
+from eval.wordle.game_options import add_game_options, game_to_play
+
+
+FOLDER = Path(__file__).with_name("page")
+
+
+def render(data: dict) -> str:
+    """Return the page of the data, of `page_data`."""
+    shared = read_parts(SHARED, ["elements.js", "histogram.js", "post.js"])
+    return fill_template(
+        FOLDER / "page.html",
+        title=html.escape(f"Wordle · {data['model']['name']}"),
+        style=read_parts(SHARED, ["basics.css"]) + read_parts(FOLDER, ["wordle.css"]),
+        data=to_json(data),
+        scripts=shared + read_parts(FOLDER, ["tiles.js", "values.js", "game.js", "page.js"]),
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.wordle.serve",
+        description="Serve a page on this machine where you play Wordle against a model, or let it advise "
+        "you in a game elsewhere. The page shows the words that the model prefers, with the returns that it "
+        "expects and their predicted distributions.",
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR",
+        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
+    )
+    add_port_option(parser)
+    parser.add_argument(
+        "--seed",
+        type=seed_number,
+        default=0,
+        metavar="N",
+        help="seed of the secret words; with the same seed, a game's number means the same word (default: 0)",
+    )
+    add_game_options(parser)
+    add_device_option(parser)
+    add_dtype_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    check_model_folder(arguments.model)
+    # These import torch, which takes seconds.
+    from eval.wordle.advised_game import AdvisedGame
+    from eval.wordle.model_player import ModelPlayer
+    from eval.wordle.page_answers import PageAnswers, page_data
+
+    player = ModelPlayer.load(arguments.model, arguments.device, arguments.dtype)
+    game = AdvisedGame(player, game_to_play([player], arguments.words, arguments.guesses, arguments.rule))
+    answers = PageAnswers(game, arguments.seed)
+    page = render(page_data(game))
+    run(make_app(page, {"play": answers.play, "advise": answers.advise}, arguments.port), arguments.port)
+
+
+if __name__ == "__main__":
+    command(main)
