@@ -132,7 +132,8 @@ def _results(
         while waiting:
             yield _result(ray, waiting.popleft())
     finally:
-        for reference in waiting:
+        # After Ctrl-C between two results, Ray has ended before, and its work with it.
+        for reference in waiting if ray.is_initialized() else ():
             # An engine that is stopped in the middle of an item cannot continue with another.
             ray.cancel(reference, force=True)
 
