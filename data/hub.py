@@ -35,7 +35,7 @@ from yaml import YAMLError
 
 from cli.errors import NO_SPACE, InputError, first_line
 from cli.files import atomic_write
-from data.parquet import SUFFIXES, parquet_files
+from data.parquet import is_parquet, parquet_files
 
 
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<split>\w+))?")
@@ -66,7 +66,7 @@ def is_hub_id(name: str) -> bool:
 def read_name(source: str | Path) -> HubName | None:
     """Parse the name of a dataset on the hub; None if it is a local path."""
     match = HUB_NAME.fullmatch(str(source))
-    if match is None or Path(source).exists() or Path(source).suffix.lower() in SUFFIXES:
+    if match is None or Path(source).exists() or is_parquet(source):
         return None
     return HubName(match["repo"], match["revision"], match["split"]) if is_hub_id(match["repo"]) else None
 
@@ -186,7 +186,7 @@ def _find_files(source: HubName | Path, repo: str | Path, split: str, commit: st
     splits = {str(found): list(files) for found, files in data_files.items()}
     files = splits[_choose_split(source, splits, split)]
     for file in files:
-        if not file.lower().endswith(SUFFIXES):
+        if not is_parquet(file):
             raise InputError(f"{source}: {Path(file).name} is not a Parquet file; only those can be read")
     return files
 

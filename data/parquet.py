@@ -28,9 +28,12 @@ def list_files(source: str | Path) -> list[Path]:
 
 def parquet_files(folder: Path) -> list[Path]:
     """List the Parquet files of a folder in order. Hidden ones are skipped: they are still being written."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if is_parquet(path) and not path.name.startswith("."))
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Return whether a file has the name of a Parquet file."""
+    return str(path).lower().endswith(SUFFIXES)
 
 
 def open_file(

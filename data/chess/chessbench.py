@@ -43,7 +43,7 @@ from data.chess.chessbench_download import (
 from data.chess.record_store import RecordStore, group_by_board
 from data.chess.rows import ROWS_PER_GROUP, SCHEMA
 from data.chess.state_records import convert_states, schema_of
-from data.parquet import SUFFIXES, list_files, open_file, parquet_files, read_batches
+from data.parquet import is_parquet, list_files, open_file, parquet_files, read_batches
 from data.resumable_job import ResumableJob
 
 
@@ -141,7 +141,7 @@ def _read(shards: list[str], lengths: list[int], job: ResumableJob, store: Recor
 
 
 def _count_records(path: str) -> int:
-    if Path(path).suffix not in SUFFIXES:
+    if not is_parquet(path):
         return len(open_bag(path))
     file = open_file(Path(path), SCHEMA, MADE_BY).metadata
     moves = SCHEMA.get_field_index("moves")
@@ -150,7 +150,7 @@ def _count_records(path: str) -> int:
 
 def _read_records(path: str) -> Iterator[pa.RecordBatch]:
     """Yield the action values of a .bag file, or of a Parquet file of rows."""
-    if Path(path).suffix not in SUFFIXES:
+    if not is_parquet(path):
         yield from read_action_values(path)
         return
     file = open_file(Path(path), SCHEMA, MADE_BY)
@@ -304,7 +304,7 @@ def main() -> None:
         check_output(output / "boards.parquet", overwrite=False)
     # The first record decides; another kind later is an error. Parquet files have action values.
     first = list_shards(arguments.bags[0])[0]
-    schema = None if Path(first).suffix in SUFFIXES else schema_of(first)
+    schema = None if is_parquet(first) else schema_of(first)
     if schema is not None:
         num_boards = convert_states(arguments.bags, output, schema, arguments.files)
     else:

@@ -28,7 +28,9 @@ _PIECES = re.compile(r"\s*[1-8pnbrqkPNBRQK]+(/[1-8pnbrqkPNBRQK]+){7}\s")
 _NEXT_TAG = re.compile(r'"\s*\]\s*(?=\[\s*\w+\s+")')  # several tags may share a line
 _ESSENTIAL_TAGS = ("FEN", "SetUp", "Variant")  # python-chess ignores tags that are not well formed
 _COMMENT = re.compile(r"([^{;]*)([{;]?)(.*)", re.DOTALL)
-_FIRST_NUMBER = re.compile(r"\s*(\d+)\s*\.")
+_FIRST_NUMBER = re.compile(r"\s*(\d+)\s*\.(\s*\.)?")  # more than one dot before a move of Black
+_NUMBER = re.compile(r"(\d{1,9})\s*\.")
+_VARIATION = re.compile(r"\([^()]*\)")
 _NUMBER_ONE = re.compile(r"\s*1(\s*\.(?!\s*\.)|\s+[A-Za-z])")
 _CONTINUATION = re.compile(r"\s*[\d{;($*!?½-]")
 # The tokens that python-chess reads, and redundant notation: Pe4, exd6 e.p.
@@ -136,6 +138,19 @@ class _GameText:
             return line.lstrip()[0] not in "{;($"
         return bool(_NUMBER_ONE.match(line)) and not self._is_in_variation()
 
+    def check_continuation(self, line: str) -> None:
+        """Note a fault unless moves after a blank line have the number of the next move."""
+        if not _CONTINUATION.match(line):
+            self.fault = f"{line.split()[0][:40]!r} after a blank line has no move number"
+        elif (number := _FIRST_NUMBER.match(line)) and not self._is_in_variation():
+            main_line = "".join(self.bare)
+            while (shorter := _VARIATION.sub("", main_line)) != main_line:
+                main_line = shorter
+            earlier = _NUMBER.findall(main_line)
+            if earlier and number[1] != str(int(earlier[-1]) + (number[2] is None)):
+                found = number[0].strip()[:40]
+                self.fault = f"{found!r} after a blank line does not follow move {earlier[-1]}"
+
     def _is_in_variation(self) -> bool:
         bare = "".join(self.bare)
         return bare.count("(") > bare.count(")")
@@ -161,7 +176,7 @@ def _split(lines: Iterator[str]) -> Iterator[_GameText]:
     """Split PGN into games: tags and then moves, with any number of blank lines.
 
     A game ends before tags that follow its moves, and before moves that follow its result or are numbered 1.
-    Other moves after a blank line belong to it.
+    Other moves after a blank line belong to it, if their number does.
     """
     game, after_blank = _GameText(), False
     for line in lines:
@@ -183,8 +198,8 @@ def _split(lines: Iterator[str]) -> Iterator[_GameText]:
             if game.ends_before(line):
                 yield game
                 game = _GameText()
-            elif after_blank and game.bare and not _CONTINUATION.match(line):
-                game.fault = f"{line.split()[0][:40]!r} after a blank line has no move number"
+            elif after_blank and game.bare:
+                game.check_continuation(line)
             game.add_moves(line)
         after_blank = False
     if game.tags or game.bare or game.in_comment:

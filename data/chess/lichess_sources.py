@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError
 from data.hub import downloading, local_files, pin, read_name, remote_files
-from data.parquet import SUFFIXES, list_files, open_file, read_batches
+from data.parquet import is_parquet, list_files, open_file, read_batches
 from data.text_files import TextSource
 
 
@@ -77,7 +77,7 @@ def open_source(name: str) -> Source:
         pinned = pin(name)
         paths = remote_files(pinned, "train")
         return Source({"source": pinned}, lambda end: _row_blocks(pinned, paths, end), parse_rows)
-    if Path(name).is_dir() or Path(name).suffix.lower() in SUFFIXES:
+    if Path(name).is_dir() or is_parquet(name):
         files = [str(path) for path in list_files(local_files(name, "train"))]
         return Source({"source": name}, lambda end: _row_blocks(None, files, end), parse_rows)
     source = TextSource(name)

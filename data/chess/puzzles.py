@@ -7,7 +7,6 @@ position as PGN, which tells repetitions.
 
 import contextlib
 import csv
-import io
 import itertools
 import math
 from collections.abc import Iterator
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import chess
-import chess.pgn
 import pyarrow as pa
 
-from cli.errors import InputError, first_line
+from cli.errors import InputError
 from data.chess.fen_files import read_fen
+from data.chess.game_files import parse_game
 from data.hub import local_files
-from data.parquet import list_files, open_file, read_batches
+from data.parquet import is_parquet, list_files, open_file, read_batches
 from data.text_files import TextSource
 
 
@@ -65,8 +64,8 @@ def read_puzzles(path: str | Path, limit: int | None = None) -> list[Puzzle]:
     """
     if ".csv" not in str(path).lower():
         path = local_files(path, "train")
-    is_parquet = Path(path).is_dir() or Path(path).suffix.lower() in (".parquet", ".pq")
-    rows = _parquet_rows(path) if is_parquet else _csv_rows(TextSource(path))
+    has_columns = Path(path).is_dir() or is_parquet(path)
+    rows = _parquet_rows(path) if has_columns else _csv_rows(TextSource(path))
     puzzles = [_read_puzzle(where, row) for where, row in itertools.islice(rows, limit)]
     if not puzzles:
         raise InputError(f"{path} holds no puzzles")
@@ -141,11 +140,7 @@ def _read_game(where: str, fen: str, pgn: str) -> list[chess.Move]:
     """Return the moves of a PGN, which have to lead to the FEN."""
     if not pgn:
         return []
-    try:
-        board = chess.pgn.read_game(io.StringIO(pgn), Visitor=chess.pgn.BoardBuilder)
-    except ValueError as error:
-        raise InputError(f"{where}: the PGN cannot be read ({first_line(error)})") from None
-    if board is None or board.root() != chess.Board() or board.epd() != chess.Board(fen).epd():
-        found = board.fen() if board else "nothing"
-        raise InputError(f"{where}: the PGN leads to {found}, not to the FEN {fen}")
+    board = parse_game(pgn, f"{where}, PGN").board
+    if board.root() != chess.Board() or board.epd() != chess.Board(fen).epd():
+        raise InputError(f"{where}: the PGN leads to {board.fen()}, not to the FEN {fen}")
     return board.move_stack

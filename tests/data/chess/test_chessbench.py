@@ -86,6 +86,13 @@ def test_of_a_move_given_twice_the_first_value_counts(many, gathered, tmp_path):
     assert moves_by_board(tmp_path / "boards.parquet") == gathered
 
 
+def test_rows_of_other_jobs_are_gathered_whatever_the_case_of_their_suffix(tmp_path):
+    rows = {"fen": ["8/8/8/8/8/8/k7/2K5 w - - 0 1"], "moves": [["c1d1", "c1d2"]], "win_probs": [[0.5, 0.25]]}
+    pq.write_table(pa.table(rows), tmp_path / "part.PQ")
+    convert([tmp_path / "part.PQ"], tmp_path / "boards.parquet")
+    assert pq.read_table(tmp_path / "boards.parquet").to_pydict() == rows
+
+
 @pytest.mark.parametrize("memory_limit, threads", [(0.03, 1), (0.002, 2)])
 def test_memory_and_threads_change_nothing_in_the_file(memory_limit, threads, many, tmp_path, monkeypatch):
     # So little memory gives many inserts and ranges, but DuckDB itself needs more to work at all.

@@ -42,6 +42,7 @@ def test_signs_numbers_comments_and_headers_are_no_moves(tmp_path, text, moves):
         (f'\n\n[Event "A"]\n\n{FEN_TAG}\n\n2. Nf3\n\n2... Nc6\n\n*\n', "g1f3 b8c6"),
         ("1. d4 Nf6\n\n2. c4 e6 1-0", "d2d4 g8f6 c2c4 e7e6"),
         ("1. d4 {a\n\ncomment}\n\n{another} 1... Nf6 (1... d5\n\n2. c4) 2. c4 *", "d2d4 g8f6 c2c4"),
+        ("1. d4 d5 (1... Nf6 2. c4 (2. Nf3 e6 3. g3) 2... e6)\n\n2. c4 e6 *", "d2d4 d7d5 c2c4 e7e6"),
         # Tags, results and a first move end it.
         ('1. d4 Nf6 1-0\n[Event "B"]\n\n1. e4 e5 0-1', "d2d4 g8f6 | e2e4 e7e5"),
         ('1. d4 Nf6\n[Event "B"]\n1. e4 e5', "d2d4 g8f6 | e2e4 e7e5"),
@@ -103,6 +104,8 @@ def test_faulty_games_are_left_out_on_request_the_first_few_named_and_all_counte
             "game 2: the first move is number 2, but there is no tag FEN",
         ),
         ("1. e4 e5\n\nNf3 Nc6 *", "game 1: 'Nf3' after a blank line has no move number"),
+        ("1. e4 e5\n\n5. Nf3 Nc6 *", r"game 1: '5\.' after a blank line does not follow move 1"),
+        ("1. e4 e5 2. d4 d5\n\n2. Nf3 Nc6 *", r"game 1: '2\.' after a blank line does not follow move 2"),
         ("1. e4 e5 * 2. Nf3", "game 1: a move after the result, Nf3"),
         ('1. e4 {no end\n\n[Event "B"]\n\n1. d4 *', "game 1: a comment is not closed"),
         (f"{FEN_TAG[:-2]}\n\n2. Nf3 *", r"game 1: '\[FEN .* is not a tag"),

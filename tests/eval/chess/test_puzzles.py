@@ -158,16 +158,17 @@ def test_games_of_chessbench_tell_the_engine_repetitions(tmp_path):
 @pytest.mark.parametrize(
     ("pgn", "message"),
     [
-        ("1. e4 e5 2. Bc4 Nc6", "the PGN leads to r1bqkbnr/pppp1ppp/2n5/4p3/2B1P3"),
-        ("1. e4 e5 2. Bc4 Nc6 3. Qh6", "the PGN cannot be read (illegal san: 'Qh6'"),
-        ("no moves", "the PGN leads to rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR"),
+        ("1. e4 e5 2. Bc4 Nc6", ": the PGN leads to r1bqkbnr/pppp1ppp/2n5/4p3/2B1P3"),
+        ("1. e4 e5 2. Bc4 Nc6 3. Qh6", ", PGN game 1: illegal san: 'Qh6'"),
+        ("1. e4 -- 2. -- e5 3. Bc4 Nc6 4. Qh5", ", PGN game 1: a null move in rnbqkbnr/pppppppp/8/8/4P3"),
+        ("no moves", ", PGN game 1: 'no' is not a move"),
     ],
 )
 def test_a_game_that_does_not_lead_to_the_position_is_refused(pgn, message, tmp_path):
     fen = "r1bqkbnr/pppp1ppp/2n5/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR b KQkq - 3 3"
     with pytest.raises(InputError) as caught:
         read_puzzles(chessbench_file(tmp_path, pgn, fen, "g8f6 h5f7"))
-    assert f"puzzles.csv line 2 (id made1): {message}" in str(caught.value)
+    assert f"puzzles.csv line 2 (id made1){message}" in str(caught.value)
 
 
 @pytest.mark.parametrize("themes", [["endgame mate", "mate", None], [["endgame", "mate"], ["mate"], None]])
