@@ -556,6 +556,11 @@ def test_outputs_are_tuples_and_hidden_states_where_they_are_wanted():
         torch.testing.assert_close(values.view_as(output.logits), output.logits)
         as_tuple = model(*inputs, return_dict=False)
         assert all(torch.equal(*pair) for pair in zip(as_tuple, (output.logits, output.value), strict=True))
+    for kind in (ValueTransformerForStateValue, ValueTransformerForMovePrediction):
+        model = small_model(kind, action_embedding="table")
+        output = model(boards, output_hidden_states=True)
+        torch.testing.assert_close(model.head(output.hidden_states[-1][:, -1]), output.logits)
+        assert torch.equal(model(boards, return_dict=False)[0], model(boards).logits)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -568,18 +573,28 @@ def test_an_empty_batch_has_an_empty_result(attention, shape):
     assert output.value.shape == shape and output.loss == 0
 
 
-def test_trainer_does_not_depend_on_how_gradients_are_accumulated(tmp_path):
+@pytest.mark.parametrize(
+    "kind",
+    [ValueTransformerForActionValue, ValueTransformerForStateValue, ValueTransformerForMovePrediction],
+)
+def test_trainer_does_not_depend_on_how_gradients_are_accumulated(kind, tmp_path):
     generator = torch.Generator().manual_seed(0)
     boards = torch.randint(31, (16, 77), generator=generator)
     actions = torch.randint(1968, (16, 9), generator=generator)
     labels = torch.rand(16, 9, generator=generator)
     padding = torch.arange(9) >= torch.arange(16)[:, None] % 9 + 1  # 1 to 9 actions per board
-    actions[padding], labels[padding] = -100, -100.0
-    columns = {"input_ids": boards, "action_ids": actions, "labels": labels}
+    columns = {"input_ids": boards}
+    if kind is ValueTransformerForActionValue:
+        columns |= {
+            "action_ids": actions.masked_fill(padding, -100),
+            "labels": labels.masked_fill(padding, -100),
+        }
+    else:
+        columns["labels"] = labels[:, 0] if kind is ValueTransformerForStateValue else actions[:, 0]
     examples = [{name: column[row] for name, column in columns.items()} for row in range(16)]
 
     def update(batch_size, steps):
-        model = small_model()
+        model = small_model(kind)
         before = model.head.weight.detach().clone()
         settings = TrainingArguments(
             output_dir=tmp_path, per_device_train_batch_size=batch_size, gradient_accumulation_steps=steps,

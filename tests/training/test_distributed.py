@@ -104,10 +104,11 @@ def test_muon_learns_on_two_processes_what_it_does_on_one(arguments, tmp_path):
 def test_two_machines_join(arguments, one_process, tmp_path):
     arguments = [*arguments, f"output_dir={tmp_path}/run"]
     place = {"num_machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": free_port()}
+    place["mixed_precision"] = "bf16"
     machines = [start_launch(arguments, "ddp", 2, machine_rank=rank, **place) for rank in (0, 1)]
-    for process in machines:
-        printed, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, printed
+    printed = [process.communicate(timeout=600)[0] for process in machines]
+    assert [process.returncode for process in machines] == [0, 0], printed
+    assert "warning: accelerate's mixed_precision bf16 has no effect: training.precision=fp32" in printed[0]
     assert_same_run(tmp_path / "run", one_process)
 
 
