@@ -74,9 +74,12 @@ def check_output_dir(config: Config, output_dir: Path) -> None:
     if changed:
         remedy = ""
         if changed.keys() <= OF_DECAY:
+            earlier = [path.name for path in checkpoints if step_of(path) <= before_decay]
             remedy = (
                 f": the learning rate falls from step {before_decay} on, and the run is at step {newest}; "
-                "training.decay_steps keeps it constant for longer, output_dir=FOLDER starts another run"
+                + (f"delete the checkpoints after {earlier[-1]} to continue there, or " if earlier else "")
+                + "output_dir=FOLDER starts another run, where training.decay_steps=N keeps it constant "
+                "until the last N steps"
             )
         listed = "; ".join(changed.values())
         raise InputError(f"{output_dir} was started with other settings: {listed}{remedy}")

@@ -431,12 +431,12 @@ def test_losses_work_under_vmap_and_in_a_full_graph_of_torch_compile(name, optio
     torch.testing.assert_close(compiled(logits, values, weights), value_loss.loss(logits, values, weights))
 
 
-def test_c51_projects_the_distributions_of_an_ensemble_under_vmap():
+def test_c51_projects_under_vmap():
     c51, generator = unit_loss("c51"), torch.Generator().manual_seed(0)
-    probs = torch.randn(3, 5, c51.num_bins, generator=generator).softmax(dim=-1)
-    rewards = torch.randn(5, generator=generator)  # the same for three critics
-    project = torch.vmap(c51.project, in_dims=(0, None, None))
-    one_by_one = [c51.project(member, rewards, 0.9) for member in probs]
+    probs = torch.randn(5, c51.num_bins, generator=generator).softmax(dim=-1)
+    rewards = torch.randn(3, 5, generator=generator)  # three rewards of each action
+    project = torch.vmap(c51.project, in_dims=(None, 0, None))
+    one_by_one = [c51.project(probs, reward, 0.9) for reward in rewards]
     torch.testing.assert_close(project(probs, rewards, 0.9), torch.stack(one_by_one))
 
 

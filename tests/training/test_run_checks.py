@@ -82,6 +82,12 @@ def test_the_decay_may_change_before_it_has_started(tmp_path):
         changes = (*more, "training.warmup_steps=10", f"training.decay_steps={decay_steps}")
         with pytest.raises(InputError, match="the learning rate falls from step"):
             check_output_dir(make_config(run, *changes), run)
+    earlier = decaying / "checkpoints" / "step_0000030"
+    earlier.mkdir()
+    with pytest.raises(InputError, match="delete the checkpoints after step_0000030 to continue there"):
+        check_output_dir(make_config(decaying, *steps, "training.steps=80"), decaying)
+    (decaying / "checkpoints" / "step_0000031").rmdir()
+    check_output_dir(make_config(decaying, *steps, "training.steps=80"), decaying)
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
