@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,8 @@ def local_files(source: str | Path, split: str) -> Path:
             fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
         folder = cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
         return _link_once(folder, lambda: _convert(saved, folder.with_suffix(".parquet")))
-    paths = sorted(map(Path, _find_files(source, source.resolve(), split)))
+    names = (path.relative_to(source).as_posix() for path in source.rglob("*"))
+    paths = sorted(map(Path, _find_files(source, source.resolve(), split, names)))
     files = {path.relative_to(source.resolve()).as_posix(): path for path in paths}
     # Other files get another folder, so that a change of the dataset shows.
     key = hashlib.sha256(str(paths).encode()).hexdigest()[:16]
@@ -144,8 +146,7 @@ def remote_files(source: str, split: str) -> list[str]:
     assert name is not None, "a local path has no remote files"
     commit = _resolve(name)
     with downloading(name):
-        HfApi().dataset_info(name.repo, revision=commit)
-        return _find_files(name, name.repo, name.split or split, commit)
+        return _find_files(name, name.repo, name.split or split, _list_names(name, commit), commit)
 
 
 def cache_folder() -> Path:
@@ -164,8 +165,8 @@ def _resolve(name: HubName) -> str:
 def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
     """Download those files of a split that are not in the hub's cache; return all by their path there."""
     with downloading(name):
-        HfApi().dataset_info(name.repo, revision=commit)  # its errors are clearer than those of `datasets`
-        paths = [file.partition(f"@{commit}/")[2] for file in _find_files(name, name.repo, split, commit)]
+        files = _find_files(name, name.repo, split, _list_names(name, commit), commit)
+        paths = [file.partition(f"@{commit}/")[2] for file in files]
         patterns = [glob.escape(path) for path in paths]
         snapshot = snapshot_download(
             name.repo, repo_type="dataset", revision=commit, allow_patterns=patterns, tqdm_class=TerminalBar
@@ -173,10 +174,25 @@ def _download(name: HubName, commit: str, split: str) -> dict[str, Path]:
     return {path: Path(snapshot, path) for path in paths}
 
 
-def _find_files(source: HubName | Path, repo: str | Path, split: str, commit: str | None = None) -> list[str]:
-    """Return the paths, local or hf://, of the Parquet files of a split."""
+def _list_names(name: HubName, commit: str) -> list[str]:
+    """List the files of a dataset on the hub. Its errors are clearer than those of `datasets`."""
+    return [file.rfilename for file in HfApi().dataset_info(name.repo, revision=commit).siblings or ()]
+
+
+def _find_files(
+    source: HubName | Path, repo: str | Path, split: str, names: Iterable[str], commit: str | None = None
+) -> list[str]:
+    """Return the paths, local or hf://, of the Parquet files of a split; `names` are those of all files."""
     from datasets import load_dataset_builder  # takes a second; not needed for files in the cache
 
+    left_out = sorted(name for name in names if is_parquet(name) and not name.endswith(".parquet"))
+    if left_out:
+        listed = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        print(
+            f"warning: {source}: files left out: {len(left_out)} ({listed}); names in the splits of a dataset "
+            "must end in .parquet",
+            file=sys.stderr,
+        )
     try:
         data_files = load_dataset_builder(str(repo), revision=commit).config.data_files or {}
     except YAMLError:

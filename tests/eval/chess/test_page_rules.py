@@ -147,6 +147,7 @@ def test_the_main_line_of_the_first_game_is_read(ask):
         ("nonsense", "nonsense is not a legal move in rnbqkbnr/"),
         ("1. e4 e5 2. Qh9 *", "Qh9 is not a legal move in rnbqkbnr/"),
         ("1. e4 -- 2. d4 *", "-- is not a legal move"),
+        ("2. Nf3 Nc6 *", "the first move is number 2, but there is no tag FEN"),
         ('[Variant "Atomic"]\n\n1. e4 *', "the variant Atomic is not supported"),
         ('[FEN "8/8 w - - 0 1"]\n\n1. e4 *', "8 '/'-delimited rows"),
     ],

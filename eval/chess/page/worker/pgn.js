@@ -3,18 +3,20 @@
 import { makeMove, readFen } from "./rules.js";
 
 const START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1";
-const TOKEN = /\[\s*(?<name>\w+)\s+"(?<value>(?:[^"\\]|\\.)*)"\s*\]|\{[^}]*\}|;[^\n]*|^%[^\n]*|(?<bracket>[()])|(?<result>1-0|0-1|1\/2-1\/2|½-½|\*)|\$\d+|\d+(?:\s*\.+|(?=\s))|e\.p\.|(?<word>--|[a-z\d][^\s(){}[\];]*)|\S/gim;
+const TOKEN = /\[\s*(?<name>\w+)\s+"(?<value>(?:[^"\\]|\\.)*)"\s*\]|\{[^}]*\}|;[^\n]*|^%[^\n]*|(?<bracket>[()])|(?<result>1-0|0-1|1\/2-1\/2|½-½|\*)|\$\d+|(?<number>\d+)(?:\s*\.+|(?=\s))|e\.p\.|(?<word>--|[a-z\d][^\s(){}[\];]*)|\S/gim;
 
 export function readPgn(text) {
   const tags = {}, moves = [];
-  let board = null, depth = 0;
+  let board = null, depth = 0, first = "1";
   for (const { groups } of text.matchAll(TOKEN)) {
-    const { name, value, bracket, result, word } = groups;
+    const { name, value, bracket, result, number, word } = groups;
     if (name && board) break; // the next game
     if (name) tags[name] = value.replace(/\\(.)/g, "$1");
+    else if (number && !board) first = number;
     else if (bracket) depth += bracket === "(" ? 1 : -1;
     else if (result && depth === 0) break;
     else if (word && depth === 0) {
+      if (first !== "1" && !tags.FEN) throw new Error(`the first move is number ${first}, but there is no tag FEN`);
       board ??= firstBoard(tags);
       moves.push(makeMove(board, word.replace(/[!?]+$/, "")).lan);
     }
