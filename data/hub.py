@@ -189,8 +189,8 @@ def _find_files(
     if left_out:
         listed = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
         print(
-            f"warning: {source}: files left out: {len(left_out)} ({listed}); names in the splits of a dataset "
-            "must end in .parquet",
+            f"warning: {source}: files left out: {len(left_out)} ({listed}); names in splits must end "
+            "in .parquet",
             file=sys.stderr,
         )
     try:
