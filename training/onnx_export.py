@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import onnx
     from transformers import PreTrainedModel
 
-OPSET = 20
+OPSET = 23
 FACTS = "stop_regressing"  # the key of the facts that eval/chess/onnx_network.py reads
 NUM_STATES = 200  # compared with PyTorch
 STATES_PER_BATCH = 50
@@ -100,10 +100,14 @@ def export_onnx(folder: Path, task: str) -> None:
 def _export(model: "PreTrainedModel", form: Form) -> "onnx.ModelProto":
     import torch
 
+    from training.onnx_attention import for_onnxruntime
+
+    num_states = 1 + form.inputs["input_ids"][0].shape[1] if "action_ids" in form.inputs else None
+
     class Outputs(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.model = for_onnxruntime(model, num_states)
 
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             found = self.model(**dict(zip(form.inputs, inputs, strict=True)))
@@ -111,9 +115,6 @@ def _export(model: "PreTrainedModel", form: Form) -> "onnx.ModelProto":
 
     axes = {name: torch.export.Dim(name) for _, names in form.inputs.values() for name in names.values()}
     shapes = tuple({axis: axes[name] for axis, name in names.items()} for _, names in form.inputs.values())
-    # Fused attention is exported with checks of rows that are masked everywhere, which take time.
-    attention = model.config._attn_implementation
-    model.set_attn_implementation("eager")
     with _quiet():
         program = torch.onnx.export(
             Outputs(),
@@ -125,7 +126,6 @@ def _export(model: "PreTrainedModel", form: Form) -> "onnx.ModelProto":
             dynamo=True,
             verbose=False,
         )
-    model.set_attn_implementation(attention)
     assert program is not None
     return program.model_proto
 
