@@ -110,7 +110,10 @@ class QTransformer(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+            std = module.in_features**-0.5
+            if module is self.head and self.value_loss.num_outputs == 1:
+                std = 0.02  # or regression would start with values as wide apart as returns
+            init.trunc_normal_(module.weight, std=std)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
