@@ -121,6 +121,12 @@ def test_commands_and_files_exist(page):
         assert (REPOSITORY / path).exists(), path
 
 
+def test_the_readme_trains_without_a_launcher_first():
+    """Below an error, and after Ctrl-C, `accelerate launch` prints a traceback of its own."""
+    lines = [line for line in commands(REPOSITORY / "README.md") if "train.py" in line]
+    assert lines[0].strip() == "python train.py --config chess_tiny.yaml"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_settings_exist(page):
     for module, arguments in module_calls(page):

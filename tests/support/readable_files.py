@@ -123,7 +123,7 @@ def replay_column(folder: Path) -> None:
 def wordle_games(folder: Path) -> bytes:
     row = {"secret": "slate", "guesses": ["acute", "slate"], "feedback": ["ybbgg", "ggggg"]}
     row |= {"rewards": [-1.0, 0.0], "done": True, "policy": "me"}
-    return parquet_of([row, row], SCHEMA.with_metadata({"wordle": GAME}))(folder)
+    return parquet_of(20 * [row], SCHEMA.with_metadata({"wordle": GAME}))(folder)
 
 
 def chess_model(folder: Path) -> None:
