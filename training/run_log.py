@@ -98,7 +98,7 @@ def read_metrics(path: Path) -> list[dict]:
         if line.endswith(b"\n"):
             try:
                 rows.append(json.loads(line))
-                is_row = {"kind", "step"} <= rows[-1].keys()
+                is_row = {"step"} <= rows[-1].keys()
             except (ValueError, AttributeError):
                 is_row = False
             if not is_row:
