@@ -24,6 +24,10 @@ BROKEN_PIPE_STATUS = 141  # the status that a shell reports after SIGPIPE
 class InputError(ValueError):
     """Bad input. The message is one line with the fault, its location and the remedy."""
 
+    def __init__(self, message: str):
+        # Input that it quotes can hold line breaks.
+        super().__init__(" ".join(message.splitlines()))
+
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or the name of its class if the message is empty."""

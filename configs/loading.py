@@ -38,7 +38,8 @@ def find_yaml(name: str, folder: Path, what: str) -> Path:
     Raises InputError, which says that no `what` was found.
     """
     candidates = (Path(name), folder / name, folder / f"{name}.yaml")
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    # A pipe is no file, but can be read.
+    path = next((path for path in candidates if path.exists() and not path.is_dir()), None)
     if path is None:
         known = ", ".join(sorted(path.name for path in folder.glob("*.yaml")))
         raise InputError(f"no {what} {name!r}: give the path of a YAML file, or one of {known}")

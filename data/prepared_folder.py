@@ -3,16 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from tokenize import TokenError
+from typing import Any, Literal
 
+import numpy as np
 from filelock import FileLock
 
-from cli.errors import InputError
+from cli.errors import InputError, first_line
 from cli.files import atomic_write, remove
 from data.parquet import list_files
 
 
 META_FILE = "meta.json"
+# Raised by numpy.load for damaged files; the last two by its parser of headers.
+LOAD_ERRORS = (OSError, ValueError, SyntaxError, TokenError)
 
 
 def make_once(
@@ -65,6 +69,23 @@ def read_meta(folder: Path, kind: str) -> dict:
     except (OSError, ValueError):
         return {}
     return meta if isinstance(meta, dict) and meta.get("format") == kind else {}
+
+
+def load_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
+    """Memory-map an array of a prepared folder; with mode "c", what is written to it stays in memory.
+
+    Raises InputError for a damaged file.
+    """
+    try:
+        # As a plain array: the memmap class slows small gathers.
+        return np.asarray(np.load(path, mmap_mode=mode))
+    except LOAD_ERRORS as error:
+        raise damaged(path.parent, error) from None
+
+
+def damaged(folder: Path, error: Exception) -> InputError:
+    """Return the error of a prepared folder with damaged files."""
+    return InputError(f"{folder} is damaged ({first_line(error)}): delete it, and it is made again")
 
 
 def write_meta(folder: Path, kind: str, **facts: Any) -> None:

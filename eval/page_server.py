@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -62,7 +62,7 @@ def make_app(page: str, handlers: Mapping[str, Callable[[dict], object]], port: 
             return refuse(400, "the request is not a JSON object")
         try:
             async with lock:
-                return JSONResponse(await run_in_threadpool(handler, body))
+                return answer(await run_in_threadpool(handler, body))
         except InputError as error:
             return refuse(200, str(error))  # for 400, browsers would write an error to the console
 
@@ -93,7 +93,14 @@ class OwnPagesOnly:
 
 def refuse(status: int, line: str) -> Response:
     """Return the response for a request that is not answered; the page shows the line."""
-    return JSONResponse({"error": line}, status)
+    return answer({"error": line}, status)
+
+
+def answer(content: object, status: int = 200) -> Response:
+    """Return a response of JSON, in ASCII: half a surrogate pair, which JSON can hold, is no UTF-8."""
+    return Response(
+        json.dumps(content, allow_nan=False, separators=(",", ":")), status, media_type="application/json"
+    )
 
 
 def run(app: Starlette, port: int) -> None:

@@ -20,6 +20,7 @@ from dataclasses import asdict, fields, replace
 
 from cli.errors import command
 from cli.options import positive_int, positive_number
+from data.hub import pin
 from studies.definition import check_names
 from studies.measurements import Level, Measure
 from studies.options import add_study_options, processes_on
@@ -84,6 +85,8 @@ def main() -> None:
     check_report(output)
     variants, seeds = arguments.variants or list(VARIANTS), arguments.seeds or SEEDS
     check_names("--variants", variants, VARIANTS)
+    if arguments.images:
+        pin(arguments.images)  # without a network every run would fail, one after the other
     from eval.loading import choose_device  # imports torch, which takes seconds
 
     device = choose_device(arguments.device)

@@ -86,8 +86,11 @@ def read_cells(folder: Path, point: str) -> tuple[dict, list[dict]]:
     path = folder / "results.json"
     if not path.is_file():
         raise InputError(f"{folder} is not the folder of a study, without {path.name}: give its --output")
-    results = json.loads(path.read_bytes())
-    points = list(dict.fromkeys(cell["point"] for cell in results["cells"]))
+    try:
+        results = json.loads(path.read_bytes())
+        points = list(dict.fromkeys(cell["point"] for cell in results["cells"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}): run the study again, which writes it") from None
     if point not in points:
         known = f"choose from {', '.join(points)}" if any(points) else "leave --point out"
         raise InputError(f"--point: {point!r} is not a point of the study: {known}")

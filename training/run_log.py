@@ -98,8 +98,11 @@ def read_metrics(path: Path) -> list[dict]:
         if line.endswith(b"\n"):
             try:
                 rows.append(json.loads(line))
-            except ValueError:
-                raise InputError(f"{path} line {number} is damaged: delete that line") from None
+                is_row = {"step"} <= rows[-1].keys()
+            except (ValueError, AttributeError):
+                is_row = False
+            if not is_row:
+                raise InputError(f"{path} line {number} is damaged: delete that line")
     return rows
 
 

@@ -25,7 +25,7 @@ from cli.files import atomic_write
 from data.atari.games import make_game
 from data.atari.preparation import FORMAT, VERSION, create_arrays
 from data.episode_ends import TERMINATED, TRUNCATED
-from data.prepared_folder import check_replaceable, write_meta
+from data.prepared_folder import LOAD_ERRORS, check_replaceable, write_meta
 
 
 NAME = "$store$_{column}_ckpt.{number}.gz"
@@ -94,7 +94,7 @@ def _read_array(path: Path) -> np.ndarray:
             array = np.load(file, allow_pickle=False)
             file.read()  # the checksum is compared at the end
             return array
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (*LOAD_ERRORS, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}): copy it again") from None
 
 

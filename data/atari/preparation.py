@@ -61,7 +61,7 @@ def create_arrays(folder: Path, num_steps: int, frame_shape: tuple[int, ...]) ->
 def _is_up_to_date(folder: Path, source: Path) -> bool:
     description = identity_of(source)
     meta = read_meta(folder, FORMAT)
-    return meta.get("version") == VERSION and meta["source"] == description
+    return meta.get("version") == VERSION and meta.get("source") == description
 
 
 def _write(source: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from data.atari.games import Game, make_game
 from data.atari.preparation import DTYPES, FORMAT
 from data.episode_ends import NOT_OVER, TRUNCATED
 from data.noise import uniform_at
-from data.prepared_folder import read_meta
+from data.prepared_folder import damaged, load_array, read_meta
 from data.replay import Sampling, Steps
 from data.training_set import some_of
 
@@ -34,11 +34,14 @@ class RecordedSteps(Steps):
     ) -> None:
         folder = Path(folder)
         meta = read_meta(folder, FORMAT)
-        self.games: list[Game] = [make_game(**settings) for settings in meta["games"]]
-        self.mean_return: float | None = meta["mean_return"]
+        try:
+            self.games: list[Game] = [make_game(**settings) for settings in meta["games"]]
+            self.mean_return: float | None = meta["mean_return"]
+        except (KeyError, TypeError) as error:
+            raise damaged(folder, error) from None
         # Torch takes only arrays that can be written to; what is written stays in memory.
-        frames = np.load(folder / "frames.npy", mmap_mode="c")
-        arrays = {name: np.load(folder / f"{name}.npy") for name in DTYPES}
+        frames = load_array(folder / "frames.npy", mode="c")
+        arrays = {name: np.array(load_array(folder / f"{name}.npy")) for name in DTYPES}
         rewards = np.clip(arrays["rewards"], -1, 1) if sampling.clip_rewards else arrays["rewards"]
         if reward_noise:
             rewards += (reward_noise * uniform_at(np.arange(len(rewards)), seed)).astype(np.float32)

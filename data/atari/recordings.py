@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from data.atari.episodes import Episode
+from data.atari.episodes import NUM_SEEDS, Episode
 from data.atari.games import Game, make_game
 from data.episode_ends import TERMINATED, TRUNCATED
 from data.parquet import list_files, open_file, read_batches
@@ -90,6 +90,8 @@ def read_recording(source: str | Path) -> Recording:
                 where = f"{path} row {number}"
                 if any(value is None for value in row.values()) or not row["actions"]:
                     raise InputError(f"{where}: the episode has an empty column or no actions: record again")
+                if not 0 <= row["seed"] < NUM_SEEDS:
+                    raise InputError(f"{where}: the seed {row['seed']} is not below 2**31: record again")
                 key = (row["game"], row["settings"], row["emulator"])
                 if key not in games:
                     games[key] = _read_game(where, row["game"], row["settings"])

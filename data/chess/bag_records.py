@@ -64,13 +64,17 @@ def read_records(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
     """Yield batches of undecoded records, each with the number of its first; raise InputError as above."""
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
-        # Opened again for every batch: the records read stay in memory as long as the file is open.
-        bag = open_bag(path)
-        try:
-            records = bag.read_range(start, min(RECORDS_PER_BATCH, num_records - start))
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path} is damaged ({first_line(error)}): download it again") from None
-        yield start, records
+        yield start, read_range(path, start, min(RECORDS_PER_BATCH, num_records - start))
+
+
+def read_range(path: str | Path, start: int, number: int) -> list[bytes]:
+    """Return undecoded records; raise InputError as above."""
+    # Opened for every range: the records read stay in memory as long as the file is open.
+    bag = open_bag(path)
+    try:
+        return bag.read_range(start, number)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}): download it again") from None
 
 
 def list_shards(name: str | Path) -> list[str]:

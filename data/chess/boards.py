@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.errors import InputError, first_line
+from cli.errors import InputError
 from data.chess.checked_rows import read_chunks
 from data.chess.preparation import FORMAT, VERSION
 from data.noise import uniform_at
-from data.prepared_folder import read_meta
+from data.prepared_folder import load_array, read_meta
 from models.chess_tokens import ACTION_PADDING, black_to_move, orient_actions, orient_tokens
 
 
@@ -65,17 +65,12 @@ class Boards:
         """Memory-map the arrays that `data.chess.preparation.prepare` wrote to `folder`."""
         folder = Path(folder)
         meta = read_meta(folder, FORMAT)
-        if meta.get("version") != VERSION or meta["target"] != "action_value":
+        if meta.get("version") != VERSION or meta.get("target") != "action_value":
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         names = ("tokens", "actions", "win_probs", "offsets", "unlabelled", "unlabelled_offsets")
-        try:
-            # As plain arrays: the memmap class slows small gathers.
-            tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets = (
-                np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names
-            )
-        except (OSError, ValueError) as error:
-            reason = first_line(error)
-            raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made again") from None
+        tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets = (
+            load_array(folder / f"{name}.npy") for name in names
+        )
         return cls(tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets)
 
     @property

@@ -55,9 +55,9 @@ def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool, target: Targe
     meta = read_meta(folder, FORMAT)
     return (
         meta.get("version") == VERSION
-        and meta["target"] == target
-        and meta["source"] == source
-        and (meta["moves_checked"] or not check_moves)
+        and meta.get("target") == target
+        and meta.get("source") == source
+        and (meta.get("moves_checked") or not check_moves)
     )
 
 

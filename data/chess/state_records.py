@@ -17,7 +17,15 @@ from tqdm import tqdm
 
 from cli.errors import InputError
 from cli.files import atomic_write
-from data.chess.bag_records import UCI_MOVE, ascii_strings, list_shards, open_bag, read_records, read_string
+from data.chess.bag_records import (
+    UCI_MOVE,
+    ascii_strings,
+    list_shards,
+    open_bag,
+    read_range,
+    read_records,
+    read_string,
+)
 from data.chess.rows import PLAYED_MOVES, ROWS_PER_GROUP, STATE_VALUES
 from data.resumable_job import ResumableJob
 
@@ -28,7 +36,7 @@ COMPRESSION = 3
 
 def schema_of(bag: str | Path) -> pa.Schema | None:
     """Return the schema of the rows of a .bag file by its first record; None if it holds action values."""
-    (record,) = open_bag(bag).read_range(0, 1)
+    (record,) = read_range(bag, 0, 1)
     try:
         _, start = read_string(record, 0)
     except (ValueError, IndexError):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from cli.errors import InputError, first_line
+from cli.errors import InputError
 from data.chess.checked_rows import (
     Chunk,
     RowFault,
@@ -27,7 +27,7 @@ from data.chess.checked_rows import (
 from data.chess.preparation import FORMAT, VERSION
 from data.chess.rows import PLAYED_MOVES, SCHEMA, STATE_VALUES, Target
 from data.parquet import list_files, open_file
-from data.prepared_folder import read_meta
+from data.prepared_folder import load_array, read_meta
 from data.training_set import some_of
 from models.chess_tokens import (
     black_to_move,
@@ -114,16 +114,9 @@ class StateExamples:
     def load(cls, folder: Path, target: Target, orient: bool, mirror: bool = False) -> "StateExamples":
         """Memory-map the arrays that `data.chess.preparation.prepare` wrote to `folder` for a target."""
         meta = read_meta(folder, FORMAT)
-        if meta.get("version") != VERSION or meta["target"] != target:
+        if meta.get("version") != VERSION or meta.get("target") != target:
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
-        try:
-            # As plain arrays: the memmap class slows small gathers.
-            tokens, labels = (
-                np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ("tokens", "labels")
-            )
-        except (OSError, ValueError) as error:
-            reason = first_line(error)
-            raise InputError(f"{folder} is damaged ({reason}): delete it, and it is made again") from None
+        tokens, labels = (load_array(folder / f"{name}.npy") for name in ("tokens", "labels"))
         return cls(tokens, labels, orient, mirror)
 
     @property

@@ -24,11 +24,11 @@ class OnnxNetwork(ChessNetwork):
             facts = json.loads(self._session.get_modelmeta().custom_metadata_map["stop_regressing"])
             self.architecture, self.orient = facts["architecture"], facts["orient"]
             self.value_loss, self.num_parameters = facts["value_loss"], facts["num_parameters"]
-        except KeyError:
+            support = facts["support"]
+        except (KeyError, ValueError):
             raise InputError(
                 f"{self._path} holds no chess model of this project: publish it again with --onnx"
             ) from None
-        support = facts["support"]
         self.support = None if support is None else np.array(support, dtype=np.float32)
         self.has_preference = "preference" in [output.name for output in self._session.get_outputs()]
 

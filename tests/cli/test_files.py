@@ -143,6 +143,13 @@ def test_bad_input_ends_a_command_with_status_2_and_one_line(capsys):
     assert capsys.readouterr().err == "error: games.pgn game 3: broken; remove it\n"
 
 
+def test_an_error_is_one_line_whatever_input_it_quotes():
+    assert (
+        str(InputError("puzzles.csv line 4 (id a\nb\r\n): faulty\n"))
+        == "puzzles.csv line 4 (id a b ): faulty"
+    )
+
+
 def test_a_full_disk_ends_a_command_with_status_2_and_one_line(capsys):
     def main():
         with open("/dev/full", "w") as file:

@@ -9,6 +9,7 @@ from configs.schema import Config, walk_settings
 from models.configuration_value_convnet import ARCHITECTURES
 from models.configuration_value_transformer import ACTION_EMBEDDINGS, ATTENTIONS
 from models.value_losses import VALUE_LOSSES
+from tests.data.test_text_files import pipe
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
@@ -189,6 +190,11 @@ def test_a_saved_configuration_is_read_back(tmp_path):
         assert load_run_config(tmp_path) == load_config(name, [])
     with pytest.raises(InputError, match="nowhere holds no run"):
         load_run_config(tmp_path / "nowhere")
+
+
+def test_a_configuration_is_read_from_a_pipe():
+    with pipe((CONFIG_FOLDER / "chess_tiny.yaml").read_bytes()) as number:
+        assert load_config(f"/dev/fd/{number}", []) == load_config("chess_tiny.yaml", [])
 
 
 def test_every_setting_has_a_bound_that_its_default_keeps():

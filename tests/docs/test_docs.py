@@ -121,6 +121,12 @@ def test_commands_and_files_exist(page):
         assert (REPOSITORY / path).exists(), path
 
 
+def test_the_readme_trains_without_a_launcher_first():
+    """Below an error, and after Ctrl-C, `accelerate launch` prints a traceback of its own."""
+    lines = [line for line in commands(REPOSITORY / "README.md") if "train.py" in line]
+    assert lines[0].strip() == "python train.py --config chess_tiny.yaml"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_settings_exist(page):
     for module, arguments in module_calls(page):
@@ -134,10 +140,10 @@ def test_files_that_commands_of_the_pages_write_are_ignored_by_git():
     written = {"boards.parquet", "held_out.parquet", "elo/games.pgn", "runs/chess_tiny/model", ".venv/bin"}
     for line in lines:
         # Names in capitals stand for any.
-        written |= set(re.findall(r"--(?:output|json|pgn|plot|folder) ([a-z_][\w./]*)", line))
+        written |= set(re.findall(r"--(?:output|json|pgn|plot|folder|space) ([a-z_][\w./]*)", line))
         written |= {Path(url).name for url in re.findall(r"curl .*-O (\S+)", line)}
     assert len(written) > 10
-    written -= {"checkpoints/chess_3m"}  # part of the repository
+    written -= {"checkpoints/chess_3m", "user/name"}  # part of the repository, and a name on the hub
     command = ["git", "check-ignore", "--no-index", *sorted(written)]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert set(result.stdout.splitlines()) == written

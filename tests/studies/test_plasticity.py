@@ -210,3 +210,10 @@ def test_after_jumps_mse_errs_more_than_hl_gauss(tmp_path):
 def test_bad_input_gives_one_line(tmp_path, line, parts):
     assert_input_error(run_command("studies.plasticity", "--output", tmp_path / "out", *line), *parts)
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_a_hub_that_cannot_be_reached_are_refused_before_any_run(tmp_path):
+    line = ["--output", tmp_path / "out", "--images", "user/name"]
+    result = run_command("studies.plasticity", *line, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path))
+    assert_input_error(result, "user/name: no such file or folder; Cannot resolve revision")
+    assert not (tmp_path / "out").exists()

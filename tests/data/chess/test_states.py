@@ -107,7 +107,11 @@ def test_arrays_of_another_target_are_refused(sources):
         ("move", {"fen": [START], "move": ["e2e5"]}, "row 0: 'e2e5' is not a legal move in rnbq"),
         ("move", {"fen": [START], "move": ["Nf3"]}, "row 0: 'Nf3' is not a move in UCI notation"),
         ("move", {"fen": [START], "move": pa.array([None], pa.string())}, "row 0: move is null"),
-        ("state_value", {"fen": [START], "win_prob": [1.5]}, "row 0: win_prob 1.5 is not between 0 and 1"),
+        (
+            "state_value",
+            {"fen": [START], "win_prob": [1.0000001]},
+            "row 0: win_prob 1.0000001 is not between",
+        ),
         ("state_value", {"fen": [START], "win_prob": [float("nan")]}, "row 0: win_prob nan is not"),
         (
             "state_value",

@@ -219,7 +219,8 @@ def test_command_prints_a_table_and_writes_json_and_plot(tmp_path, boards_file, 
     keys = "best_move_agreement regret kendall_tau kendall_tau_chessbench mae kl num_boards"
     assert set(keys.split()) <= results.keys()
     assert results["num_boards"] == 5
-    table = done.stdout.splitlines()[2:]
+    heading, _, *table = done.stdout.splitlines()
+    assert heading.startswith(f"{model_folder.parent.name} on {boards_file}: 5 boards")
     assert table[0].split() == ["model", "±", "95%", "random", "choice"]
     assert len(table) == 9 and len({len(line) for line in table}) == 1
     assert plot.read_bytes().startswith(b"\x89PNG")

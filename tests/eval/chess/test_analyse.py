@@ -117,6 +117,7 @@ def test_position_page_has_the_engines_numbers(position_page, folder):
         np.testing.assert_allclose(decoded, histogram, atol=peak / 63)
     assert data["model"]["parameters"] == engine.network.num_parameters
     assert data["model"]["value_loss"] == "hl_gauss" and data["model"]["bins"] == 16
+    assert data["model"]["name"] == folder.name
 
 
 def test_game_page_has_every_position_and_the_loss_of_every_move(game_page, folder):

@@ -41,6 +41,7 @@ def test_a_game_has_the_models_evaluations_and_its_better_moves(
     arguments = ("--model", model_folder, "--device", "cpu", "--pgn", tmp_path / "game.pgn")
     result = run_here(analyse.main, monkeypatch, capfd, *arguments, "--pgn-output", output)
     assert result.returncode == 0, result.stderr
+    assert max(map(len, output.read_text().splitlines())) <= 80
     with output.open() as file:
         annotated = chess.pgn.read_game(file)
     assert annotated.errors == [] and annotated.headers["White"] == "A"

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 from matplotlib import image
+from matplotlib.figure import Figure
 
 from eval.chess import elo
 from eval.chess.elo import extrapolation_warning, summarise
@@ -169,10 +170,19 @@ def test_an_interrupted_tournament_leaves_no_process_and_resumes(model_folder, t
 
 
 @pytest.mark.slow
-def test_a_finished_tournament_is_reported_again(rated, model_folder, run, tmp_path):
+def test_a_finished_tournament_is_reported_again(rated, model_folder, run, tmp_path, monkeypatch):
     _, results, output = rated
     numbers = tmp_path / "elo.json"
     before = (output / "games.pgn").read_text()
+    titles, savefig = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda figure, *options, **others: (
+            titles.append(figure.axes[0].get_title()),
+            savefig(figure, *options, **others),
+        ),
+    )
     result = run(*arguments(model_folder, output, "--json", numbers))
     assert result.returncode == 0, result.stderr
     assert f"{output}/games.pgn has 8 games already: no more games are played" in result.stdout
@@ -180,6 +190,7 @@ def test_a_finished_tournament_is_reported_again(rated, model_folder, run, tmp_p
     result = run(*arguments(model_folder, output, games=4))
     assert "has 8 games already" in result.stdout and " from 8 games" in result.stdout
     assert (output / "games.pgn").read_text() == before
+    assert titles == [f"{model_folder.parent.name}, 8 games"] * 2
 
 
 @pytest.mark.slow

@@ -8,12 +8,14 @@ import sys
 
 import chess
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 
 from cli.errors import InputError
 from cli.options import SHIPPED_MODEL, add_model_options, add_move_options
 from eval.chess.engines import ValueEngine
+from eval.chess.onnx_network import OnnxNetwork
 from eval.chess.players import ModelPlayer
 from tests.support.commands import REPOSITORY
 
@@ -92,3 +94,16 @@ def test_what_it_cannot_run_is_refused(model_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match="pip install onnxruntime"):
         ValueEngine(folder, runtime="onnx")
+
+
+@pytest.mark.parametrize("facts", ["{", "{}", None])
+def test_a_file_of_another_origin_is_refused(tmp_path, facts):
+    value = onnx.helper.make_tensor_value_info("value", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["value"], ["same"])
+    same = onnx.helper.make_tensor_value_info("same", onnx.TensorProto.FLOAT, [1])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [value], [same]), ir_version=10)
+    if facts:
+        onnx.helper.set_model_props(model, {"stop_regressing": facts})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=r"model\.onnx holds no chess model of this project"):
+        OnnxNetwork(tmp_path / "model.onnx")

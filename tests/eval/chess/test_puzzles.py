@@ -112,9 +112,10 @@ def test_accuracy_by_rating_and_theme(puzzles_file):
     assert results["by_theme"]["mate"]["num_puzzles"] == 2
 
 
-def test_compressed_file_reads_the_same(puzzles_file, tmp_path):
-    compressed = tmp_path / "puzzles.csv.zst"
-    with pa.CompressedOutputStream(str(compressed), "zstd") as stream:
+@pytest.mark.parametrize(("suffix", "compression"), [("zst", "zstd"), ("gz", "gzip"), ("bz2", "bz2")])
+def test_compressed_file_reads_the_same(puzzles_file, tmp_path, suffix, compression):
+    compressed = tmp_path / f"puzzles.csv.{suffix}"
+    with pa.CompressedOutputStream(str(compressed), compression) as stream:
         stream.write(puzzles_file.read_bytes())
     assert read_puzzles(compressed) == read_puzzles(puzzles_file)
     assert read_puzzles(compressed, limit=2) == read_puzzles(puzzles_file)[:2]
@@ -206,6 +207,7 @@ def test_command_prints_a_table_and_writes_json(tmp_path, model_folder, puzzles_
     results = json.loads(output.read_text())
     assert {"accuracy", "low", "high", "num_puzzles", "by_rating", "by_theme"} <= results.keys()
     assert results["num_puzzles"] == 2
+    assert done.stdout.startswith(f"{model_folder.parent.name} on 2 puzzles of {puzzles_file}\n")
     assert "400-599" in done.stdout and "mateIn2" in done.stdout
 
 

@@ -68,6 +68,7 @@ def test_the_command_writes_what_it_prints(file, model_folder, tmp_path, monkeyp
     assert result.returncode == 0, result.stderr
     found = json.loads(numbers.read_text())
     assert found["num_positions"] == 4 and set(found["by_theme"]) == {"Opening", "Mates"}
+    assert result.stdout.startswith(f"{model_folder.parent.name} on 4 positions of {file}\n")
     assert f"{found['accuracy']:.1%}" in result.stdout
 
 
