@@ -13,7 +13,7 @@ from cli.errors import command
 from cli.options import add_device_option, add_dtype_option, add_port_option, seed_number
 from eval.model_folder import check_model_folder
 from eval.page_document import SHARED, fill_template, read_parts, to_json
-from eval.page_server import make_app, run
+from eval.page_server import listen, make_app, run
 from eval.wordle.game_options import add_game_options, game_to_play
 
 
@@ -62,6 +62,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     check_model_folder(arguments.model)
+    listener = listen(arguments.port)
     # These import torch, which takes seconds.
     from eval.wordle.advised_game import AdvisedGame
     from eval.wordle.model_player import ModelPlayer
@@ -71,7 +72,7 @@ def main() -> None:
     game = AdvisedGame(player, game_to_play([player], arguments.words, arguments.guesses, arguments.rule))
     answers = PageAnswers(game, arguments.seed)
     page = render(page_data(game))
-    run(make_app(page, {"play": answers.play, "advise": answers.advise}, arguments.port), arguments.port)
+    run(make_app(page, {"play": answers.play, "advise": answers.advise}, arguments.port), listener)
 
 
 if __name__ == "__main__":
