@@ -5,6 +5,7 @@ const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2)
 const place = (value) => clip((value - ends[0]) / (ends[1] - ends[0]));
 const ticks = () => Array.from({ length: Math.floor(ends[1]) - Math.ceil(ends[0]) + 1 }, (_, index) => Math.ceil(ends[0]) + index).filter((tick) => tick % 2 === 0);
 const words = (number) => `${number.toLocaleString("en")} word${number === 1 ? "" : "s"}`;
+const allowed = `${data.guesses.length.toLocaleString("en")} allowed guesses`;
 const minus = (number) => String(number).replace("-", "−");
 
 const small = (listed, scale) => smallHistogram({ probs: listed.probs, peak: Math.max(...listed.probs), mean: place(listed.value) }, scale, place(0));
