@@ -18,7 +18,7 @@ function drawDetail(listed) {
   const names = element("p", { class: "names" }, element("span", {}, element("b", {}, listed.word.toUpperCase()), ` ${signed(listed.value)}`));
   if (!ends) return fill("detail", title, names, element("p", { class: "none" }, "This model was trained to predict the return as one number, without a distribution."));
   const width = byId("detail").clientWidth || 500, bottom = 118, top = 19, step = width / listed.probs.length, scale = Math.max(...listed.probs);
-  const x = width * place(listed.value), isLeft = x > width * 0.8;
+  const x = width * place(listed.value), isLeft = x > width - 92;
   const bars = element("g", { style: "fill:var(--model-soft)" });
   listed.probs.forEach((prob, bin) => { const high = (prob / scale) * (bottom - top); bars.append(element("rect", { x: bin * step + 0.5, width: Math.max(0.5, step - 1), y: bottom - high, height: high })); });
   fill("detail", title, names, element("svg", { viewBox: `0 0 ${width} ${bottom + 18}`, height: bottom + 18, role: "img", "aria-label": `Predicted distribution of the return of ${listed.word}, mean ${signed(listed.value)}` },
