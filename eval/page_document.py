@@ -1,5 +1,6 @@
-"""Pages as one self-contained document: a template, its parts, and its data as JSON."""
+"""Pages as one self-contained document: its parts inline, and its data as JSON."""
 
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -14,10 +15,21 @@ def read_parts(folder: Path, names: Iterable[str]) -> str:
     return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def fill_template(template: Path, **parts: str) -> str:
-    """Return a template with its {{names}} replaced."""
+def make_document(title: str, body: str, data: dict, style: str, scripts: str, policy: str = "") -> str:
+    """Return a page with the style and the scripts of all pages, and its own.
+
+    The page may load nothing; `policy` adds to its Content-Security-Policy.
+    """
+    parts = {
+        "title": html.escape(title),
+        "policy": f"; {policy}" if policy else "",
+        "style": read_parts(SHARED, ["basics.css"]) + style,
+        "body": body,
+        "data": to_json(data),
+        "scripts": read_parts(SHARED, ["elements.js", "histogram.js"]) + scripts,
+    }
     # In one pass: data can hold {{data}}.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template.read_text(encoding="utf-8"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_parts(SHARED, ["document.html"]))
 
 
 def to_json(data: dict) -> str:

@@ -1,13 +1,15 @@
 """A local server of one page and the functions that it calls: for this machine alone, one call at a time.
 
+    listener = listen(8000)
     app = make_app(page, {"double": lambda body: 2 * body["number"]}, port=8000)
-    run(app, port=8000)  # POST /api/double {"number": 4} answers 8
+    run(app, listener)  # POST /api/double {"number": 4} answers 8
 
 Other sites cannot use it. A browser names the site of a request as Host, which defeats DNS rebinding, and the
 page that sends it as Origin; JSON is not sent to another site without its consent.
 """
 
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping
 
@@ -103,17 +105,17 @@ def answer(content: object, status: int = 200) -> Response:
     )
 
 
-def run(app: Starlette, port: int) -> None:
-    """Serve an application until Ctrl-C. Raises InputError if the port cannot be used."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((ADDRESS, port))
-            listener.listen()
-        except OSError as error:
-            raise InputError(
-                f"port {port} cannot be used ({error.strerror}): choose another --port"
-            ) from None
-        print(f"http://{ADDRESS}:{port}  (Ctrl-C stops it)", flush=True)
-        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run([listener])
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on a port of this machine. Raises InputError if it cannot be used."""
+    try:
+        return socket.create_server((ADDRESS, port))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise InputError(f"port {port} cannot be used ({reason}): choose another --port") from None
+
+
+def run(app: Starlette, listener: socket.socket) -> None:
+    """Serve an application until Ctrl-C."""
+    print("http://{}:{}  (Ctrl-C stops it)".format(*listener.getsockname()), flush=True)
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run([listener])

@@ -9,6 +9,7 @@ third shows it. In the browser onnxruntime-web runs onnx/model_fp16.onnx, and ch
 """
 
 import argparse
+import json
 import shlex
 import shutil
 import tempfile
@@ -33,6 +34,12 @@ SPACE_HELP = (
     "chess_page or ./user/name, for any server of files"
 )
 LICENSE = Path(__file__).parents[1] / "LICENSE"
+CHESS_MODELS = (  # those of VALUES in eval/chess/page/worker/position_data.js
+    "ValueTransformerForActionValue",
+    "ValueTransformerForStateValue",
+    "ValueTransformerForMovePrediction",
+)
+WORDLE_PAGE = "python -m eval.wordle.serve is the page of a Wordle model"
 MARK = "onnxruntime.wasm"  # a name that only this command gives the file
 MODEL = ONNX_NAMES[1]
 DESCRIPTION = """\
@@ -58,7 +65,7 @@ def space_url(space: str) -> str:
 def check_space(space: str, task: str = "chess") -> None:
     """Raise InputError if a Space cannot be written; call it before long work. Downloads what it needs."""
     if task != "chess":
-        raise InputError(f"models of {task} have no page in the browser: leave out --space")
+        raise InputError(f"models of {task} have no page without a server: leave out --space; {WORDLE_PAGE}")
     if is_on_hub(space):
         check_upload(space)
     else:
@@ -111,7 +118,7 @@ def write_space(model: Path, folder: Path, repo: str | None = None) -> None:
         },
         "levels": levels(model, network.is_policy),
         # The same page with a server, in a clone.
-        "command": shlex.join(["python", "-m", "eval.chess.serve", "--model", repo or str(model)]),
+        "command": shlex.join(["python", "-m", "eval.chess.serve", "--model", facts["name"]]),
         "positions": [],
     }
     title = f"Play {facts['name']}"
@@ -134,7 +141,10 @@ def write_space(model: Path, folder: Path, repo: str | None = None) -> None:
 
 
 def onnx_of(model: Path) -> Path:
-    """Return the ONNX file that the page runs. Raises InputError if the folder has none."""
+    """Return the ONNX file that the page runs. Raises InputError if the folder has none of a chess model."""
+    [held] = json.loads((model / "config.json").read_bytes()).get("architectures") or ["no known model"]
+    if held not in CHESS_MODELS:
+        raise InputError(f"{model} holds {held}, not a model that plays chess: give another; {WORDLE_PAGE}")
     file = model / "onnx" / MODEL
     if not file.is_file():
         raise InputError(f"{model} has no onnx/{MODEL}: python -m training.onnx_export --model {model}")
@@ -152,7 +162,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--space", required=True, metavar="DIR", help=SPACE_HELP)
     parser.add_argument("--private", action="store_true", help="create a private Space on the hub")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.private and not is_on_hub(arguments.space):
+        parser.error("--private needs a --space on the hub, such as user/name")
+    return arguments
 
 
 def main() -> None:

@@ -18,6 +18,14 @@ UNPLAYABLE = (
     | chess.STATUS_PAWNS_ON_BACKRANK
     | chess.STATUS_OPPOSITE_CHECK
 )
+# Faults whose names in python-chess are unclear.
+_FAULTS = {
+    chess.STATUS_EMPTY: "no pieces",
+    chess.STATUS_PAWNS_ON_BACKRANK: "pawns on the first or last rank",
+    chess.STATUS_OPPOSITE_CHECK: "the king of the side that is not to move is in check",
+    chess.STATUS_TOO_MANY_CHECKERS: "more pieces give check than one move allows",
+    chess.STATUS_IMPOSSIBLE_CHECK: "a check that no move can give",
+}
 # After the four fields of a position: the move clocks of FEN, if any, and the operations of EPD, if any.
 _CLOCKS_AND_OPERATIONS = re.compile(r"(?:(\d+)(?:\s+(\d+))?(?![^\s;]))?[\s;]*(?![^A-Za-z])(.*)", re.DOTALL)
 _OPERATION = re.compile(r'([A-Za-z]\w*)(?:\s+"([^"]*)"?|([^;"]*))[^;]*;?')
@@ -113,4 +121,5 @@ def position_fault(board: chess.Board, fen: str) -> str | None:
 
 def describe_status(status: chess.Status) -> str:
     """Return the faults of a position in words, such as no white king, too many kings."""
-    return ", ".join(str(flag.name).lower().replace("_", " ") for flag in chess.Status if flag & status)
+    flags = [flag for flag in chess.Status if flag & status]
+    return ", ".join(_FAULTS.get(flag, str(flag.name).lower().replace("_", " ")) for flag in flags)

@@ -98,12 +98,19 @@ def read_game(path: str | Path, number: int) -> Game:
     return _parse(text, number, source.name)
 
 
-def parse_game(text: str, where: str) -> Game:
-    """Return the first game of a text. Raises InputError, which names `where`, if there is none."""
+def parse_game(text: str) -> tuple[chess.pgn.Headers, chess.Board]:
+    """Return the tags and the last board of the first game of a text.
+
+    Raises InputError, which names no file, if the game has no moves or a fault.
+    """
     game = next(_split(iter(text.splitlines(keepends=True))), None)
-    if game is None:
-        raise InputError(f"{where}: there is no game; give its moves, such as 1. e4 e5")
-    return _parse(game, 1, where)
+    try:
+        found = game and _read(game)
+    except ValueError as error:
+        raise InputError(f"the game cannot be read: {error}") from None
+    if not found or not found[1].move_stack:
+        raise InputError("the text has no game: give its moves, such as 1. e4 e5")
+    return found
 
 
 class _GameText:
@@ -213,20 +220,25 @@ def _tag_name(line: str) -> str:
 def _parse(text: _GameText, number: int, source: str) -> Game:
     where = f"{source} game {number}"
     try:
-        if text.fault or text.in_comment:
-            raise ValueError(text.fault or "a comment is not closed")
-        for tag in text.tags:
-            if not chess.pgn.TAG_REGEX.match(tag) and _tag_name(tag).startswith(_ESSENTIAL_TAGS):
-                raise ValueError(f"{tag[:40]!r} is not a tag")
-        pgn = io.StringIO("".join([*text.tags, "\n", *text.moves]))
-        reader = cast(_Reader, chess.pgn.read_game(pgn, Visitor=_Reader))
-        _check_words("".join(text.bare))
-        number_one = _FIRST_NUMBER.match("".join(text.bare))
-        if number_one and number_one[1] != "1" and "FEN" not in reader.headers:
-            raise ValueError(f"the first move is number {number_one[1][:40]}, but there is no tag FEN")
+        return Game(where, number, *_read(text))
     except ValueError as error:
         raise InputError(f"{where}: {error}; correct or remove the game") from None
-    return Game(where, number, reader.headers, cast(chess.Board, reader.board))
+
+
+def _read(text: _GameText) -> tuple[chess.pgn.Headers, chess.Board]:
+    """Return the tags and the last board of a game. Raises ValueError for faults."""
+    if text.fault or text.in_comment:
+        raise ValueError(text.fault or "a comment is not closed")
+    for tag in text.tags:
+        if not chess.pgn.TAG_REGEX.match(tag) and _tag_name(tag).startswith(_ESSENTIAL_TAGS):
+            raise ValueError(f"{tag[:40]!r} is not a tag")
+    pgn = io.StringIO("".join([*text.tags, "\n", *text.moves]))
+    reader = cast(_Reader, chess.pgn.read_game(pgn, Visitor=_Reader))
+    _check_words("".join(text.bare))
+    number_one = _FIRST_NUMBER.match("".join(text.bare))
+    if number_one and number_one[1] != "1" and "FEN" not in reader.headers:
+        raise ValueError(f"the first move is number {number_one[1][:40]}, but there is no tag FEN")
+    return reader.headers, cast(chess.Board, reader.board)
 
 
 def _check_words(moves: str) -> None:
@@ -266,6 +278,14 @@ class _Reader(chess.pgn.BaseVisitor["_Reader"]):
     def begin_parse_san(self, board: chess.Board, san: str) -> chess.pgn.SkipType | None:
         # The result of a variation.
         return chess.pgn.SKIP if san in RESULTS else None
+
+    def parse_san(self, board: chess.Board, san: str) -> chess.Move:
+        try:
+            return super().parse_san(board, san)
+        except ValueError as error:
+            fault = "ambiguous" if isinstance(error, chess.AmbiguousMoveError) else "not a legal move"
+            number = f"{board.fullmove_number}{'.' if board.turn else '...'}"
+            raise ValueError(f"{number}{san} is {fault}") from None
 
     def begin_variation(self) -> None:
         self._depth += 1

@@ -140,7 +140,10 @@ def _read_game(where: str, fen: str, pgn: str) -> list[chess.Move]:
     """Return the moves of a PGN, which have to lead to the FEN."""
     if not pgn:
         return []
-    board = parse_game(pgn, f"{where}, PGN").board
+    try:
+        _, board = parse_game(pgn)
+    except InputError as error:
+        raise InputError(f"{where}, PGN: {error}") from None
     if board.root() != chess.Board() or board.epd() != chess.Board(fen).epd():
         raise InputError(f"{where}: the PGN leads to {board.fen()}, not to the FEN {fen}")
     return board.move_stack

@@ -4,12 +4,11 @@ The files in eval/page/ and eval/chess/page/ are put together inline, so that th
 nothing.
 """
 
-import html
 from pathlib import Path
 
 import chess.svg
 
-from eval.page_document import SHARED, fill_template, read_parts, to_json
+from eval.page_document import make_document, read_parts
 
 
 FOLDER = Path(__file__).with_name("page")
@@ -39,12 +38,6 @@ def render(data: dict, title: str, source: str = NO_SOURCE, policy: str = "") ->
         f'<symbol id="piece-{symbol}" viewBox="0 0 45 45">{shape}</symbol>'
         for symbol, shape in chess.svg.PIECES.items()
     )
-    return fill_template(
-        FOLDER / "page.html",
-        title=html.escape(title),
-        policy=f"; {policy}" if policy else "",
-        style=read_parts(SHARED, ["basics.css"]) + read_parts(FOLDER, ["page.css"]),
-        pieces=pieces,
-        data=to_json(data),
-        scripts=read_parts(SHARED, ["elements.js", "histogram.js"]) + source + read_parts(FOLDER, SCRIPTS),
-    )
+    body = read_parts(FOLDER, ["page.html"]).replace("{{pieces}}", pieces)
+    style, scripts = read_parts(FOLDER, ["page.css"]), source + read_parts(FOLDER, SCRIPTS)
+    return make_document(title, body, data, style, scripts, policy)

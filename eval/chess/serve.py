@@ -19,7 +19,7 @@ from eval.chess.board_page import FOLDER, render
 from eval.chess.engines import ValueEngine
 from eval.chess.strength import levels
 from eval.page_document import SHARED, read_parts
-from eval.page_server import make_app, run
+from eval.page_server import listen, make_app, run
 
 
 class PageHandlers:
@@ -55,12 +55,12 @@ class PageHandlers:
         text = body.get("text")
         if not isinstance(text, str):
             raise InputError('give a game as {"text": PGN}')
-        game = parse_game(text, "PGN")
+        headers, board = parse_game(text)
         return {
-            "fen": game.board.root().fen(),
-            "moves": [move.uci() for move in game.board.move_stack],
-            "white": known_header(game.headers.get("White")),
-            "black": known_header(game.headers.get("Black")),
+            "fen": board.root().fen(),
+            "moves": [move.uci() for move in board.move_stack],
+            "white": known_header(headers.get("White")),
+            "black": known_header(headers.get("Black")),
         }
 
 
@@ -78,6 +78,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    listener = listen(arguments.port)
     engine = ValueEngine(
         arguments.model, device=arguments.device, dtype=arguments.dtype, runtime=arguments.runtime
     )
@@ -91,7 +92,7 @@ def main() -> None:
     source = read_parts(SHARED, ["post.js"]) + read_parts(FOLDER, ["server_source.js"])
     page = render(data, f"Play {model['name']}", source, "connect-src 'self'")
     handlers = PageHandlers(engine)
-    run(make_app(page, {"position": handlers.position, "pgn": handlers.pgn}, arguments.port), arguments.port)
+    run(make_app(page, {"position": handlers.position, "pgn": handlers.pgn}, arguments.port), listener)
 
 
 if __name__ == "__main__":

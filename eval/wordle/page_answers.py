@@ -37,7 +37,9 @@ class PageAnswers:
         """
         number, guesses = body.get("number"), texts_of(body, "guesses")
         if type(number) is not int or not 1 <= number <= NUM_GAMES:
-            raise InputError(f"a game has a number from 1 to {NUM_GAMES:,}")
+            raise InputError(
+                f"there is no game {str(number)[:20]}: they are numbered from 1 to {NUM_GAMES:,}"
+            )
         secret = self.secret(number)
         patterns = [self._game.colours(secret, guess) for guess in guesses]
         if secret in guesses[:-1]:
@@ -109,7 +111,7 @@ def page_data(game: AdvisedGame) -> dict:
         },
         "rule": game.rule,
         "num_answers": len(game.words.answers),
-        "num_guesses": len(game.words.guesses),
+        "guesses": sorted(game.words.guesses),
         "num_games": NUM_GAMES,
         # The range of the returns of distributions.
         "ends": None if game.support is None else ends_of(game.support),

@@ -6,29 +6,26 @@ The page shows the values and distributions that `python -m eval.wordle --play` 
 """
 
 import argparse
-import html
 from pathlib import Path
 
 from cli.errors import command
 from cli.options import add_device_option, add_dtype_option, add_port_option, seed_number
 from eval.model_folder import check_model_folder
-from eval.page_document import SHARED, fill_template, read_parts, to_json
-from eval.page_server import make_app, run
+from eval.page_document import SHARED, make_document, read_parts
+from eval.page_server import listen, make_app, run
 from eval.wordle.game_options import add_game_options, game_to_play
 
 
 FOLDER = Path(__file__).with_name("page")
+SCRIPTS = ("tiles.js", "values.js", "game.js", "page.js")
 
 
 def render(data: dict) -> str:
     """Return the page of the data, of `page_data`."""
-    shared = read_parts(SHARED, ["elements.js", "histogram.js", "post.js"])
-    return fill_template(
-        FOLDER / "page.html",
-        title=html.escape(f"Wordle · {data['model']['name']}"),
-        style=read_parts(SHARED, ["basics.css"]) + read_parts(FOLDER, ["wordle.css"]),
-        data=to_json(data),
-        scripts=shared + read_parts(FOLDER, ["tiles.js", "values.js", "game.js", "page.js"]),
+    body, style = read_parts(FOLDER, ["page.html"]), read_parts(FOLDER, ["wordle.css"])
+    scripts = read_parts(SHARED, ["post.js"]) + read_parts(FOLDER, SCRIPTS)
+    return make_document(
+        f"Wordle · {data['model']['name']}", body, data, style, scripts, "connect-src 'self'"
     )
 
 
@@ -62,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     check_model_folder(arguments.model)
+    listener = listen(arguments.port)
     # These import torch, which takes seconds.
     from eval.wordle.advised_game import AdvisedGame
     from eval.wordle.model_player import ModelPlayer
@@ -71,7 +69,7 @@ def main() -> None:
     game = AdvisedGame(player, game_to_play([player], arguments.words, arguments.guesses, arguments.rule))
     answers = PageAnswers(game, arguments.seed)
     page = render(page_data(game))
-    run(make_app(page, {"play": answers.play, "advise": answers.advise}, arguments.port), arguments.port)
+    run(make_app(page, {"play": answers.play, "advise": answers.advise}, arguments.port), listener)
 
 
 if __name__ == "__main__":

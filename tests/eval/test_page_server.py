@@ -13,15 +13,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from cli.errors import InputError
-from eval.page_server import MAX_BODY, make_app, run
+from eval.page_server import MAX_BODY, listen, make_app
 from tests.support.commands import free_port
 
 
 PORT = 8123
 SCRIPT = """
 from cli.errors import command
-from eval.page_server import make_app, run
-command(lambda: run(make_app("the page", {{}}, {port}), {port}))
+from eval.page_server import listen, make_app, run
+command(lambda: run(make_app("the page", {{}}, {port}), listen({port})))
 """
 
 
@@ -112,7 +112,7 @@ def test_a_port_in_use_is_an_input_error():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=rf"port {port} cannot be used .*: choose another --port"):
-            run(make_app("", {}, port), port)
+            listen(port)
 
 
 def test_ctrl_c_ends_the_server_with_one_line():

@@ -19,7 +19,8 @@ from tests.eval.chess.test_serve import KINDS, LADDER, START, Player, play_to_ma
 from tests.support.browser import open_page
 from tests.support.programs import needs
 from tests.support.pushed_run import REPO
-from training import publish
+from tests.support.wordle_models import tiny_token_model
+from training import publish, space
 from training.onnx_export import export_onnx
 from training.space import check_space, is_on_hub, publish_space, write_space
 
@@ -152,7 +153,7 @@ def test_a_page_names_the_folder_and_the_licence_of_its_model(shipped_space, tmp
         assert SpaceCard.load(tmp_path / str(licence) / "README.md").data.license == licence
         (model / "README.md").unlink(missing_ok=True)
     page = (tmp_path / "None/index.html").read_text()
-    assert f"python -m eval.chess.serve --model '{model}'" in page
+    assert "python -m eval.chess.serve --model 'a model'" in page and str(tmp_path) not in page
 
 
 def test_a_space_is_on_the_hub_unless_a_folder_is_named(tmp_path, monkeypatch):
@@ -163,13 +164,16 @@ def test_a_space_is_on_the_hub_unless_a_folder_is_named(tmp_path, monkeypatch):
     assert not is_on_hub("user/name")
 
 
-def test_a_space_that_cannot_be_written_is_refused(tmp_path, own_hub, monkeypatch, call):
+def test_a_space_that_cannot_be_written_is_refused(tmp_path, own_hub, monkeypatch, call, capsys):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/worker.js").touch()
     with pytest.raises(InputError, match=r"thesis exists and is not a Space"):
         check_space(str(tmp_path / "thesis"))
-    with pytest.raises(InputError, match="models of wordle have no page"):
+    with pytest.raises(InputError, match=r"models of wordle have no page .* eval\.wordle\.serve"):
         check_space(str(tmp_path / "page"), "wordle")
+    with pytest.raises(SystemExit, match="2"):
+        call(space, "--model", SHIPPED_MODEL, "--space", tmp_path / "page", "--private")
+    assert "--private needs a --space on the hub" in capsys.readouterr().err
     monkeypatch.setenv("HF_TOKEN", "")
     with pytest.raises(InputError, match="not logged in"):
         check_space(SPACE)
@@ -179,7 +183,10 @@ def test_a_space_that_cannot_be_written_is_refused(tmp_path, own_hub, monkeypatc
         check_space(str(tmp_path / "page"))
 
 
-def test_a_model_without_onnx_files_has_no_space(model_folder, tmp_path):
+def test_a_model_without_onnx_files_and_one_of_wordle_have_no_space(model_folder, tmp_path):
+    tiny_token_model(num_hidden_layers=1).save_pretrained(tmp_path / "wordle")
+    with pytest.raises(InputError, match=r"holds ValueTransformerForTokenValue, .*eval\.wordle\.serve"):
+        publish_space(tmp_path / "wordle", str(tmp_path / "page"))
     with pytest.raises(InputError, match=r"no onnx/model_fp16\.onnx.*python -m training\.onnx_export"):
         publish_space(model_folder, str(tmp_path / "page"))
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "page").exists()

@@ -7,13 +7,13 @@ const corner = (square) => [column(square.charCodeAt(0) - 97), row(+square[1] - 
 const NAMES = { p: "pawn", n: "knight", b: "bishop", r: "rook", q: "queen", k: "king" };
 
 function drawBoard(arrows) {
-  const position = positions[ply], awaited = pendingMove(), drawn = [], spoken = [];
+  const position = positions[ply], awaited = pendingMove(), drawn = [], labels = [], spoken = [];
   for (let rank = 0; rank < 8; rank++) for (let file = 0; file < 8; file++) {
     const isLight = (rank + file) % 2 === 1, isMovable = movesFrom("abcdefgh"[file] + (rank + 1)).length > 0;
     drawn.push(element("rect", { x: column(file), y: row(rank), width: 45, height: 45, class: isMovable ? "movable" : null, style: `fill:var(--square-${isLight ? "light" : "dark"})` }));
     const label = (text, x, y, anchor) => element("text", { x: column(file) + x, y: row(rank) + y, "text-anchor": anchor, "font-size": 8, "font-weight": 600, style: `fill:var(--on-${isLight ? "light" : "dark"})` }, text);
-    if (column(file) === 0) drawn.push(label(rank + 1, 2.2, 8.8, "start"));
-    if (row(rank) === 315) drawn.push(label("abcdefgh"[file], 42.8, 42.6, "end"));
+    if (column(file) === 0) labels.push(label(rank + 1, 1.6, 8.2, "start"));
+    if (row(rank) === 315) labels.push(label("abcdefgh"[file], 44, 43.4, "end"));
   }
   const tint = (square, colour, opacity) => { const [x, y] = corner(square); drawn.push(element("rect", { x, y, width: 45, height: 45, style: `fill:var(${colour})`, opacity })); };
   if (position.last) for (const square of [position.last.slice(0, 2), position.last.slice(2, 4)]) tint(square, "--moved", 0.5);
@@ -27,7 +27,7 @@ function drawBoard(arrows) {
     drawn.push(element("use", { href: `#piece-${symbol}`, x, y, width: 45, height: 45, "data-square": square, class: movesFrom(square).length ? "movable" : null }));
   }
   byId("board").setAttribute("aria-label", `Board, ${mover(position)} to move: ${spoken.join(", ")}`);
-  fill("board", ...drawn, ...arrows.map(drawArrow), ...drawTargets(position));
+  fill("board", ...drawn, ...labels, ...arrows.map(drawArrow), ...drawTargets(position));
 }
 
 function piecesOf(position) {

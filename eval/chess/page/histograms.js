@@ -32,7 +32,7 @@ function drawDetail(shown) {
   // A value by the rules of chess is not its distribution's mean.
   const marked = [first, second].filter((listed) => listed && !listed.byRule), taken = [];
   for (const listed of marked) {
-    const tone = `var(--${colour(listed) === "played" ? "played" : "model"})`, x = width * clip(listed.value), left = x > width * 0.8;
+    const tone = `var(--${colour(listed) === "played" ? "played" : "model"})`, x = width * clip(listed.value), left = x > width - 92;
     // Two labels side by side, or else one below the other.
     const start = left ? x - 92 : x, line = taken.some((other) => Math.abs(other - start) < 96) ? 1 : 0;
     taken.push(start);

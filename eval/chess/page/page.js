@@ -23,16 +23,21 @@ function draw() {
   if (list.scrollHeight > list.clientHeight) list.scrollTop = current.offsetTop - list.offsetTop - list.clientHeight / 2;
 }
 // #ply=24&move=c6b7: the position after 24 half-moves, with one move of it shown.
+const isFlippedAtFirst = () => (source ? side === "black" : !game && !whiteToMove(positions[0]));
 function writeFragment() {
-  const parts = [...(source ? gameFragment() : []), game && !(source && isLast()) ? `ply=${ply}` : null, pinned == null ? null : `move=${positions[ply].moves[pinned][0]}`];
+  const parts = [...(source ? gameFragment() : []), flipped === isFlippedAtFirst() ? null : "flip=on", game && !(source && isLast()) ? `ply=${ply}` : null, pinned == null ? null : `move=${positions[ply].moves[pinned][0]}`];
   history.replaceState(null, "", "#" + parts.filter(Boolean).join("&"));
 }
 function readFragment() {
   const wanted = new URLSearchParams(location.hash.slice(1)), at = Number(wanted.get("ply"));
   ply = game && Number.isInteger(at) ? Math.max(0, Math.min(positions.length - 1, at)) : 0;
-  const index = positions[ply].moves.findIndex(([uci]) => uci === wanted.get("move"));
-  pinned = index < 0 ? null : index;
+  flipped = wanted.has("flip") !== isFlippedAtFirst();
+  pin(wanted.get("move"));
   hovered = null;
+}
+function pin(wanted) {
+  const index = positions[ply].moves.findIndex(([uci]) => uci === wanted);
+  pinned = index < 0 ? null : index;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -73,7 +78,6 @@ async function begin() {
     drawControls();
     await restoreGame();
   } else {
-    flipped = !game && !whiteToMove(positions[0]);
     drawHeader();
     if (game) drawGame();
     readFragment();

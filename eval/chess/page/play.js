@@ -3,7 +3,8 @@
 const START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1";
 const POSITION = /^\s*[1-8pnbrqk]+(\/[1-8pnbrqk]+)+(\s|$)/i;
 const SIDES = { white: "White", black: "Black", both: "both sides" };
-let side = "white", level = 0, start = START, names = ["White", "Black"];
+// `side` is played; `own`, which the person chose, is it again after a game that is loaded to look at.
+let side = "white", own = side, level = 0, start = START, names = ["White", "Black"];
 let pending = null;  // the move whose position is awaited, and where it was played
 let isLoading = false;
 let change = 0;      // answers of the source to earlier changes of the game come too late
@@ -29,11 +30,12 @@ function chooseMove(position) {
   return moves[Math.max(0, index)][0];
 }
 
-async function load({ fen, moves = [], at = Infinity, players = ["White", "Black"], as }) {
+async function load({ fen, moves = [], at = Infinity, players = ["White", "Black"], as, shown }) {
   const mine = ++change;
   let fault = null;
   pending = null;
   isLoading = true;
+  pinned = hovered = null;
   unselect();
   if (!positions.length) say("Loading the model.");
   try {
@@ -41,7 +43,8 @@ async function load({ fen, moves = [], at = Infinity, players = ["White", "Black
       const position = await source.position({ fen, moves: moves.slice(0, count) });
       if (mine !== change) return;
       if (count === 0) {
-        [positions, start, names, side] = [[position], position.fen, players, as ?? side];
+        [positions, start, names, side] = [[position], position.fen, players, as ?? own];
+        if (byId("loading").open) byId("board").scrollIntoView({ block: "nearest" });
         byId("loading").open = false;
       } else {
         setPlayed(positions[count - 1], moves[count - 1]);
@@ -57,6 +60,7 @@ async function load({ fen, moves = [], at = Infinity, players = ["White", "Black
   if (mine !== change) return;
   isLoading = false;
   if (positions.length) {
+    pin(shown);
     drawAll();
     writeFragment();
     await answer();
@@ -119,7 +123,7 @@ function takeBack() {
 function setSide(wanted) {
   if (pending) change++;
   pending = null;
-  side = wanted;
+  side = own = wanted;
   flipped = side === "black" || (side === "both" && flipped);
   drawAll();
   writeFragment();
@@ -183,17 +187,22 @@ function drawAll() {
 
 // #side=black&level=0.05&fen=…&moves=e2e4.e7e5&ply=1&values=off: all of the game, so that it survives a reload.
 function gameFragment() {
-  const moves = playedMoves(positions.length - 1);
-  return [`side=${side}`, level ? `level=${level}` : null, start === START ? null : `fen=${start.replaceAll(" ", "_")}`,
+  const moves = playedMoves(positions.length - 1), players = ["white", "black"].map((colour, index) => (names[index] === SIDES[colour] ? null : `${colour}=${encodeURIComponent(names[index])}`));
+  return [`side=${side}`, own === side ? null : `own=${own}`, ...players, level ? `level=${level}` : null, start === START ? null : `fen=${start.replaceAll(" ", "_")}`,
     moves.length ? `moves=${moves.join(".")}` : null, showsValues ? null : "values=off"];
 }
 async function restoreGame() {
   const wanted = new URLSearchParams(location.hash.slice(1)), at = wanted.get("ply");
+  const sideOf = (key, other) => (Object.hasOwn(SIDES, wanted.get(key)) ? wanted.get(key) : other);
   level = data.levels.map(([temperature]) => temperature).find((temperature) => temperature === Number(wanted.get("level"))) ?? 0;
-  side = Object.hasOwn(SIDES, wanted.get("side")) ? wanted.get("side") : "white";
-  flipped = side === "black";
+  side = sideOf("side", "white");
+  own = sideOf("own", side);
+  flipped = wanted.has("flip") !== isFlippedAtFirst();
   showsValues = wanted.get("values") !== "off";
-  await load({ fen: wanted.get("fen")?.replaceAll("_", " ") ?? START, moves: wanted.get("moves")?.split("."), at: /^\d+$/.test(at ?? "") ? Number(at) : Infinity });
+  await load({
+    fen: wanted.get("fen")?.replaceAll("_", " ") ?? START, moves: wanted.get("moves")?.split("."), at: /^\d+$/.test(at ?? "") ? Number(at) : Infinity,
+    players: ["white", "black"].map((colour) => wanted.get(colour) || SIDES[colour]), as: side === own ? null : side, shown: wanted.get("move"),
+  });
   if (positions.length) return;
   const { textContent } = byId("message");
   await load({ fen: START });

@@ -64,4 +64,4 @@ function drawTools() {
   fen.value = positions[ply].fen;
   steps.forEach((step, index) => { step.disabled = ply === (index < 2 ? 0 : positions.length - 1); });
 }
-function flip() { flipped = !flipped; drawBar(); drawShown(); }
+function flip() { flipped = !flipped; drawBar(); drawShown(); writeFragment(); }

@@ -39,14 +39,15 @@ function readAddress() {
     const turns = list("advise").map((turn) => turn.split("-"));
     return { mode: "advise", guesses: turns.map(([word]) => word), patterns: turns.map(([, pattern]) => pattern ?? "") };
   }
-  return { mode: "play", number: Number(wanted.get("game")) || randomNumber(), guesses: list("guesses") };
+  return { mode: "play", number: Number(wanted.get("game")) || wanted.get("game") || randomNumber(), guesses: list("guesses") };
 }
 const randomNumber = () => 1 + (crypto.getRandomValues(new Uint32Array(1))[0] % data.num_games);
 async function openAddress() {
   const game = readAddress();
-  if ((await go(game)) || !game.guesses.length) return;
+  if (await go(game)) return;
   const fault = message;
-  await go({ ...game, guesses: [], patterns: [] });
+  // Its guesses or its number may be wrong.
+  if (!(await go({ ...game, guesses: [], patterns: [] }))) await restart("play");
   say(fault, true);
   drawBoard();
 }
@@ -90,6 +91,7 @@ function turnTile(index) {
 async function submit() {
   const { mode, number, guesses, patterns, typed } = state;
   if (typed.length < 5) { say("A guess has five letters.", true); drawBoard(); return; }
+  if (mode === "play" && !data.guesses.includes(typed)) { say(`${typed.toUpperCase()} is not one of the ${allowed}, which are listed below.`, true); drawBoard(); return; }
   if (!(await go({ mode, number, guesses: [...guesses, typed], patterns: [...patterns, mode === "advise" ? state.colours.join("") : ""] }))) return;
   byId("spoken").textContent = `Guess ${state.guesses.length}: ${spelled(typed, state.patterns.at(-1))}. ${byId("title").textContent}`;
 }

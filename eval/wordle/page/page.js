@@ -59,7 +59,7 @@ function draw() {
 /* The keyboard of the computer, and the start */
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, onButton = event.target.closest?.("button, a");
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, onButton = event.target.closest?.("button, a, summary");
   if (!/^([a-z]|Backspace)$/.test(key) && (key !== "Enter" || onButton)) return;
   // From here on, Enter submits the guess.
   if (onButton) byId("boards").focus({ preventScroll: true });
@@ -73,6 +73,7 @@ addEventListener("resize", () => drawAdvice(state.advice ?? {}, choose));
 
 drawModel(data.model);
 fill("footer",
-  element("p", {}, `Wordle with ${words(data.num_answers)} as secrets, ${data.num_guesses.toLocaleString("en")} allowed guesses and the ${data.rule} rule. Words are in the order of their advantage: how far their letters are valued below the best allowed ones; the model guesses the first. A value is the return that the model expects after the word; that of a word which was rarely guessed may be far too high.`),
+  element("p", {}, `Wordle with ${words(data.num_answers)} as secrets, ${allowed} and the ${data.rule} rule. Words are in the order of their advantage: how far their letters are valued below the best allowed ones; the model guesses the first. A value is the return that the model expects after the word; that of a word which was rarely guessed may be far too high.`),
+  element("details", {}, element("summary", {}, `The ${allowed}`), element("p", { class: "allowed" }, data.guesses.join(" "))),
   element("p", {}, element("a", { href: "https://arxiv.org/abs/2403.03950" }, "Stop Regressing: value functions trained by classification"), " · arXiv 2403.03950"));
 openAddress().then(() => { document.documentElement.dataset.ready = "true"; });

@@ -5,6 +5,7 @@ const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2)
 const place = (value) => clip((value - ends[0]) / (ends[1] - ends[0]));
 const ticks = () => Array.from({ length: Math.floor(ends[1]) - Math.ceil(ends[0]) + 1 }, (_, index) => Math.ceil(ends[0]) + index).filter((tick) => tick % 2 === 0);
 const words = (number) => `${number.toLocaleString("en")} word${number === 1 ? "" : "s"}`;
+const allowed = `${data.guesses.length.toLocaleString("en")} allowed guesses`;
 const minus = (number) => String(number).replace("-", "−");
 
 const small = (listed, scale) => smallHistogram({ probs: listed.probs, peak: Math.max(...listed.probs), mean: place(listed.value) }, scale, place(0));
@@ -17,7 +18,7 @@ function drawDetail(listed) {
   const names = element("p", { class: "names" }, element("span", {}, element("b", {}, listed.word.toUpperCase()), ` ${signed(listed.value)}`));
   if (!ends) return fill("detail", title, names, element("p", { class: "none" }, "This model was trained to predict the return as one number, without a distribution."));
   const width = byId("detail").clientWidth || 500, bottom = 118, top = 19, step = width / listed.probs.length, scale = Math.max(...listed.probs);
-  const x = width * place(listed.value), isLeft = x > width * 0.8;
+  const x = width * place(listed.value), isLeft = x > width - 92;
   const bars = element("g", { style: "fill:var(--model-soft)" });
   listed.probs.forEach((prob, bin) => { const high = (prob / scale) * (bottom - top); bars.append(element("rect", { x: bin * step + 0.5, width: Math.max(0.5, step - 1), y: bottom - high, height: high })); });
   fill("detail", title, names, element("svg", { viewBox: `0 0 ${width} ${bottom + 18}`, height: bottom + 18, role: "img", "aria-label": `Predicted distribution of the return of ${listed.word}, mean ${signed(listed.value)}` },

@@ -120,7 +120,7 @@ def test_faulty_games_are_left_out_on_request_the_first_few_named_and_all_counte
         ("1. e4 e5 {a comment} 2. Qhf *", "game 1: 'Qhf' is not a move"),
         ("this is no game", "game 1: 'this' is not a move"),
         (f"1. {'x' * 100_000}", f"game 1: '{'x' * 40}' is not a move"),
-        ("1. e4 e5 2. Qh6 *", "game 1: illegal san: 'Qh6'"),
+        ("1. e4 e5 2. Qh6 *", r"game 1: 2\.Qh6 is not a legal move"),
     ],
 )
 def test_what_is_no_move_is_refused_in_one_line(tmp_path, text, message):

@@ -186,7 +186,11 @@ def test_games_that_cannot_be_opened_with_are_left_out_on_request(tmp_path, caps
         ),
         ("book.pgn", "", r"book\.pgn holds no openings; give a file with at least one"),
         ("book.epd", "\n\n", r"book\.epd holds no openings"),
-        ("book.pgn", "1. e4 e5 *\n\n1. e4 e6 2. e6 *\n", r"book\.pgn game 2: illegal san: 'e6'.*; correct"),
+        (
+            "book.pgn",
+            "1. e4 e5 *\n\n1. e4 e6 2. e6 *\n",
+            r"book\.pgn game 2: 2\.e6 is not a legal move; correct",
+        ),
         ("book.pgn", "1. e4 e5 *\n\n*\n", r"book\.pgn game 2: no moves and no FEN; give it either"),
         ("book.pgn", "1. f3 e5 2. g4 Qh4# *\n", r"game 1: the game is over \(checkmate\) at .*; shorten"),
         ("book.fen", f"{ENDGAME}\n7k/5K2/6Q1/8/8/8/8/8 b - - 0 1\n", r"line 2: the game is over \(stalemate"),

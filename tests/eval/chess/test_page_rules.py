@@ -8,6 +8,8 @@ import subprocess
 import chess
 import pytest
 
+from cli.errors import InputError
+from data.chess.game_files import parse_game
 from eval.chess.analyse import end_after
 from eval.chess.engines import ordered_legal_moves
 from eval.chess.rules import game_end
@@ -143,10 +145,10 @@ def test_the_main_line_of_the_first_game_is_read(ask):
 @pytest.mark.parametrize(
     ("pgn", "line"),
     [
-        ("", "the text holds no game with moves"),
-        ("nonsense", "nonsense is not a legal move in rnbqkbnr/"),
-        ("1. e4 e5 2. Qh9 *", "Qh9 is not a legal move in rnbqkbnr/"),
-        ("1. e4 -- 2. d4 *", "-- is not a legal move"),
+        ("", "the text has no game: give its moves"),
+        ("nonsense", "the game cannot be read: 1.nonsense is not a legal move"),
+        ("1. e4 e5 2. Qh9 *", "2.Qh9 is not a legal move"),
+        ("1. e4 -- 2. d4 *", "1...-- is not a legal move"),
         ("2. Nf3 Nc6 *", "the first move is number 2, but there is no tag FEN"),
         ('[Variant "Atomic"]\n\n1. e4 *', "the variant Atomic is not supported"),
         ('[FEN "8/8 w - - 0 1"]\n\n1. e4 *', "8 '/'-delimited rows"),
@@ -155,3 +157,10 @@ def test_the_main_line_of_the_first_game_is_read(ask):
 def test_a_faulty_pgn_is_refused_with_one_line(ask, pgn, line):
     [answer] = ask([{"pgn": pgn}])
     assert line in answer["error"] and "\n" not in answer["error"]
+
+
+@pytest.mark.parametrize("pgn", ["", '[White "A"]\n\n*', "{a comment}", "1. e4 Ke4 *", "1. e4 e5 2. Qh6 *"])
+def test_a_faulty_pgn_has_the_line_that_python_has(ask, pgn):
+    with pytest.raises(InputError) as refused:
+        parse_game(pgn)
+    assert ask([{"pgn": pgn}]) == [{"error": str(refused.value)}]

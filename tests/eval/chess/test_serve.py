@@ -70,6 +70,10 @@ def test_a_game_is_over_by_every_rule(handlers, fen, moves, over, white):
     [
         ({"fen": "nonsense", "moves": []}, "FEN: "),
         ({"fen": "8/8/8/8/8/8/8/K7 w - - 0 1", "moves": []}, "cannot occur in chess: no black king"),
+        (
+            {"fen": "4k3/8/4R3/8/8/8/8/4K3 w - - 0 1", "moves": []},
+            "the king of the side that is not to move is",
+        ),
         ({"fen": START, "moves": ["e2e4", "e2e4"]}, "move 2: 'e2e4' is not a legal move in rnbqkbnr/pppp"),
         ({"fen": START, "moves": ["0000"]}, "move 1: '0000' is not a legal move"),
         ({"fen": START, "moves": [["e2e4"]]}, "is not a legal move"),
@@ -96,8 +100,9 @@ def test_the_first_game_of_a_pgn_is_read(handlers):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "PGN: there is no game"),
-        ("1. e4 Ke4 *", "PGN game 1: illegal san"),
+        ("", "the text has no game: give its moves"),
+        ('[White "Morphy"]\n\n*', "the text has no game: give its moves"),
+        ("1. e4 Ke4 *", "the game cannot be read: 1...Ke4 is not a legal move"),
         ("nonsense", "is not a move"),
         (5, "give a game as"),
     ],
@@ -250,6 +255,46 @@ def test_the_model_plays_the_other_side_and_a_level_samples_its_moves(folders):
         page.wait_for_selector("#message.error")
         assert "expected 8 rows" in person.message()
         assert page.evaluate("positions.length") == 3
+
+
+IS_SEEN = """(id) => {
+    const element = document.getElementById(id), box = element.getBoundingClientRect();
+    return element.contains(document.elementFromPoint(box.left + 20, box.top + 5));
+}"""
+
+
+@pytest.mark.slow
+@needs("chromium")
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_game_is_loaded_in_view_and_survives_a_reload(folders, width):
+    with (
+        serving("eval.chess.serve", "--model", folders / "action_value") as url,
+        open_page(url, viewport={"width": width, "height": 600}) as page,
+    ):
+        person = Player(page)
+        page.select_option("#side", "black")
+        person.wait_for_moves(1)
+        person.load("1. e4 Ke4 *")
+        page.wait_for_selector("#message.error")
+        assert page.evaluate(IS_SEEN, "message")
+        person.load('[White "Anderssen & Co"]\n\n1. e4 e5 2. Nf3 *')
+        person.wait_for_moves(3)
+        assert page.evaluate(IS_SEEN, "board")
+
+        page.keyboard.press("ArrowLeft")
+        page.click("[aria-label^=Flip]")
+        page.locator("#table tbody tr").nth(5).click()
+        shown = "[names, side, own, flipped, ply, pinned, positions.length]"
+        expected = [["Anderssen & Co", "Black"], "both", "black", False, 2, 5, 4]
+        assert page.evaluate(shown) == expected
+        page.reload()
+        page.wait_for_selector(READY, state="attached")
+        person.wait_for_moves(3)
+        assert page.evaluate(shown) == expected
+        assert page.inner_text("h1") == "Anderssen & Co – Black"
+        page.click("#new")
+        person.wait_for_moves(1)
+        assert page.evaluate(shown) == [["White", "Black"], "black", "black", False, 1, None, 2]
 
 
 # The server gets a request for a position when `releaseOne` is called, which returns after the answer.

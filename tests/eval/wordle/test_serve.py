@@ -70,6 +70,8 @@ def test_a_game_is_played_to_its_end_next_to_that_of_the_model(address, answers)
 
         type_keys(page, "zzzzz")
         page.wait_for_selector('#message.error:text("is not one of the 446 allowed guesses")')
+        page.click('summary:text("The 446 allowed guesses")')
+        assert page.inner_text(".allowed").split() == sorted(WORDS.guesses)
         for _ in range(5):
             page.click('[data-key="Backspace"]')
         assert page.locator("#message.error").count() == 0
@@ -121,6 +123,16 @@ def test_advice_follows_the_colours_of_a_game_elsewhere_on_a_narrow_screen(addre
         page.wait_for_selector('#lede:text("446 words left")')
         type_keys(page, "ablerggggg")
         page.wait_for_selector('h1:text("Found in 1")')
+
+
+@needs("chromium")
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["99999999", "nonsense"])
+def test_a_game_that_does_not_exist_is_one_message_and_another_game(address, number):
+    with open_page(f"{address}/#game={number}") as page:
+        assert page.inner_text("#message").startswith(f"there is no game {number}: they are numbered from 1")
+        type_keys(page, "clang")
+        page.wait_for_selector('#lede:text("guess 2 of 6")')
 
 
 @needs("chromium")

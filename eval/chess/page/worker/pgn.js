@@ -6,6 +6,17 @@ const START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1";
 const TOKEN = /\[\s*(?<name>\w+)\s+"(?<value>(?:[^"\\]|\\.)*)"\s*\]|\{[^}]*\}|;[^\n]*|^%[^\n]*|(?<bracket>[()])|(?<result>1-0|0-1|1\/2-1\/2|½-½|\*)|\$\d+|(?<number>\d+)(?:\s*\.+|(?=\s))|e\.p\.|(?<word>--|[a-z\d][^\s(){}[\];]*)|\S/gim;
 
 export function readPgn(text) {
+  let game;
+  try {
+    game = readGame(text);
+  } catch (error) {
+    throw new Error(`the game cannot be read: ${error.message}`);
+  }
+  if (!game.moves.length) throw new Error("the text has no game: give its moves, such as 1. e4 e5");
+  return game;
+}
+
+function readGame(text) {
   const tags = {}, moves = [];
   let board = null, depth = 0, first = "1";
   for (const { groups } of text.matchAll(TOKEN)) {
@@ -21,7 +32,6 @@ export function readPgn(text) {
       moves.push(makeMove(board, word.replace(/[!?]+$/, "")).lan);
     }
   }
-  if (!moves.length) throw new Error("the text holds no game with moves");
   const known = (name) => (/^[?.*\s-]*$/.test(name) ? "" : name.trim());
   return { fen: tags.FEN ?? START, moves, white: known(tags.White ?? ""), black: known(tags.Black ?? "") };
 }

@@ -24,7 +24,7 @@ export function makeMove(board, text) {
   try {
     if (text !== "--") return board.move(from ? { from, to, promotion: promotion || undefined } : text);
   } catch {} // the same error as for a null move, which chess.js plays
-  throw new Error(`${text} is not a legal move in ${board.fen()}`);
+  throw new Error(`${board.moveNumber()}${board.turn() === "w" ? "." : "..."}${text.slice(0, 40)} is not a legal move`);
 }
 
 // Text may lack the last fields. A FEN that chess.js reads although the position is impossible is refused.
