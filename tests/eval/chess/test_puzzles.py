@@ -161,7 +161,10 @@ def test_games_of_chessbench_tell_the_engine_repetitions(tmp_path):
     [
         ("1. e4 e5 2. Bc4 Nc6", ": the PGN leads to r1bqkbnr/pppp1ppp/2n5/4p3/2B1P3"),
         ("1. e4 e5 2. Bc4 Nc6 3. Qh6", ", PGN: the game cannot be read: 3.Qh6 is not a legal move"),
-        ("1. e4 -- 2. -- e5 3. Bc4 Nc6 4. Qh5", ", PGN: the game cannot be read: a null move in rnbqkbnr/pppppppp/8/8/4P3"),
+        (
+            "1. e4 -- 2. -- e5 3. Bc4 Nc6 4. Qh5",
+            ", PGN: the game cannot be read: a null move in rnbqkbnr/pppppppp/8/8/4P3",
+        ),
         ("no moves", ", PGN: the game cannot be read: 'no' is not a move"),
     ],
 )
