@@ -120,7 +120,7 @@ def start_processes(arguments: list[object], backend: str, num_processes: int = 
     environment["WORLD_SIZE"] = environment["LOCAL_WORLD_SIZE"] = str(num_processes)
     line = list(map(str, arguments))
     return [
-        ForkedCommand("train", line, environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        ForkedCommand(["-m", "train", *line], environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(num_processes)
     ]
 

@@ -1,9 +1,6 @@
 """Models of state values and of moves, trained, resumed, measured and published by the commands."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import chess
@@ -14,7 +11,7 @@ from cli.errors import InputError
 from configs.loading import load_config
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES, write_rows
 from eval.chess.engines import ValueEngine
-from tests.support.commands import run_command
+from tests.support.commands import run_code, run_command
 from tests.support.easy_boards import easy_file
 from tests.support.hub_server import HubServer, Repository
 from tests.support.programs import needs
@@ -90,13 +87,8 @@ def test_the_published_model_loads_by_its_card_in_a_fresh_process(run, tmp_path)
     card = (tmp_path / "published/README.md").read_text()
     example, play = code_blocks(card)
     code = f"{example}\n{play}\nprint(type(model).__name__, board.fen())"
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", code],
-        cwd=tmp_path / "published",
-        env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    result = run_code(code, folder=tmp_path / "published", **environment)
     assert result.returncode == 0, result.stderr
     name, fen = result.stdout.splitlines()[-1].split(" ", 1)
     assert name == TARGETS[run.name]
