@@ -23,6 +23,7 @@ from training.publish import publish_folder
 
 TARGETS = {"state_value": "ValueTransformerForStateValue", "move": "ValueTransformerForMovePrediction"}
 LEARN = ["training.steps=80", "training.batch_size=64", "checkpoint.every=40", "evaluation.every=40"]
+LEARN += ["training.decay=constant"]  # such a run gets more steps later
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,10 @@ def train(source: Path | str, target: str, output_dir: Path, *settings: str, **e
 def test_it_learns_and_is_resumed_to_the_same_bits(run, boards, tmp_path):
     losses = list(read_steps(run, "loss").values())
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
-    train(boards, run.name, tmp_path / "run", "training.decay=constant", "training.steps=40")
-    train(boards, run.name, tmp_path / "run", "training.decay=constant", "resume=true")
-    train(boards, run.name, tmp_path / "whole", "training.decay=constant")
-    first, second = ((tmp_path / name / "model/model.safetensors").read_bytes() for name in ("run", "whole"))
-    assert first == second
+    train(boards, run.name, tmp_path / "run", "training.steps=40")
+    train(boards, run.name, tmp_path / "run", "resume=true")
+    weights = "model/model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (run / weights).read_bytes()
 
 
 @pytest.mark.slow
