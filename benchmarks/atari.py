@@ -111,9 +111,10 @@ def replay(settings: Settings) -> Table:
 
 def refill(name: str, settings: Settings) -> Table:
     """Measure how fast a memory is filled again from seeds and actions."""
-    game: Game = make_game(name, max_steps=100)
+    episode_steps, num_steps = (20, 25) if settings.quick else (100, 10 * NUM_STEPS)
+    game: Game = make_game(name, max_steps=episode_steps)
     collector = Collector(game, NUM_ENVIRONMENTS, 2_000, Sampling(), settings.seed, record=Path("unused"))
-    for _ in range(110 if settings.quick else 10 * NUM_STEPS):
+    for _ in range(num_steps):
         collector.step(lambda observations: np.zeros(NUM_ENVIRONMENTS), epsilon=1.0)
     episodes = collector.recorded
     num_steps = sum(len(episode.actions) for episode in episodes)
@@ -136,7 +137,8 @@ def learning(settings: Settings) -> Table:
     """Measure the steps of train.py, and the part that is not the network's: its passes and its optimiser."""
     rows = {}
     for name, (num_steps, overrides) in LEARNING.items():
-        num_steps = 4 if settings.quick else num_steps
+        if settings.quick:
+            num_steps, overrides = 4, [*overrides, "atari.first_training_step=200"]
         overrides = [*overrides, f"seed={settings.seed}", f"training.steps={num_steps}", "trackers=[]"]
         config = load_config(name, [*overrides, f"evaluation.every={num_steps}", "evaluation.episodes=1"])
         measured = []

@@ -58,7 +58,7 @@ def measure(settings: Settings) -> Iterator[Table]:
         "start",
         alternatives,
         range(settings.repeats),
-        warm_up=0,
+        warm_up=None if settings.quick else 0,
         milliseconds=True,
     )
     for runtime, row in table.rows.items():

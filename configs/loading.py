@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,11 +111,11 @@ def load_config(name: str, overrides: list[str]) -> Config:
     if not isinstance(task, str) or task not in DOMAINS:
         raise InputError(f"{path}: task {task!r} is unknown: choose one of {', '.join(DOMAINS)}")
     with one_line_errors(str(path)):
-        merged = OmegaConf.merge(OmegaConf.structured(DOMAINS[task]), given)
+        merged = OmegaConf.merge(_structure_of(task), given)
     with one_line_errors("command line"):
         merged = OmegaConf.merge(merged, given_later)
-    defaults = DOMAINS[task].defaults_of(merged.value_loss.name)
-    merged = OmegaConf.merge(OmegaConf.structured(DOMAINS[task]), defaults, given, given_later)
+    if defaults := DOMAINS[task].defaults_of(merged.value_loss.name):
+        merged = OmegaConf.merge(_structure_of(task), defaults, given, given_later)
     with one_line_errors(str(path), or_else=", or {}=VALUE on the command line"):
         config: Any = OmegaConf.to_object(merged)
     _check_bounds(config, str(path))
@@ -123,6 +124,12 @@ def load_config(name: str, overrides: list[str]) -> Config:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     return config
+
+
+@functools.cache
+def _structure_of(task: str) -> Any:
+    """Return the settings of a task with their types and defaults, which OmegaConf takes long to find out."""
+    return OmegaConf.structured(DOMAINS[task])
 
 
 def load_run_config(run: Path) -> Config:

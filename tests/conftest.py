@@ -1,4 +1,7 @@
-"""Fixtures of several test files, and the environment of all tests."""
+"""Fixtures of several test files, and the environment of all tests.
+
+Fixtures import what needs torch: it takes seconds, and the process that spreads the tests has no use for it.
+"""
 
 import os
 import shutil
@@ -11,19 +14,13 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-import torch
 
 from cli.options import SHIPPED_MODEL
-from models.tokenization_chess import ChessTokenizer
-from tests.eval.chess.test_engines import tiny_model
 from tests.support.commands import run_command
 from tests.support.forked_python import forked_programs
 from tests.support.hub_server import TOKEN, HubServer
 from tests.support.programs import missing_programs
-from tests.support.pushed_run import EIGHT_STEPS, REPO
-from tests.support.training_runs import tiny_settings
 from training.npm_packages import PACKAGES, package_folder
-from training.space import publish_space
 
 
 OF_THE_USER = package_folder()  # before tests change the environment
@@ -70,6 +67,8 @@ def one_thread_each() -> Iterator[None]:
     """Tests that run side by side take a thread each, and so do the commands that they start."""
     with pytest.MonkeyPatch.context() as environment:
         if "PYTEST_XDIST_WORKER" in os.environ:
+            import torch
+
             environment.setenv("OMP_NUM_THREADS", "1")
             environment.setenv("OMP_WAIT_POLICY", "PASSIVE")  # for runs of accelerate, which take all cores
             torch.set_num_threads(1)
@@ -86,12 +85,17 @@ def heard_signals() -> None:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory) -> list[str]:
     """Arguments of train.py for a run of seconds."""
+    from tests.support.training_runs import tiny_settings
+
     return tiny_settings(tmp_path_factory.mktemp("prepared") / "boards")
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
     """Save a tiny chess model with its tokenizer; for reading alone, as all tests share it."""
+    from models.tokenization_chess import ChessTokenizer
+    from tests.eval.chess.test_engines import tiny_model
+
     folder = tmp_path_factory.mktemp("run") / "model"
     tiny_model().save_pretrained(folder)
     ChessTokenizer().save_pretrained(folder)
@@ -128,6 +132,8 @@ def npm_tarballs(own_cache, tmp_path_factory) -> None:
 @pytest.fixture(scope="session")
 def shipped_space(npm_tarballs, tmp_path_factory) -> Path:
     """The page of the model in the repository, for browsers; for reading alone."""
+    from training.space import publish_space
+
     folder = tmp_path_factory.mktemp("space") / "page"
     publish_space(SHIPPED_MODEL, str(folder))
     return folder
@@ -152,6 +158,8 @@ def own_hub(tmp_path, monkeypatch) -> Iterator[HubServer]:
 @pytest.fixture(scope="session")
 def pushed_run(settings, model_hub, tmp_path_factory) -> Path:
     """A run that pushed its model and its checkpoints; for reading alone."""
+    from tests.support.pushed_run import EIGHT_STEPS, REPO
+
     output_dir = tmp_path_factory.mktemp("runs") / "tiny"
     arguments = [*settings, *EIGHT_STEPS, "evaluation.boards=50", f"output_dir={output_dir}"]
     arguments += [f"push_to_hub={REPO}", "push_checkpoints=true"]

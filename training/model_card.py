@@ -66,7 +66,7 @@ def write_model_card(
     """
     folder = folder or run / "model"
     config = load_run_config(run)
-    results = training_results(run, config.training.steps) if results is None else results
+    results = training_results(run, config, config.training.steps) if results is None else results
     name = name or str(folder)
     card = _make_card(run, config, folder, name, results, branches, step, note, on_hub, space)
     with atomic_write(folder / "README.md") as path:
@@ -137,9 +137,8 @@ def _make_card(
     return str(card)
 
 
-def training_results(run: Path, step: int) -> list[Result]:
+def training_results(run: Path, config: Config, step: int) -> list[Result]:
     """Return the results that a run measured after a step, if it did."""
-    config = load_run_config(run)
     rows = [row for row in read_metrics(run / "metrics.jsonl") if row["kind"] == "eval"]
     row = next((row for row in rows if row["step"] == step), None)
     return TASKS[config.task].results_of_run(row, config, run / "model") if row else []

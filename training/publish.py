@@ -84,7 +84,7 @@ def write_model_folder(
     if onnx:
         export_onnx(folder, config.task)
     # The run measured its weights before they were rounded.
-    results = training_results(run, step or config.training.steps) if dtype == "float32" else []
+    results = training_results(run, config, step or config.training.steps) if dtype == "float32" else []
     results += read_results(result_files, config.task, folder, name)
     write_model_card(
         run,

@@ -15,7 +15,8 @@ PROGRAM = """
 import io, json, os, runpy, sys
 from contextlib import redirect_stderr
 
-import chess.pgn, huggingface_hub, matplotlib.figure, omegaconf, pandas, pyarrow.parquet, scipy.stats
+import chess.pgn, gymnasium, huggingface_hub.hf_api, matplotlib.figure, omegaconf, pandas, pyarrow.parquet
+import scipy.stats
 
 os.environ.pop("OMP_WAIT_POLICY", None)
 for line in json.loads(sys.argv[1]):

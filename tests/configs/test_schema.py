@@ -200,8 +200,9 @@ def test_a_configuration_is_read_from_a_pipe():
 def test_every_setting_has_a_bound_that_its_default_keeps():
     for structure in DOMAINS.values():
         config = structure(output_dir="run")
+        defaults = OmegaConf.structured(config)
         for key, declared in walk_settings(config):
-            value = OmegaConf.select(OmegaConf.structured(config), key, throw_on_missing=False)
+            value = OmegaConf.select(defaults, key, throw_on_missing=False)
             if (bound := declared.metadata.get("bound")) and value is not None:
                 assert bound.contains(value), key
 

@@ -1,10 +1,8 @@
 """Datasets on the hub and on disk: their splits, pinned to a commit, downloaded once; errors of one line."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from cli.errors import InputError
 from data.chess.rows import write_rows
 from data.hub import local_files, pin, read_name
-from tests.support.commands import REPOSITORY, assert_input_error, run_command
+from tests.support.commands import REPOSITORY, ForkedCommand, assert_input_error, run_command, start_code
 from tests.support.hub_server import HubServer, Repository
 from tests.support.random_boards import random_file, random_rows
 from tests.support.training_runs import TINY, read_losses
@@ -62,20 +60,11 @@ def put(hub: HubServer, name: str, files: dict[str, bytes], private: bool = Fals
     return repository.commit("main", files)
 
 
-def start_download(
-    hub: HubServer, *sources: str, split: str = "train", **environment: str
-) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", DOWNLOAD, split, *sources],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env=os.environ | hub.environment | environment,
-    )
+def start_download(hub: HubServer, *sources: str, split: str = "train", **environment: str) -> ForkedCommand:
+    return start_code(DOWNLOAD, split, *sources, folder=REPOSITORY, **hub.environment | environment)
 
 
-def finish(process: subprocess.Popen) -> list[list[bytes] | str]:
+def finish(process: ForkedCommand) -> list[list[bytes] | str]:
     """Return, for each source, the contents of the downloaded files, or the error."""
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr

@@ -1,9 +1,7 @@
 """Publishing chess boards and Wordle games: `datasets` loads the rows, and the card describes them."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from data.chess.rows import Row, write_rows
 from data.dataset_card import find_kind
 from data.hub import local_files
 from data.wordle.games import read_games
-from tests.support.commands import run_command
+from tests.support.commands import REPOSITORY, run_code, run_command
 from tests.support.hub_server import Repository
 from tests.support.random_boards import random_file
 
@@ -91,8 +89,7 @@ def run_main(monkeypatch, *arguments: object) -> None:
 
 
 def load(*names: object, **environment: str) -> dict:
-    command = [sys.executable, "-c", LOAD, *map(str, names)]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    result = run_code(LOAD, *names, folder=REPOSITORY, **environment)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import REPOSITORY
+from tests.support.commands import REPOSITORY, run_code
 
 
 @pytest.fixture(scope="module")
@@ -73,4 +73,5 @@ def test_every_module_imports_from_another_folder(installed, tmp_path):
         path.stem for path in (installed / "stop_regressing").glob("*.py") if path.stem != "__init__"
     )
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module('stop_regressing.' + name)"
-    run_python(code, installed, tmp_path)
+    result = run_code(code, folder=tmp_path, PYTHONPATH=str(installed))
+    assert result.returncode == 0, result.stderr

@@ -1,9 +1,6 @@
 """The value transformer: parity with searchless_chess, what may see what, and the ways to run and load it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import chess
@@ -24,7 +21,7 @@ from models.modeling_value_transformer import (
 from models.tokenization_chess import ChessTokenizer
 from models.value_losses import VALUE_LOSSES
 from scripts.searchless_parameters import convert
-from tests.support.commands import REPOSITORY
+from tests.support.commands import REPOSITORY, run_code
 from tests.support.wordle_models import tiny_token_model
 
 
@@ -342,12 +339,11 @@ def test_saved_models_load_by_remote_code_in_a_fresh_process_elsewhere(tmp_path)
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     moves = legal_moves(chess.Board(POSITION))
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    command = [sys.executable, "-c", LOAD_ELSEWHERE, str(tmp_path / "model"), POSITION, " ".join(moves)]
-    result = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    arguments = [tmp_path / "model", POSITION, " ".join(moves)]
+    result = run_code(LOAD_ELSEWHERE, *arguments, folder=elsewhere, **environment)
     assert result.returncode == 0, result.stderr
     inputs = tokenizer.encode_positions([POSITION], [moves], return_tensors="pt")
     with torch.no_grad():
@@ -376,11 +372,10 @@ def test_models_of_all_kinds_load_in_one_process_in_any_order(tmp_path):
         "moves": "ValueTransformerForMovePrediction",
         "wordle": "ValueTransformerForTokenValue",
     }
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
     for order in (["chess", "wordle", "states", "chess", "moves"], ["wordle", "moves", "chess"]):
-        folders = [str(tmp_path / name / "model") for name in order]
-        command = [sys.executable, "-c", LOAD_BOTH, *folders]
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        folders = [tmp_path / name / "model" for name in order]
+        result = run_code(LOAD_BOTH, *folders, folder=tmp_path, **environment)
         assert result.returncode == 0, result.stderr
         assert result.stdout.split() == [kinds[name] for name in order]
 
@@ -468,9 +463,10 @@ def test_reading_in_pieces_with_a_cache_gives_the_values_of_reading_at_once(kern
     torch.testing.assert_close(torch.cat(values, dim=1), expected.value, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_the_cache_works_without_a_warning():
     program = """if True:
+        import warnings
+        warnings.simplefilter("error")
         import torch
         from models.modeling_value_transformer import ValueTransformerForTokenValue as Model
         config = Model.config_class(vocab_size=35, max_position_embeddings=74, hidden_size=32,
@@ -479,9 +475,7 @@ def test_the_cache_works_without_a_warning():
         first = model(tokens, use_cache=True)
         print(model(tokens, cache=first.cache).value.shape)
     """
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    result = run_code(program, folder=REPOSITORY)
     assert (result.stdout, result.stderr) == ("torch.Size([1, 5, 35])\n", "")
 
 

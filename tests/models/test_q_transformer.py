@@ -1,8 +1,5 @@
 """The Q-Transformer: which token sees which, acting with a cache, its observations, saving and loading."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from transformers import BertConfig, BertModel
@@ -11,6 +8,7 @@ from models.configuration_q_transformer import QTransformerConfig
 from models.modeling_q_transformer import QTransformer, bin_actions, nearest_bins
 from models.tokenization_robot import instruction_ids, make_instruction_tokenizer
 from models.value_losses import VALUE_LOSSES
+from tests.support.commands import run_code
 
 
 SIZES = {
@@ -157,12 +155,9 @@ assert torch.equal(model.choose_actions(**inputs).value, value)
 assert AutoTokenizer.from_pretrained(folder + "/model")("Open a drawer").input_ids == [4, 2, 3]
 assert not any(name.partition(".")[0] == "models" for name in sys.modules)
 """
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        cwd=tmp_path,
-        env={"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
-        check=True,
-    )
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    result = run_code(program, tmp_path, folder=tmp_path, **environment)
+    assert result.returncode == 0, result.stderr
 
 
 def test_bins_are_evenly_spaced_from_end_to_end():

@@ -1,11 +1,9 @@
 """Conversion of DeepMind's checkpoints: equal predictions from every form, and errors for other files."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from scripts.convert_searchless_chess import convert_checkpoint
 from scripts.searchless_parameters import convert
 from tests.models.test_model import LOAD_ELSEWHERE
 from tests.scripts.test_orbax import ARRAYS, write_folders
-from tests.support.commands import REPOSITORY, assert_input_error, run_command
+from tests.support.commands import REPOSITORY, assert_input_error, run_code, run_command
 
 
 COMMAND = ["python", "scripts/convert_searchless_chess.py"]
@@ -108,10 +106,9 @@ def test_a_converted_model_works_in_every_command_and_elsewhere(tmp_path):
     assert json.loads((folder / "tokenizer_config.json").read_text())["orient"] is False
 
     case = CASES[0]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", LOAD_ELSEWHERE, str(folder), case["fen"], case["move"]]
-    loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    environment = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    arguments = [folder, case["fen"], case["move"]]
+    loaded = run_code(LOAD_ELSEWHERE, *arguments, folder=tmp_path, **environment)
     assert loaded.returncode == 0, loaded.stderr
     expected = np.exp(case["log_probs_ema"]) @ ((np.arange(128) + 0.5) / 128)
     assert json.loads(loaded.stdout.splitlines()[-1]) == pytest.approx([expected], abs=1e-6)

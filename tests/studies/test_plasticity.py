@@ -99,7 +99,7 @@ def test_every_image_comes_once_in_an_epoch():
 
 @pytest.mark.slow
 def test_the_error_is_the_fraction_of_the_variance_that_is_not_learnt(tmp_path):
-    config = PlasticityConfig("mse", 0, width=8, steps=300, batch_size=32, num_images=32)
+    config = PlasticityConfig("mse", 0, width=8, steps=60, batch_size=32, num_images=32)
     result = train(config, tmp_path, torch.device("cpu"))
     assert [stage["bias"] for stage in result["stages"]] == list(BIASES)
     assert result["stages"][0]["error"] < 0.5  # 32 images are soon memorised

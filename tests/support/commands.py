@@ -31,11 +31,11 @@ SERVER.set_forkserver_preload(["tests.support.preloaded"])
 class ForkedCommand:
     """A command in a process that was forked when the libraries were imported; used like subprocess.Popen."""
 
-    def __init__(self, module: str, arguments: list[str], environment: dict[str, str]):
-        self.args = ["-m", module, *arguments]
+    def __init__(self, line: list[str], environment: dict[str, str], folder: Path = REPOSITORY):
+        self.args = line
         pipes = [multiprocessing.Pipe(duplex=False) for _ in ("stdout", "stderr")]
         ends = [end for _, end in pipes]
-        self._process = SERVER.Process(target=_run_module, args=(module, arguments, environment, *ends))
+        self._process = SERVER.Process(target=_run_line, args=(line, environment, folder, *ends))
         self._process.start()
         for end in ends:
             end.close()
@@ -73,12 +73,25 @@ class ForkedCommand:
 
 def start_command(module: str, *arguments: object, **environment: str) -> ForkedCommand:
     """Start `python -m module` in the repository."""
-    return ForkedCommand(module, list(map(str, arguments)), os.environ | environment)
+    return ForkedCommand(["-m", module, *map(str, arguments)], os.environ | environment)
 
 
 def run_command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
     """Run `python -m module` to its end."""
-    process = start_command(module, *arguments, **environment)
+    return _finish(start_command(module, *arguments, **environment))
+
+
+def start_code(code: str, *arguments: object, folder: Path, **environment: str) -> ForkedCommand:
+    """Start `python -c code` in a folder; it finds this project's modules only if that is the repository."""
+    return ForkedCommand(["-c", code, *map(str, arguments)], os.environ | environment, folder)
+
+
+def run_code(code: str, *arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run `python -c code` in a folder to its end."""
+    return _finish(start_code(code, *arguments, folder=folder, **environment))
+
+
+def _finish(process: ForkedCommand) -> subprocess.CompletedProcess:
     stdout, stderr = process.communicate(timeout=_LONGEST)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
@@ -89,28 +102,30 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _run_module(
-    module: str,
-    arguments: list[str],
+def _run_line(
+    line: list[str],
     environment: dict[str, str],
+    folder: Path,
     stdout: Connection,
     stderr: Connection,
 ) -> None:
-    """Be `python -m module` with this environment, stdout and stderr."""
+    """Be Python with this line, environment, working directory, stdout and stderr."""
     for number, end in ((1, stdout), (2, stderr)):
         os.dup2(end.fileno(), number)
         end.close()
-    run_as_main(["-m", module, *arguments], environment, REPOSITORY)
+    run_as_main(line, environment, folder)
 
 
 def run_as_main(line: list[str], environment: dict[str, str], folder: str | Path) -> None:
-    """Be Python with this line, `-m module ...` or `script.py ...`, environment and working directory."""
+    """Be Python with this line, `-m module ...`, `-c code ...` or `script.py ...`, and working directory."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    is_module = line[0] == "-m"
-    sys.argv = line[1:] if is_module else line
-    sys.path.insert(0, str(folder if is_module else Path(line[0]).resolve().parent))
+    is_script = line[0] not in ("-m", "-c")
+    sys.argv = line if is_script else line[1:]
+    given = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    libraries = [path for path in sys.path if path != str(REPOSITORY)]
+    sys.path = [str(Path(line[0]).resolve().parent if is_script else folder), *given, *libraries]
     sys.executable = shutil.which("python") or sys.executable  # processes that the command starts fork too
     sys.stdout.reconfigure(write_through="PYTHONUNBUFFERED" in environment)
     _read_hub_settings(environment)
@@ -121,10 +136,13 @@ def run_as_main(line: list[str], environment: dict[str, str], folder: str | Path
     multiprocessing.set_start_method(None, force=True)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
     try:
-        if is_module:
+        if is_script:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        elif line[0] == "-m":
             runpy._run_module_as_main(sys.argv[0])  # which is all that -m does
         else:
-            runpy.run_path(sys.argv[0], run_name="__main__")
+            code, sys.argv[0] = sys.argv[0], "-c"
+            exec(code, vars(sys.modules["__main__"]))
     finally:
         atexit._run_exitfuncs()  # which forked processes leave out
 

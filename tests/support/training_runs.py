@@ -105,6 +105,19 @@ def start_launch(
     )
 
 
+def start_launch_of_parent(arguments: list[object], backend: str, num_processes: int) -> ForkedCommand:
+    """Start `accelerate launch` in a session of its own, as the parent of the processes that it starts.
+
+    That of `start_launch` is not: they fork.
+    """
+    code = "import os; os.setsid(); from accelerate.commands.launch import main; main()"
+    _, _, path = os.environ["PATH"].partition(os.pathsep)  # without the Python that forks
+    environment = os.environ | {"PATH": path, "ACCELERATE_USE_CPU": "true"}
+    return ForkedCommand(
+        ["-c", code, *launch_line(arguments, backend, num_processes, "train.py")], environment
+    )
+
+
 def start_processes(arguments: list[object], backend: str, num_processes: int = 2) -> list[ForkedCommand]:
     """Start train.py in the environments that `start_launch` would, without launcher and new interpreters."""
     parsed = launch_command_parser().parse_args(launch_line(arguments, backend, num_processes, "train.py"))
@@ -120,7 +133,7 @@ def start_processes(arguments: list[object], backend: str, num_processes: int = 
     environment["WORLD_SIZE"] = environment["LOCAL_WORLD_SIZE"] = str(num_processes)
     line = list(map(str, arguments))
     return [
-        ForkedCommand("train", line, environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        ForkedCommand(["-m", "train", *line], environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(num_processes)
     ]
 

@@ -19,7 +19,7 @@ from cli.options import write_json
 from configs.loading import differences, load_config
 from eval.loading import identify_model, load_model
 from eval.model_folder import model_digest
-from tests.support.commands import REPOSITORY, run_command
+from tests.support.commands import REPOSITORY, run_code, run_command
 from tests.support.hub_server import HubServer
 from tests.support.pushed_run import EIGHT_STEPS, REPO, code_blocks
 from tests.support.training_runs import SAMPLE, TINY
@@ -47,14 +47,9 @@ def run_elsewhere(hub: HubServer, folder: Path, code: str) -> list:
     """Run code as a user without this project would, and return the values that it prints."""
     caches = {name: str(folder / name.lower()) for name in ("HF_HOME", "HF_HUB_CACHE", "HF_MODULES_CACHE")}
     ours = ["chess", "configs", "data", "eval", "models", "omegaconf", "training"]
-    check = f"import sys; found = [name for name in {ours} if name in sys.modules]; assert not found, found"
-    process = subprocess.run(
-        [sys.executable, "-I", "-c", f"{code}\n{check}"],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ | hub.environment | caches,
-    )
+    forget = f"import sys\nfor name in {ours}: sys.modules.pop(name, None)"
+    check = f"found = [name for name in {ours} if name in sys.modules]; assert not found, found"
+    process = run_code(f"{forget}\n{code}\n{check}", folder=folder, **hub.environment | caches)
     assert process.returncode == 0, process.stderr
     return [ast.literal_eval(line) for line in process.stdout.splitlines()]
 

@@ -21,7 +21,7 @@ from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
 from tests.support.commands import REPOSITORY, assert_input_error, run_command
 from tests.support.programs import needs
-from tests.support.training_runs import REAL_LAUNCHER, SAMPLE, read_losses, run_until, start_launch
+from tests.support.training_runs import SAMPLE, read_losses, run_until, start_launch_of_parent
 from training.optimization import EMA, learning_rate_at, make_optimizers
 from training.run_log import RunLog, read_metrics
 from training.sharding import Weights
@@ -159,12 +159,12 @@ def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, 
     arguments = [f"output_dir={tmp_path}/run", "training.steps=100000", "evaluation.every=100000"]
     backend = "one_device" if num_processes == 1 else "ddp"
     line = [*settings, *arguments, "checkpoint.every=100000"]
-    process = start_launch(line, backend, num_processes, launcher=REAL_LAUNCHER)
+    process = start_launch_of_parent(line, backend, num_processes)
     for text in process.stdout:
         if re.search(r"step +5/", text):
-            process.terminate() if number == signal.SIGTERM else os.killpg(process.pid, number)
+            process.send_signal(number) if number == signal.SIGTERM else os.killpg(process.pid, number)
             break
-    rest = process.stdout.read()  # ends when the last process has ended
+    rest, _ = process.communicate()  # when the last process has ended
     assert re.search(r"interrupted after step \d+ and saved", rest)
     assert list((tmp_path / "run/checkpoints").glob("step_*"))
 

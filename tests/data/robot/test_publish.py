@@ -12,7 +12,7 @@ from huggingface_hub import DatasetCard
 from cli.errors import InputError
 from data import publish
 from data.robot.episodes import read_episodes
-from tests.support.commands import REPOSITORY
+from tests.support.commands import REPOSITORY, run_code
 from tests.support.robot_data import write_robot_data
 
 
@@ -50,13 +50,7 @@ def test_a_published_folder_has_a_card_with_counts_and_the_same_files(tmp_path, 
 
 def read_elsewhere(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """Read a dataset in a process that knows the hub; it prints the sums of its arrays, or the error."""
-    return subprocess.run(
-        [sys.executable, "-c", READ, name],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
+    return run_code(READ, name, folder=REPOSITORY, **environment)
 
 
 def test_a_dataset_on_the_hub_is_read_by_its_name(tmp_path, monkeypatch, own_hub):

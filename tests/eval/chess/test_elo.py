@@ -59,8 +59,10 @@ def test_an_extrapolated_rating_has_a_warning(truth, side):
     assert (said is None) if side is None else f"No opponent is {side} than the model" in said
 
 
-def arguments(model_folder: Path, output: Path, *more: object, games: int = 8) -> list[object]:
-    options = ["--device", "cpu", "--opponents", "stockfish:0-1", "--games", games, "--processes", 2]
+def arguments(
+    model_folder: Path, output: Path, *more: object, games: int = 8, processes: int = 1
+) -> list[object]:
+    options = ["--device", "cpu", "--opponents", "stockfish:0-1", "--games", games, "--processes", processes]
     return ["--model", model_folder, "--output", output, *options, *more]
 
 
@@ -136,7 +138,7 @@ def stop(model_folder: Path, output: Path, with_signal: signal.Signals) -> tuple
 
     Every process that belonged to it has to end.
     """
-    process = start_command(ELO, *arguments(model_folder, output, games=1000))
+    process = start_command(ELO, *arguments(model_folder, output, games=1000, processes=2))
     log = output / "games.pgn"
     while not (log.exists() and log.read_text().count("[Event ") >= 4):
         assert process.poll() is None
@@ -160,8 +162,7 @@ def test_an_interrupted_tournament_leaves_no_process_and_resumes(model_folder, t
         assert (stdout, status) == ("", 130)
         assert stderr == f"interrupted: {num_before} games are in {log}; the same command continues\n"
     numbers = tmp_path / "elo.json"
-    more = ("--json", numbers, "--processes", 1)
-    result = run(*arguments(model_folder, tmp_path / "elo", *more, games=num_before + 4))
+    result = run(*arguments(model_folder, tmp_path / "elo", "--json", numbers, games=num_before + 4))
     assert result.returncode == 0, result.stderr
     assert f"{log}: continuing after {num_before} games" in result.stdout
     results = json.loads(numbers.read_text())
