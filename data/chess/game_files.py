@@ -29,8 +29,7 @@ _NEXT_TAG = re.compile(r'"\s*\]\s*(?=\[\s*\w+\s+")')  # several tags may share a
 _ESSENTIAL_TAGS = ("FEN", "SetUp", "Variant")  # python-chess ignores tags that are not well formed
 _COMMENT = re.compile(r"([^{;]*)([{;]?)(.*)", re.DOTALL)
 _FIRST_NUMBER = re.compile(r"\s*(\d+)\s*\.(\s*\.)?")  # more than one dot before a move of Black
-_NUMBER = re.compile(r"(\d{1,9})\s*\.")
-_VARIATION = re.compile(r"\([^()]*\)")
+_NUMBER_OR_BRACKET = re.compile(r"(\d{1,9})\s*\.|[()]")
 _NUMBER_ONE = re.compile(r"\s*1(\s*\.(?!\s*\.)|\s+[A-Za-z])")
 _CONTINUATION = re.compile(r"\s*[\d{;($*!?½-]")
 # The tokens that python-chess reads, and redundant notation: Pe4, exd6 e.p.
@@ -121,6 +120,8 @@ class _GameText:
         self.moves: list[str] = []
         self.bare: list[str] = []  # the moves without comments
         self.in_comment = self.is_finished = False
+        self.depth = 0  # of variations
+        self.number: int | None = None  # the last of the main line
         self.fault = ""
 
     def add_tags(self, line: str) -> None:
@@ -135,7 +136,12 @@ class _GameText:
         bare = self._strip_comments(line)
         if not bare.isspace():
             self.bare.append(bare)
-            self.is_finished = bare.rstrip().endswith(RESULTS) and not self._is_in_variation()
+            for symbol in _NUMBER_OR_BRACKET.finditer(bare):
+                if symbol[0] in "()":
+                    self.depth += 1 if symbol[0] == "(" else -1
+                elif self.depth <= 0:
+                    self.number = int(symbol[1])
+            self.is_finished = bare.rstrip().endswith(RESULTS) and self.depth <= 0
 
     def ends_before(self, line: str) -> bool:
         """Return whether moves in this line are those of another game."""
@@ -143,24 +149,20 @@ class _GameText:
             return False
         if self.is_finished:
             return line.lstrip()[0] not in "{;($"
-        return bool(_NUMBER_ONE.match(line)) and not self._is_in_variation()
+        return bool(_NUMBER_ONE.match(line)) and self.depth <= 0
 
     def check_continuation(self, line: str) -> None:
         """Note a fault unless moves after a blank line have the number of the next move."""
         if not _CONTINUATION.match(line):
             self.fault = f"{line.split()[0][:40]!r} after a blank line has no move number"
-        elif (number := _FIRST_NUMBER.match(line)) and not self._is_in_variation():
-            main_line = "".join(self.bare)
-            while (shorter := _VARIATION.sub("", main_line)) != main_line:
-                main_line = shorter
-            earlier = _NUMBER.findall(main_line)
-            if earlier and number[1] != str(int(earlier[-1]) + (number[2] is None)):
-                found = number[0].strip()[:40]
-                self.fault = f"{found!r} after a blank line does not follow move {earlier[-1]}"
-
-    def _is_in_variation(self) -> bool:
-        bare = "".join(self.bare)
-        return bare.count("(") > bare.count(")")
+        elif (
+            (number := _FIRST_NUMBER.match(line))
+            and self.number is not None
+            and self.depth <= 0
+            and number[1] != str(self.number + (number[2] is None))
+        ):
+            found = number[0].strip()[:40]
+            self.fault = f"{found!r} after a blank line does not follow move {self.number}"
 
     def _strip_comments(self, line: str) -> str:
         if not self.in_comment and "{" not in line and ";" not in line:
