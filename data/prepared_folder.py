@@ -15,8 +15,8 @@ from data.parquet import list_files
 
 
 META_FILE = "meta.json"
-# Raised by numpy.load for damaged files; the last two by its parser of headers.
-LOAD_ERRORS = (OSError, ValueError, SyntaxError, TokenError)
+# Raised by numpy.load for damaged files; an empty one is an EOFError, and the last three are of headers.
+LOAD_ERRORS = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError)
 
 
 def make_once(

@@ -97,12 +97,11 @@ def read_metrics(path: Path) -> list[dict]:
     for number, line in enumerate(lines, start=1):
         if line.endswith(b"\n"):
             try:
-                rows.append(json.loads(line))
-                is_row = {"step"} <= rows[-1].keys()
-            except (ValueError, AttributeError):
-                is_row = False
-            if not is_row:
-                raise InputError(f"{path} line {number} is damaged: delete that line")
+                row = json.loads(line)
+                row["step"]
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f"{path} line {number} is damaged: delete that line") from None
+            rows.append(row)
     return rows
 
 

@@ -94,7 +94,7 @@ def _read_array(path: Path) -> np.ndarray:
             array = np.load(file, allow_pickle=False)
             file.read()  # the checksum is compared at the end
             return array
-    except (*LOAD_ERRORS, EOFError, zlib.error) as error:
+    except (*LOAD_ERRORS, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}): copy it again") from None
 
 

@@ -91,7 +91,9 @@ def read_recording(source: str | Path) -> Recording:
                 if any(value is None for value in row.values()) or not row["actions"]:
                     raise InputError(f"{where}: the episode has an empty column or no actions: record again")
                 if not 0 <= row["seed"] < NUM_SEEDS:
-                    raise InputError(f"{where}: the seed {row['seed']} is not below 2**31: record again")
+                    raise InputError(
+                        f"{where}: the seed {row['seed']} is not from 0 to 2**31 - 1: record again"
+                    )
                 key = (row["game"], row["settings"], row["emulator"])
                 if key not in games:
                     games[key] = _read_game(where, row["game"], row["settings"])

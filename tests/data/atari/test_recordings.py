@@ -97,7 +97,7 @@ def change(path, **columns) -> None:
         ({"actions": b"\0\1"}, "does not reproduce episode 2"),
         ({"actions": b"\7\7"}, "action 7 is not one of the 3 of minatar_breakout"),
         ({"actions": b""}, "row 2: the episode has an empty column or no actions"),
-        ({"seed": -1}, "row 2: the seed -1 is not below"),
+        ({"seed": -1}, "row 2: the seed -1 is not from 0 to"),
         ({"emulator": "MinAtar 1.0.11"}, "recorded with MinAtar 1.0.11, .* pip install MinAtar==1.0.11"),
         ({"game": "minatar_braekout"}, "row 2: there is no game 'minatar_braekout': did you mean"),
         ({"settings": '{"frame": 3}'}, "row 2: .* are not settings of a game"),
