@@ -117,8 +117,8 @@ def write_space(model: Path, folder: Path, repo: str | None = None) -> None:
             "is_policy": network.is_policy,
         },
         "levels": levels(model, network.is_policy),
-        # The same page with a server, in a clone.
-        "command": shlex.join(["python", "-m", "eval.chess.serve", "--model", facts["name"]]),
+        # The same page with a server, in a clone; a folder here is unknown elsewhere.
+        "command": f"python -m eval.chess.serve --model {repo}" if repo else None,
         "positions": [],
     }
     title = f"Play {facts['name']}"

@@ -47,9 +47,11 @@ def run_elsewhere(hub: HubServer, folder: Path, code: str) -> list:
     """Run code as a user without this project would, and return the values that it prints."""
     caches = {name: str(folder / name.lower()) for name in ("HF_HOME", "HF_HUB_CACHE", "HF_MODULES_CACHE")}
     ours = ["chess", "configs", "data", "eval", "models", "omegaconf", "training"]
-    forget = f"import sys\nfor name in {ours}: sys.modules.pop(name, None)"
-    check = f"found = [name for name in {ours} if name in sys.modules]; assert not found, found"
-    process = run_code(f"{forget}\n{code}\n{check}", folder=folder, **hub.environment | caches)
+    find = f"import sys\nfound = [name for name in sys.modules if name.partition('.')[0] in {ours}]"
+    forget = f"{find}\nfor name in found: del sys.modules[name]"
+    process = run_code(
+        f"{forget}\n{code}\n{find}\nassert not found, found", folder=folder, **hub.environment | caches
+    )
     assert process.returncode == 0, process.stderr
     return [ast.literal_eval(line) for line in process.stdout.splitlines()]
 
