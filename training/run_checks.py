@@ -78,8 +78,8 @@ def check_output_dir(config: Config, output_dir: Path) -> None:
             remedy = (
                 f": the learning rate falls from step {before_decay} on, and the run is at step {newest}; "
                 + (f"delete the checkpoints after {earlier[-1]} to continue there, or " if earlier else "")
-                + "output_dir=FOLDER starts another run, where training.decay_steps=N keeps it constant "
-                "until the last N steps"
+                + "output_dir=FOLDER starts another run, where training.decay_steps=N keeps the rate "
+                "constant until the last N steps"
             )
         listed = "; ".join(changed.values())
         raise InputError(f"{output_dir} was started with other settings: {listed}{remedy}")
