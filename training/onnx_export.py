@@ -127,7 +127,10 @@ def _export(model: "PreTrainedModel", form: Form) -> "onnx.ModelProto":
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    exported = program.model_proto
+    for node in exported.graph.node:
+        del node.metadata_props[:]  # the code that made it, with its path on this machine
+    return exported
 
 
 @contextmanager

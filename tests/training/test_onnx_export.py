@@ -77,6 +77,7 @@ def test_onnx_files_of_chess_models_predict_what_pytorch_does(kind, make_folder)
     folder = make_folder(kind)
     export_onnx(folder, "chess")
     is_same(folder)
+    assert all(b"onnx_export.py" not in file.read_bytes() for file in (folder / "onnx").iterdir())
 
 
 @pytest.mark.slow
