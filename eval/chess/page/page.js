@@ -22,8 +22,8 @@ function draw() {
   const list = byId("moves"), current = list.querySelector("[aria-current]");
   if (list.scrollHeight > list.clientHeight) list.scrollTop = current.offsetTop - list.offsetTop - list.clientHeight / 2;
 }
-// #ply=24&move=c6b7: the position after 24 half-moves, with one move of it shown.
 const isFlippedAtFirst = () => (source ? side === "black" : !game && !whiteToMove(positions[0]));
+// #ply=24&move=c6b7&flip=on: the position after 24 half-moves, one move of it shown, on a board turned by hand.
 function writeFragment() {
   const parts = [...(source ? gameFragment() : []), flipped === isFlippedAtFirst() ? null : "flip=on", game && !(source && isLast()) ? `ply=${ply}` : null, pinned == null ? null : `move=${positions[ply].moves[pinned][0]}`];
   history.replaceState(null, "", "#" + parts.filter(Boolean).join("&"));
