@@ -108,7 +108,7 @@ def start_launch(
 def start_launch_of_parent(arguments: list[object], backend: str, num_processes: int) -> ForkedCommand:
     """Start `accelerate launch` in a session of its own, as the parent of the processes that it starts.
 
-    That of `start_launch` is not: they fork.
+    Those of `start_launch` are forked by a server instead.
     """
     code = "import os; os.setsid(); from accelerate.commands.launch import main; main()"
     _, _, path = os.environ["PATH"].partition(os.pathsep)  # without the Python that forks
