@@ -124,7 +124,8 @@ def run_as_main(line: list[str], environment: dict[str, str], folder: str | Path
     is_script = line[0] not in ("-m", "-c")
     sys.argv = line if is_script else line[1:]
     given = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    libraries = [path for path in sys.path if path != str(REPOSITORY)]
+    # Tests may have added folders, such as that of the code of models.
+    libraries = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix))]
     sys.path = [str(Path(line[0]).resolve().parent if is_script else folder), *given, *libraries]
     sys.executable = shutil.which("python") or sys.executable  # processes that the command starts fork too
     sys.stdout.reconfigure(write_through="PYTHONUNBUFFERED" in environment)
