@@ -132,6 +132,12 @@ def test_values_are_decoded_by_the_value_loss(name):
     assert (chosen.probs is None) == (model.value_loss.num_outputs == 1)
 
 
+@pytest.mark.parametrize("name", ["mse", "mse_sigmoid"])
+def test_regression_starts_with_outputs_near_0(name):
+    model = tiny_q_transformer(state_size=6, value_loss=name)
+    assert model(**random_inputs(model)).logits.abs().max() < 0.3
+
+
 @pytest.mark.slow
 def test_a_checkpoint_acts_by_itself(tmp_path):
     """It holds the statistics of states and the tokenizer; another process needs torch and transformers."""
