@@ -43,8 +43,8 @@ def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes
             yield waiting.popleft().result()
             waiting.extend(islice(submitted, 1))
     finally:
-        # loky raises a KeyError in its thread if it is shut down before that thread has taken every item, and
-        # an item whose submission was interrupted is not among `waiting`. It takes them in order.
+        # loky raises a KeyError in its thread if it is shut down before that thread has taken every item,
+        # also one whose submission was interrupted. It takes them in order.
         last = executor.submit(int)
         while not (last.running() or last.done()):
             time.sleep(0.001)

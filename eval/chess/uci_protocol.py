@@ -3,7 +3,6 @@
 Source: the UCI specification (Meyer-Kahlen, 2006), and Stockfish where the specification is silent.
 """
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -98,7 +97,7 @@ def list_options(
         Option("MultiPV", "spin", 1, 1, 256),
         Option("Temperature", "number", temperature),
         Option("Margin", "number", margin),
-        Option("Threads", "spin", count_cores(), 1, 1024),
+        Option("Threads", "spin", 1, 1, 1024),
         Option("UCI_ShowWDL", "check", False),
         Option("ExactEnds", "combo", exact_ends, choices=EXACT_ENDS),
         # The rules of Chess960. Models were trained on standard chess and never saw such positions.
@@ -109,15 +108,6 @@ def list_options(
         Option("Move Overhead", "spin", 0, 0, 60_000),
         Option("SyzygyPath", "string", ""),
     ]
-
-
-def count_cores() -> int:
-    """Return OMP_NUM_THREADS, or else the number of cores that this process may use."""
-    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
-        return max(1, int(threads))
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def split_option(words: Sequence[str]) -> tuple[str, str]:
