@@ -1,9 +1,11 @@
 """Games in files: usual notation is understood, and words that are not moves are errors."""
 
+import time
+
 import pytest
 
 from cli.errors import InputError
-from data.chess.game_files import holds_games, read_games
+from data.chess.game_files import holds_games, parse_game, read_games
 from data.text_files import TextSource
 from tests.data.test_text_files import pipe
 
@@ -133,3 +135,10 @@ def test_what_is_no_move_is_refused_in_one_line(tmp_path, text, message):
 def test_the_first_line_of_a_pipe_tells_games_from_positions(text, has_games):
     with pipe(text.encode()) as number:
         assert holds_games(TextSource(f"/dev/fd/{number}")) == has_games
+
+
+def test_blank_lines_between_all_moves_take_linear_time():
+    started = time.process_time()
+    with pytest.raises(InputError, match=r"2\.e4 is not a legal move"):
+        parse_game("".join(f"{number}. e4 e5\n\n" for number in range(1, 8000)))
+    assert time.process_time() - started < 3  # seconds; in quadratic time 11
