@@ -59,6 +59,7 @@ rewards, discount, done = torch.ones(4), 0.9, torch.tensor([False, False, True, 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/losses.md"])
 def test_the_losses_of_the_pages_run_without_transformers(installed, tmp_path, page):
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)

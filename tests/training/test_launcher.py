@@ -25,6 +25,7 @@ print(*overruled_options(load_config("chess_tiny.yaml", ["training.precision=bf1
     return path
 
 
+@pytest.mark.slow
 def test_options_of_accelerate_that_the_settings_overrule_are_named(program):
     options = {"mixed_precision": "fp16", "gradient_accumulation_steps": 4, "gradient_clipping": 1}
     process = start_launch([], "one_device", 1, program, REAL_LAUNCHER, **options)

@@ -68,6 +68,7 @@ def assert_gone(pids: list[int]) -> None:
     assert not alive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_results_come_in_order_and_no_process_stays(processes, tmp_path):
     results = results_in_order(double, range(20), processes, functools.partial(Program, tmp_path))
@@ -80,6 +81,7 @@ def test_results_come_in_order_and_no_process_stays(processes, tmp_path):
     assert_gone([program for _, program in noted(tmp_path, "started")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_input_error_is_raised_after_all_earlier_results(processes, tmp_path):
     def items():

@@ -177,6 +177,7 @@ def test_a_value_by_rule_says_how_the_game_ends(fen, uci, end):
     assert "by_rule" not in position_data(board, Analysis(moves, values))
 
 
+@pytest.mark.slow
 @needs("chromium")
 def test_browser_says_of_a_mating_move_that_it_is_checkmate(folder):
     page = make_page(folder, "mate.html", "--fen", "7k/8/5KQ1/8/8/8/8/8 w - - 0 1")
@@ -216,6 +217,7 @@ def test_final_positions_follow_the_rules():
         assert (data["over"], data["white"], data["moves"]) == (over, white, [])
 
 
+@pytest.mark.slow
 @needs("chromium")
 def test_largest_losses_are_a_few_and_in_order(position_page):
     losses = [0.3, 0.01, 0.06, 0.2, 0.07, 0.04, 0.5, 0.08]
@@ -272,6 +274,7 @@ def test_html_in_headers_stays_text(game_page):
     assert [player["name"] for player in players] == ["{{data}} & Söhne", ATTACK]
 
 
+@pytest.mark.slow
 @needs("chromium")
 def test_browser_shows_every_legal_move(position_page):
     dom = dom_of(position_page, "#move=e2a6")
@@ -282,6 +285,7 @@ def test_browser_shows_every_legal_move(position_page):
     assert dom.count("<use ") == len(chess.Board(SHARP).piece_map())
 
 
+@pytest.mark.slow
 @needs("chromium")
 def test_browser_steps_through_a_game_and_runs_nothing_of_its_headers(game_page):
     key = "document.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}));"
@@ -304,6 +308,7 @@ def test_browser_steps_through_a_game_and_runs_nothing_of_its_headers(game_page)
     assert re.findall(r"first choice in \d of (\d)", last) == ["3", "2"]
 
 
+@pytest.mark.slow
 @needs("chromium")
 def test_model_without_distribution_shows_values_alone(folder, tmp_path, monkeypatch):
     output = tmp_path / "page.html"

@@ -404,6 +404,7 @@ def test_a_finger_drags_a_piece_and_does_not_scroll_the_page(folders):
         assert page.evaluate("playedMoves(1)[0]") == "e2e4" and page.evaluate("scrollY") == 0
 
 
+@pytest.mark.slow
 @needs("chromium")
 @pytest.mark.parametrize("kind", ["state_value", "move"])
 def test_models_of_states_and_of_moves_play_too(folders, kind):

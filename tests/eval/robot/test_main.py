@@ -54,6 +54,7 @@ def test_the_scripted_policy_succeeds_and_the_same_seed_gives_the_same_results()
     assert (first.decisions != other.decisions).any()
 
 
+@pytest.mark.slow
 def test_a_start_does_not_depend_on_the_number_of_episodes():
     few = play_episodes(scripted(0), ["reach-v3"], 2, seed=0)
     many = play_episodes(scripted(0), ["reach-v3"], EPISODES_AT_A_TIME + 1, seed=0)
