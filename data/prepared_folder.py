@@ -72,7 +72,7 @@ def read_meta(folder: Path, kind: str) -> dict:
 
 
 def load_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
-    """Memory-map an array of a prepared folder; with mode "c", what is written to it stays in memory.
+    """Memory-map an array of a prepared folder; with mode "c", changes of it stay in memory.
 
     Raises InputError for a damaged file.
     """

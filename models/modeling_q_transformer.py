@@ -201,7 +201,7 @@ class QTransformer(PreTrainedModel):
         )
 
     def _mask(self, hidden: Tensor) -> Tensor | None:
-        """Return the mask of as many tokens, made once; all rows are alike, so it has a batch of 1."""
+        """Return the mask for the tokens of `hidden`, made once, with a batch of 1."""
         key = hidden.shape[1], hidden.dtype, hidden.device, self.config._attn_implementation
         if key not in self._masks:
             # Training, which may follow, cannot save a tensor made in inference mode for its backward pass.

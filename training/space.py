@@ -49,7 +49,7 @@ To show this folder on your own machine:
 
     python -m http.server 8001 --bind 127.0.0.1
 
-`LICENSES.md` has the licences of the page and of what it contains. The model has the licence of its own card.
+`LICENSES.md` has the licences of the page and of its parts. The model has the licence of its own card.
 """
 
 
@@ -63,7 +63,7 @@ def space_url(space: str) -> str:
 
 
 def check_space(space: str, task: str = "chess") -> None:
-    """Raise InputError if a Space cannot be written; call it before long work. Downloads what it needs."""
+    """Raise InputError if a Space cannot be written; call it before long work. Downloads its packages."""
     if task != "chess":
         raise InputError(f"models of {task} have no page without a server: leave out --space; {WORDLE_PAGE}")
     if is_on_hub(space):
@@ -154,8 +154,8 @@ def onnx_of(model: Path) -> Path:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.space",
-        description="Write the page where one plays a published chess model in the browser, which needs no "
-        "server besides one of files. The model needs its ONNX files.",
+        description="Write the page where one plays a published chess model in the browser; any server of "
+        "files can show it. The model needs its ONNX files.",
     )
     parser.add_argument(
         "--model", required=True, metavar="DIR", help="a folder of a model, or its id on the hub"

@@ -69,7 +69,7 @@ def read_records(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
 
 def read_range(path: str | Path, start: int, number: int) -> list[bytes]:
     """Return undecoded records; raise InputError as above."""
-    # Opened for every range: the records read stay in memory as long as the file is open.
+    # The file is opened for every range, because an open file keeps the records it has read in memory.
     bag = open_bag(path)
     try:
         return bag.read_range(start, number)

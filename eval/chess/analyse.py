@@ -94,7 +94,7 @@ def position_data(
         data["by_rule"] = {
             rank: end_after(board, analysis.moves[i]) for rank, i in enumerate(order) if i in analysis.by_rule
         }
-    # A draw that nobody claimed does not end a game.
+    # A draw must be claimed to end a game.
     end = game_end(board) if played is None else None
     if end:
         data["over"] = end.reason

@@ -1,4 +1,4 @@
-"""Play a chess model on a page in the browser, which shows its win probability for every move.
+"""Play a chess model on a page in the browser. The page shows the win probability of every move.
 
     python -m eval.chess.serve
     python -m eval.chess.serve --model runs/chess_tiny/model --port 8080
@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.chess.serve",
         description="Serve a page on this machine on which one plays a chess model: its win probability and "
-        "predicted distribution for every legal move, the curve of the game, and what each move lost.",
+        "predicted distribution for every legal move, the curve of the game, and the loss of each move.",
     )
     add_model_options(parser)
     add_runtime_option(parser)

@@ -31,7 +31,7 @@ class PageAnswers:
         return str(rng.choice(self._game.words.answers))
 
     def play(self, body: dict) -> dict:
-        """Return the colours of `guesses` in the game `number`, and of as many guesses of the model.
+        """Return the colours of `guesses` in the game `number`, and of equally many guesses of the model.
 
         When the game is over, return also the secret word and both games with the model's values.
         """

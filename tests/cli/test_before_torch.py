@@ -10,7 +10,7 @@ from tests.cli.test_help import commands
 from tests.support.commands import REPOSITORY
 
 
-# Runs each command in a fork, and prints its status, and what is slow: libraries, and threads that wait.
+# Runs each command in a fork, and prints its status, its slow libraries, and how its threads wait.
 PROGRAM = """
 import io, json, os, runpy, sys
 from contextlib import redirect_stderr
@@ -94,7 +94,7 @@ REFUSED = {
 
 
 def refuse(lines: list[list[str]]) -> list[tuple[int, list[str], str]]:
-    """Run commands; return their exit statuses, what is slow of them, and their stderr."""
+    """Run commands; return their exit statuses, slow libraries and waiting threads, and stderr."""
     command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return [tuple(json.loads(line)) for line in result.stdout.splitlines()]

@@ -19,8 +19,8 @@ def open_page(url: str, expected_error: str | None = None, **context: object) ->
     """Open a page and wait until its scripts have run.
 
     `context` has options of playwright's contexts, such as the viewport. Raises AssertionError at the end if
-    a script failed, or the console has an error without the words `expected_error`. The browser writes an
-    error for a request that is refused, and for what the page's policy forbids to load.
+    a script failed, or the console has an error without the words `expected_error`. The console also has
+    an error for every refused request, and for every load that the page's policy forbids.
     """
     errors: list[str] = []
     with sync_playwright() as playwright:

@@ -36,7 +36,7 @@ def forked_programs(folder: Path) -> Iterator[None]:
 
 def _serve(listener: socket.socket) -> None:
     """Run the commands of stand-ins, each in a process of its own."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system removes those that have ended
     while os.open(os.devnull, os.O_RDWR) < 3:  # streams that are received shall not be 0, 1 or 2 here
         pass
     while True:

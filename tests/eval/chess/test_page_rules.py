@@ -71,7 +71,7 @@ def random_games(num_boards: int, starts: list[str]) -> list[chess.Board]:
 
 
 def described(board: chess.Board) -> dict:
-    """Return what the scripts should find in a board."""
+    """Return the tokens, moves and end of a board by Python."""
     moves = ordered_legal_moves(board)
     encoded = [
         encode_positions([board.fen()], [[move.uci() for move in moves]], orient) for orient in (False, True)
