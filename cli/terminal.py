@@ -1,4 +1,4 @@
-"""The abilities of the terminal: colours and Unicode."""
+"""The terminal: its abilities, colours and Unicode, and the process that prints to it."""
 
 import os
 import sys
@@ -12,3 +12,8 @@ def has_colours() -> bool:
 def has_unicode() -> bool:
     """Return whether stdout can show characters beyond ASCII."""
     return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+def is_main_process() -> bool:
+    """Return whether this process prints for all that a launcher started together."""
+    return int(os.environ.get("RANK", 0)) == 0

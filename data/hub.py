@@ -36,6 +36,7 @@ from yaml import YAMLError
 
 from cli.errors import NO_SPACE, InputError, first_line
 from cli.files import atomic_write
+from cli.terminal import is_main_process
 from data.parquet import is_parquet, parquet_files
 
 
@@ -186,7 +187,7 @@ def _find_files(
     from datasets import load_dataset_builder  # takes a second; not needed for files in the cache
 
     left_out = sorted(name for name in names if is_parquet(name) and not name.endswith(".parquet"))
-    if left_out:
+    if left_out and is_main_process():
         listed = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
         print(
             f"warning: {source}: files left out: {len(left_out)} ({listed}); names in splits must end "

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -45,9 +46,10 @@ def map_in_order(function: Callable[[Any], Any], items: Iterable[Any], processes
     finally:
         # loky raises a KeyError in its thread if it is shut down before that thread has taken every item,
         # also one whose submission was interrupted. It takes them in order.
-        last = executor.submit(int)
-        while not (last.running() or last.done()):
-            time.sleep(0.001)
+        with suppress(BrokenExecutor):  # a process was killed, which the results have reported
+            last = executor.submit(int)
+            while not (last.running() or last.done()):
+                time.sleep(0.001)
         executor.shutdown(kill_workers=True)
 
 

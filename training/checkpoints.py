@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from cli.errors import INPUT_ERROR_STATUS, InputError, first_line
 from cli.files import remove
+from cli.terminal import is_main_process
 from configs.schema import CheckpointConfig
-from training.launcher import is_launched_by_torch, is_main_process, is_orphaned
+from training.launcher import is_launched_by_torch, is_orphaned
 from training.run_folder import list_checkpoints, step_of
 
 

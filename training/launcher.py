@@ -40,10 +40,6 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def is_main_process() -> bool:
-    return int(os.environ.get("RANK", 0)) == 0
-
-
 def check_launch() -> None:
     """Raise InputError if Slurm or MPI started several copies of a command that do not know each other."""
     copies = max(int(os.environ.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))

@@ -232,12 +232,15 @@ def test_a_local_dataset_has_splits_and_its_changes_show(tmp_path, contents, mon
         local_files(folder, "train")
 
 
-def test_files_that_are_in_no_split_for_their_suffix_are_named(tmp_path, contents, capsys):
+def test_files_that_are_in_no_split_for_their_suffix_are_named_once(tmp_path, contents, capsys, monkeypatch):
     (tmp_path / "data").mkdir()
     for name in (SHARDS[0], "data/train-1.PARQUET", "data/train-2.pq"):
         (tmp_path / name).write_bytes(contents[SHARDS[0]])
     assert len(list(local_files(tmp_path, "train").iterdir())) == 1
     assert "files left out: 2 (data/train-1.PARQUET, data/train-2.pq)" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")  # another process of the same run
+    local_files(tmp_path, "train")
+    assert "left out" not in capsys.readouterr().err
 
 
 def test_evaluation_reads_its_split_from_the_hub(hub, contents, model_folder, tmp_path):

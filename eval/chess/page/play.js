@@ -187,7 +187,7 @@ function drawAll() {
 
 // #side=black&level=0.05&fen=…&moves=e2e4.e7e5&ply=1&values=off: all of the game, so that it survives a reload.
 function gameFragment() {
-  const moves = playedMoves(positions.length - 1), players = ["white", "black"].map((colour, index) => (names[index] === SIDES[colour] ? null : `${colour}=${encodeURIComponent(names[index])}`));
+  const moves = playedMoves(positions.length - 1), players = ["white", "black"].map((colour, index) => (names[index] === SIDES[colour] ? null : `${new URLSearchParams({ [colour]: names[index] })}`));
   return [`side=${side}`, own === side ? null : `own=${own}`, ...players, level ? `level=${level}` : null, start === START ? null : `fen=${start.replaceAll(" ", "_")}`,
     moves.length ? `moves=${moves.join(".")}` : null, showsValues ? null : "values=off"];
 }

@@ -39,7 +39,8 @@ function readAddress() {
     const turns = list("advise").map((turn) => turn.split("-"));
     return { mode: "advise", guesses: turns.map(([word]) => word), patterns: turns.map(([, pattern]) => pattern ?? "") };
   }
-  return { mode: "play", number: Number(wanted.get("game")) || wanted.get("game") || randomNumber(), guesses: list("guesses") };
+  const game = wanted.get("game"), number = Number(game);
+  return { mode: "play", number: (Number.isFinite(number) && number) || game || randomNumber(), guesses: list("guesses") };
 }
 const randomNumber = () => 1 + (crypto.getRandomValues(new Uint32Array(1))[0] % data.num_games);
 async function openAddress() {

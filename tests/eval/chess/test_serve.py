@@ -292,6 +292,8 @@ def test_a_game_is_loaded_in_view_and_survives_a_reload(folders, width):
         person.wait_for_moves(3)
         assert page.evaluate(shown) == expected
         assert page.inner_text("h1") == "Anderssen & Co – Black"
+        page.evaluate("names = ['half of \\ud83d', 'Black']; writeFragment()")
+        assert "white=half+of+%EF%BF%BD" in page.evaluate("location.hash")
         page.click("#new")
         person.wait_for_moves(1)
         assert page.evaluate(shown) == [["White", "Black"], "black", "black", False, 1, None, 2]

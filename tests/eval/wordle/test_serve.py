@@ -127,7 +127,7 @@ def test_advice_follows_the_colours_of_a_game_elsewhere_on_a_narrow_screen(addre
 
 @needs("chromium")
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["99999999", "nonsense"])
+@pytest.mark.parametrize("number", ["99999999", "1e400", "nonsense"])
 def test_a_game_that_does_not_exist_is_one_message_and_another_game(address, number):
     with open_page(f"{address}/#game={number}") as page:
         assert page.inner_text("#message").startswith(f"there is no game {number}: they are numbered from 1")
