@@ -83,9 +83,9 @@ def load_array(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
         raise damaged(path.parent, error) from None
 
 
-def damaged(folder: Path, error: Exception) -> InputError:
-    """Return the error of a prepared folder with damaged files."""
-    return InputError(f"{folder} is damaged ({first_line(error)}): delete it, and it is made again")
+def damaged(path: Path, error: Exception) -> InputError:
+    """Return the error of a prepared folder or file that is damaged."""
+    return InputError(f"{path} is damaged ({first_line(error)}): delete it, and it is made again")
 
 
 def write_meta(folder: Path, kind: str, **facts: Any) -> None:

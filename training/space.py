@@ -39,7 +39,7 @@ CHESS_MODELS = (  # those of VALUES in eval/chess/page/worker/position_data.js
     "ValueTransformerForStateValue",
     "ValueTransformerForMovePrediction",
 )
-WORDLE_PAGE = "python -m eval.wordle.serve is the page of a Wordle model"
+PAGES = "there are pages for chess and, with a server, for Wordle (python -m eval.wordle.serve)"
 MARK = "onnxruntime.wasm"  # a name that only this command gives the file
 MODEL = ONNX_NAMES[1]
 DESCRIPTION = """\
@@ -65,7 +65,7 @@ def space_url(space: str) -> str:
 def check_space(space: str, task: str = "chess") -> None:
     """Raise InputError if a Space cannot be written; call it before long work. Downloads its packages."""
     if task != "chess":
-        raise InputError(f"models of {task} have no page without a server: leave out --space; {WORDLE_PAGE}")
+        raise InputError(f"models of {task} have no page without a server: leave out --space; {PAGES}")
     if is_on_hub(space):
         check_upload(space)
     else:
@@ -144,7 +144,7 @@ def onnx_of(model: Path) -> Path:
     """Return the ONNX file that the page runs. Raises InputError if the folder has none of a chess model."""
     [held] = json.loads((model / "config.json").read_bytes()).get("architectures") or ["no known model"]
     if held not in CHESS_MODELS:
-        raise InputError(f"{model} holds {held}, not a model that plays chess: give another; {WORDLE_PAGE}")
+        raise InputError(f"{model} holds {held}, not a model that plays chess: give another; {PAGES}")
     file = model / "onnx" / MODEL
     if not file.is_file():
         raise InputError(f"{model} has no onnx/{MODEL}: python -m training.onnx_export --model {model}")

@@ -15,6 +15,7 @@ from cli.errors import InputError, first_line
 from cli.files import atomic_write
 from data.hub import cache_folder, cache_lock
 from data.parquet import open_file, parquet_files, read_batches
+from data.prepared_folder import LOAD_ERRORS, damaged
 from data.robot.lerobot_writer import IMAGE_PREFIX
 
 
@@ -49,7 +50,10 @@ def read_images(
                 for is_kept, image in zip(kept, frames, strict=True):
                     if is_kept:
                         file.write(image.tobytes())
-    return np.load(path, mmap_mode="r"), camera
+    try:
+        return np.load(path, mmap_mode="r"), camera
+    except LOAD_ERRORS as error:
+        raise damaged(path, error) from None
 
 
 def _find_feature(folder: Path, features: dict[str, dict]) -> tuple[str, tuple[int, ...]]:

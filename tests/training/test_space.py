@@ -1,6 +1,7 @@
 """The page without Python: the values and rules of Python in the browser, its folder and its Space."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from huggingface_hub import ModelCard, SpaceCard
 from cli.errors import InputError
 from cli.options import SHIPPED_MODEL
 from eval.chess.analyse import HEIGHTS
+from eval.chess.board_page import FOLDER
 from eval.chess.engines import ValueEngine
 from eval.chess.serve import PageHandlers
+from eval.loading import CHESS
 from models.tokenization_chess import ChessTokenizer
 from scripts.page_in_chromium import serving_folder
 from tests.eval.chess.test_serve import KINDS, LADDER, START, Player, play_to_mate
@@ -22,7 +25,7 @@ from tests.support.pushed_run import REPO
 from tests.support.wordle_models import tiny_token_model
 from training import publish, space
 from training.onnx_export import export_onnx
-from training.space import check_space, is_on_hub, publish_space, write_space
+from training.space import CHESS_MODELS, check_space, is_on_hub, publish_space, write_space
 
 
 SPACE = "user/play"
@@ -169,8 +172,9 @@ def test_a_space_that_cannot_be_written_is_refused(tmp_path, own_hub, monkeypatc
     (tmp_path / "thesis/worker.js").touch()
     with pytest.raises(InputError, match=r"thesis exists and is not a Space"):
         check_space(str(tmp_path / "thesis"))
-    with pytest.raises(InputError, match=r"models of wordle have no page .* eval\.wordle\.serve"):
-        check_space(str(tmp_path / "page"), "wordle")
+    for task in ("wordle", "atari"):
+        with pytest.raises(InputError, match=rf"{task} have no page .*chess and.*Wordle .*wordle\.serve"):
+            check_space(str(tmp_path / "page"), task)
     with pytest.raises(SystemExit, match="2"):
         call(space, "--model", SHIPPED_MODEL, "--space", tmp_path / "page", "--private")
     assert "--private needs a --space on the hub" in capsys.readouterr().err
@@ -190,3 +194,10 @@ def test_a_model_without_onnx_files_and_one_of_wordle_have_no_space(model_folder
     with pytest.raises(InputError, match=r"no onnx/model_fp16\.onnx.*python -m training\.onnx_export"):
         publish_space(model_folder, str(tmp_path / "page"))
     assert not (tmp_path / "page").exists()
+
+
+def test_the_page_can_value_the_moves_of_every_model_that_plays_chess():
+    script = (FOLDER / "worker/position_data.js").read_text()
+    table = script.partition("const VALUES = {")[2].partition("}")[0]
+    classes = {model.__name__ for model in CHESS.classes}
+    assert set(re.findall(r"\w+(?=:)", table)) == set(CHESS_MODELS) == classes

@@ -89,6 +89,16 @@ def test_images_are_decoded_once_into_a_memory_map(tmp_path, monkeypatch):
         monkeypatch.setattr("data.robot.images.Image.open", None)
 
 
+def test_a_damaged_array_of_images_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_robot_data(tmp_path / "set", image_size=8)
+    read(folder, with_images=True)
+    [array] = (tmp_path / "cache").rglob("*.npy")
+    array.write_bytes(array.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"\.npy is damaged .*: delete it, and it is made again"):
+        read(folder, with_images=True)
+
+
 def test_frames_after_the_first_success_are_left_out(tmp_path):
     folder = write_robot_data(tmp_path / "set", image_size=8)
     success = [False, True, False, True, False, False, True, True, True, False, True]
