@@ -85,8 +85,6 @@ def main() -> None:
     check_report(output)
     variants, seeds = arguments.variants or list(VARIANTS), arguments.seeds or SEEDS
     check_names("--variants", variants, VARIANTS)
-    if arguments.images:
-        pin(arguments.images)  # without a network every run would fail, one after the other
     from eval.loading import choose_device  # imports torch, which takes seconds
 
     device = choose_device(arguments.device)
@@ -108,6 +106,8 @@ def main() -> None:
         if run.is_finished:
             check_settings(folder, json.loads(run.result.read_bytes())["settings"], config)
         runs.append(run)
+    if arguments.images and not all(run.is_finished for run in runs):
+        pin(arguments.images)  # without a network every run would fail, one after the other
     failed = train_runs(runs, processes, arguments.threads)
     rows = [
         {

@@ -1,6 +1,7 @@
 """The plasticity study: its task, how it continues, and its result."""
 
 import json
+from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
@@ -217,3 +218,15 @@ def test_images_of_a_hub_that_cannot_be_reached_are_refused_before_any_run(tmp_p
     result = run_command("studies.plasticity", *line, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path))
     assert_input_error(result, "user/name: no such file or folder; Cannot resolve revision")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_study_is_reported_without_its_images(tmp_path):
+    config = PlasticityConfig("mse", 0, images="user/name")
+    stages = [{"bias": bias, "error": 0.1, "seconds": 1.0} for bias in BIASES]
+    (tmp_path / "mse-seed0").mkdir()
+    finished = {"settings": asdict(config), "parameters": 9, "stages": stages}
+    (tmp_path / "mse-seed0/result.json").write_text(json.dumps(finished))
+    line = ["--output", tmp_path, "--images", "user/name", "--variants", "mse", "--seeds", "0"]
+    result = run_command("studies.plasticity", *line, HF_ENDPOINT="http://127.0.0.1:9")
+    assert result.returncode == 0, result.stderr
+    assert "1 cells, 1 of them trained already" in result.stdout and (tmp_path / "report.md").exists()
