@@ -37,7 +37,7 @@ BENCHMARKS = {
 OF_CHESS = ("play", "data")  # those that measure the model or the boards of a configuration of chess
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure speed, each figure next to a naive baseline, and print tables in Markdown.",
@@ -51,10 +51,15 @@ def main() -> None:
     add_options(parser)
     add_json_option(parser)
     arguments = parse_with_settings(parser)
-    names = arguments.names or list(BENCHMARKS)
-    for name in names:
+    for name in arguments.names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    names = arguments.names or list(BENCHMARKS)
     if arguments.json:
         check_output(arguments.json, overwrite=True)
     settings = read_settings(arguments)

@@ -83,7 +83,7 @@ def measure(space: str | Path, fens: list[str]) -> Measured:
     return Measured(first, further, moves)
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure the page of a chess model in headless Chromium, and compare its moves with "
         "those of PyTorch."
@@ -91,7 +91,11 @@ def main() -> None:
     parser.add_argument("--space", required=True, metavar="DIR", help="a folder that training.space wrote")
     parser.add_argument("--model", default=SHIPPED_MODEL, metavar="DIR", help="its model")
     parser.add_argument("--boards", type=positive_int, default=200, metavar="N", help="of the sample")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     fens = pq.read_table(BOARDS, columns=["fen"])["fen"].to_pylist()[: arguments.boards]
     found = measure(arguments.space, fens)
     analyses = ValueEngine(arguments.model).analyse_many([chess.Board(fen) for fen in fens])

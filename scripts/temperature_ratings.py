@@ -91,13 +91,17 @@ def fit(pairs: np.ndarray, points: np.ndarray, elo: float) -> np.ndarray:
     return elo + np.append(0, 100 * found.x)
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Rate a chess model at several temperatures.")
     add_model_options(parser)
     parser.add_argument("--rounds", type=positive_int, default=25, help="openings per pairing (default: 25)")
     parser.add_argument("--elo", type=float, required=True, help="the rating at temperature 0")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the sampled moves (default: 0)")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     engine = ValueEngine(arguments.model, device=arguments.device, dtype=arguments.dtype)
     pairs, points = play_all(engine, arguments.rounds, arguments.seed)
     rng = np.random.default_rng(arguments.seed)

@@ -98,7 +98,7 @@ def _read_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({first_line(error)}): copy it again") from None
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.atari.dqn_replay",
         description="Convert files of the DQN replay data set to memory-mapped arrays for offline training. "
@@ -108,7 +108,11 @@ def main() -> None:
     add("--data", type=Path, required=True, metavar="FOLDER", help="dqn/<Game>/<run>/replay_logs")
     add("--game", required=True, metavar="NAME", help="the game, such as breakout")
     add("--output", type=Path, required=True, metavar="FOLDER", help="the folder for the arrays; a new one")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     game = make_game(arguments.game)
     numbers = find_checkpoints(arguments.data)
     check_replaceable(arguments.output, FORMAT)

@@ -102,7 +102,7 @@ def _write(source: Path, folder: Path) -> None:
     )
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.atari.preparation",
         description="Emulate the episodes of a recording, check their frames and rewards, and write arrays "
@@ -113,7 +113,11 @@ def main() -> None:
         "recording", help="a Parquet file, a folder of them, or a dataset on the hub such as user/name"
     )
     parser.add_argument("--folder", type=Path, help="the folder for the arrays (default: RECORDING.prepared)")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     folder = prepare(arguments.recording, arguments.folder)
     meta = read_meta(folder, FORMAT)
     names = ", ".join(game["name"] for game in meta["games"])

@@ -139,7 +139,7 @@ class _GrowingArray:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.chess.preparation",
         description="Check a file of chess boards and turn it into arrays that training reads from disk. "
@@ -171,7 +171,11 @@ def main() -> None:
         metavar="N",
         help="worker processes (default: one per core for large files)",
     )
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     parquet = local_files(arguments.parquet, "train")
     folder = prepare(parquet, arguments.folder, arguments.check_moves, arguments.processes, arguments.target)
     meta = read_meta(folder, FORMAT)
