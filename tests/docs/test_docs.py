@@ -20,7 +20,7 @@ PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-LONGEST_CODE_LINE = 100
+LONGEST_CODE_LINE, LONGEST_LINE = 100, 140
 MOST_README_LINES = 150
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -94,6 +94,11 @@ def test_the_tree_names_every_folder_of_code():
 
 def test_code_blocks_of_the_readme_are_narrow():
     assert not [line for line in code_lines(REPOSITORY / "README.md") if len(line) > LONGEST_CODE_LINE]
+
+
+def test_prose_is_wrapped():
+    lines = [line for page in PAGES for line in FENCED.sub("", page.read_text()).splitlines()]
+    assert not [line for line in lines if len(line) > LONGEST_LINE and not line.startswith(("|", "    "))]
 
 
 def test_the_readme_is_short():
