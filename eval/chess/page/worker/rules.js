@@ -6,6 +6,17 @@ import { actionId } from "./tokens.js";
 // Of every castling right, the squares of king and rook.
 const CASTLING = { K: ["e1", "h1"], Q: ["e1", "a1"], k: ["e8", "h8"], q: ["e8", "a8"] };
 const HALFMOVES_OF_DRAW = 100;
+// What chess.js does not check of the fields: zeros, castling rights, and all of the clocks.
+const FIELDS = /^[^0 ]+ \S+ (-|[KQ]{0,2}[kq]{0,2}) \S+ \d+ \d+$/;
+// Of faults of a position, what chess.js calls them and what python-chess does.
+const FAULTS = {
+  "missing white king": "no white king",
+  "missing black king": "no black king",
+  "too many white kings": "too many kings",
+  "too many black kings": "too many kings",
+  "some pawns are on the edge rows": "pawns on the first or last rank",
+  "illegal en-passant square": "the en passant square is on the side of the player who moves",
+};
 
 // A game: `board` after its moves, their SAN, how often every position occurred, and how the game has ended or null.
 export function replay(fen, moves) {
@@ -27,25 +38,38 @@ export function makeMove(board, text) {
   throw new Error(`${board.moveNumber()}${board.turn() === "w" ? "." : "..."}${text.slice(0, 40)} is not a legal move`);
 }
 
-// Text may lack the last fields. A FEN that chess.js reads although the position is impossible is refused.
+// Read a FEN, which may lack the last fields, or throw an error as data/chess/fen_files.py does. Only Python refuses a
+// check that no move can give.
 export function readFen(text) {
   const fields = text.trim().split(/\s+/);
-  const fen = [...fields, ...["w", "-", "-", "0", "1"].slice(fields.length - 1)].join(" ");
-  const { ok, error } = validateFen(fen);
-  if (!ok) throw new Error(`${error.replace("Invalid FEN: ", "")}: ${text}`);
-  const board = new Chess(fen), [, turn, castling, enPassant] = fen.split(" ");
+  // Some programs count moves from 0.
+  const fen = [...fields, ...["w", "-", "-", "0", "1"].slice(fields.length - 1)].join(" ").replace(/ 0+$/, " 1");
+  let error = validateFen(fen).error?.replace("Invalid FEN: ", "").replace("too many squares", "not 8 squares");
+  if (!error && !FIELDS.test(fen)) error = "expected a position, w or b, castling rights, an en passant square and two numbers";
+  if (error && !Object.hasOwn(FAULTS, error)) throw new Error(`FEN: ${error}: '${text.trim()}'; correct it`);
+  const board = error ? null : new Chess(fen), fault = error ? FAULTS[error] : positionFault(board, fen);
+  if (fault) throw new Error(`FEN: ${text.trim()} cannot occur in chess: ${fault}; correct it`);
+  return board;
+}
+
+// Why a position that chess.js reads cannot occur in chess, or null.
+function positionFault(board, fen) {
+  const [placement, turn, castling, enPassant] = fen.split(" ");
   const holds = (square, type, color) => board.get(square)?.type === type && board.get(square).color === color;
+  for (const [side, pieces, pawns] of [["white", /[A-Z]/g, /P/g], ["black", /[a-z]/g, /p/g]]) {
+    if (placement.match(pieces).length > 16) return `too many ${side} pieces`;
+    if (placement.match(pawns)?.length > 8) return `too many ${side} pawns`;
+  }
   for (const right of castling.replace("-", "")) {
     const [king, rook] = CASTLING[right], color = right === right.toUpperCase() ? "w" : "b";
-    if (!holds(king, "k", color) || !holds(rook, "r", color)) throw new Error(`castling right ${right} needs a king on ${king} and a rook on ${rook}: ${text}`);
+    if (!holds(king, "k", color) || !holds(rook, "r", color)) return `castling right ${right} needs a king on ${king} and a rook on ${rook}`;
   }
   if (enPassant !== "-") {
     const [file, rank] = enPassant, [from, to] = rank === "3" ? [2, 4] : [7, 5];
-    if (!holds(file + to, "p", turn === "w" ? "b" : "w") || board.get(enPassant) || board.get(file + from)) throw new Error(`en passant square ${enPassant} needs a pawn that has just passed it in two steps: ${text}`);
+    if (!holds(file + to, "p", turn === "w" ? "b" : "w") || board.get(enPassant) || board.get(file + from)) return `en passant square ${enPassant} needs a pawn that has just passed it in two steps`;
   }
   const [waiting] = board.findPiece({ type: "k", color: turn === "w" ? "b" : "w" });
-  if (board.isAttacked(waiting, turn)) throw new Error(`the king of the side that is not to move is in check: ${text}`);
-  return board;
+  return board.isAttacked(waiting, turn) ? "the king of the side that is not to move is in check" : null;
 }
 
 // The position of a FEN without its counters.
