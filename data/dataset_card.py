@@ -75,7 +75,10 @@ def find_kind(sources: Iterable[Path]) -> Kind:
         if set(names).issuperset(kind.schema.names):
             return kind
     known = "; ".join(f"{kind.name}: {', '.join(kind.schema.names)}" for kind in KINDS)
-    raise InputError(f"{first}: its columns, {', '.join(names)}, are of no known kind of rows ({known})")
+    raise InputError(
+        f"{first}: rows with the columns {', '.join(names)} cannot be published: give rows of one of these "
+        f"kinds, or a LeRobotDataset ({known})"
+    )
 
 
 def make_card(

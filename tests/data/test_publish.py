@@ -206,7 +206,7 @@ def make_bad_source(fault: str, folder: Path, sources: dict) -> list[object]:
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [
-        ("columns", "its columns, text, are of no known kind of rows (chess: fen, moves, win_probs; wordle:"),
+        ("columns", "columns text cannot be published: give rows of one of these kinds, or a LeRobotDataset"),
         ("files", "b.parquet: its columns differ from those of"),
         ("move", "bad.parquet row 0: 'e2e5' is not a legal move"),
         ("game", "bad.parquet: its metadata does not name the game"),
