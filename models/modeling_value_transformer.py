@@ -510,9 +510,8 @@ class ValueTransformerForMovePrediction(_ForStates):
             logits = logits + products[:, starts, ends].float() * self.config.hidden_size**-0.5
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits, labels)
-            if num_items_in_batch is not None:
-                loss = loss * len(labels) / num_items_in_batch
+            num_items = max(len(labels), 1) if num_items_in_batch is None else num_items_in_batch
+            loss = nn.functional.cross_entropy(logits, labels, reduction="sum") / num_items
         return MovePredictionOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 

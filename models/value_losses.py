@@ -474,9 +474,9 @@ def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None)
 
 
 def _weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Return Σ weight·loss / Σ weight, or 0 if there is no weight at all."""
+    """Return Σ weight·loss / Σ weight, or 0 if there are no losses, or no weight at all."""
     if weight is None:
-        return losses.mean()
+        return losses.sum() / max(losses.numel(), 1)
     weight = weight.float().expand_as(losses)
     total = weight.sum()
     return (losses * weight).sum() / torch.where(total > 0, total, 1.0)

@@ -567,6 +567,15 @@ def test_an_empty_batch_has_an_empty_result(attention, shape):
     assert output.value.shape == shape and output.loss == 0
 
 
+@pytest.mark.parametrize("kind", [ValueTransformerForStateValue, ValueTransformerForMovePrediction])
+def test_an_empty_batch_of_states_has_an_empty_result(kind):
+    boards = torch.zeros(0, 77, dtype=torch.long)
+    labels = torch.zeros(0, dtype=torch.float if kind is ValueTransformerForStateValue else torch.long)
+    output = small_model(kind)(boards, labels=labels)
+    output.loss.backward()
+    assert len(output.logits) == 0 and output.loss == 0
+
+
 @pytest.mark.parametrize(
     "kind",
     [ValueTransformerForActionValue, ValueTransformerForStateValue, ValueTransformerForMovePrediction],
