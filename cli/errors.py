@@ -18,6 +18,7 @@ from pathlib import Path
 INPUT_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # numbers of an OSError
+NOT_UTF8 = "is not UTF-8 text: save it as UTF-8"
 BROKEN_PIPE_STATUS = 141  # the status that a shell reports after SIGPIPE
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
-from cli.errors import InputError
+from cli.errors import NOT_UTF8, InputError
 from cli.files import atomic_write
 from configs.atari import AtariConfig
 from configs.chess import ChessConfig
@@ -73,7 +73,9 @@ def one_line_errors(source: str, or_else: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{source} {NOT_UTF8}") from None
+    except YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     except MissingMandatoryValue as error:
         remedy = f"add it there{or_else.format(error.full_key)}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi
 
-from cli.errors import InputError, command, first_line
+from cli.errors import NOT_UTF8, InputError, command
 from cli.files import atomic_write
 from data.hub import check_upload, make_repo, uploading
 from data.parquet import list_files
@@ -168,8 +168,10 @@ def main() -> None:
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({first_line(error)})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} {NOT_UTF8}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from cli.errors import InputError, first_line
+from cli.errors import NOT_UTF8, InputError, first_line
 
 
 STANDARD_INPUT = "-"
@@ -26,7 +26,8 @@ class TextSource(Iterator[str]):
     """The lines of a text file, of a pipe or, for the path -, of standard input.
 
     gzip, bzip2 and Zstandard are decompressed. Bytes that are not UTF-8 are decoded as older programs encode
-    text, see `_decode_older`. Long files show progress. Raises InputError for a missing or damaged file.
+    text, see `_decode_older`. Long files show progress. Raises InputError for a missing or damaged file, and
+    for UTF-16.
     """
 
     def __init__(self, path: str | Path):
@@ -71,6 +72,9 @@ class TextSource(Iterator[str]):
                 tqdm(total=total, desc="reading", unit="B", unit_scale=True, delay=2) as progress,
             ):
                 for number, line in enumerate(text):
+                    # Windows programs save UTF-16, whose ASCII characters have a byte of zeros.
+                    if number < 2 and ("\0" in line or line.startswith(("ÿþ", "þÿ"))):
+                        raise InputError(f"{self.name} {NOT_UTF8}")
                     if total and number % _LINES_PER_UPDATE == 0:
                         progress.update(raw.tell() - progress.n)
                     yield line

@@ -22,7 +22,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from cli.errors import InputError, first_line
+from cli.errors import NOT_UTF8, InputError, first_line
 from data.wordle.rules import NUM_LETTERS, RULES, is_word, letters_of, not_a_word
 
 
@@ -127,7 +127,9 @@ def read_words(path: str | Path) -> list[str]:
     path = FOLDER / f"{path}.txt" if str(path) in SHIPPED else Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{path} {NOT_UTF8}") from None
+    except OSError as error:
         raise InputError(
             f"{path} cannot be read ({first_line(error)}): give a text file with one word per line, or "
             f"{' or '.join(SHIPPED)}"

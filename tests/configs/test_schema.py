@@ -158,11 +158,12 @@ def test_without_chessbench_the_command_that_downloads_it_is_named(family, size,
         ("model: {hidden_size: 8\n", "not valid YAML"),
         ("model: {hiden_size: 8}\n", "model.hiden_size: .* Did you mean: 'hidden_size'"),
         ("- a list\n", "expected lines of key: value"),
+        ("seed: 1\n".encode("utf-16"), "broken.yaml is not UTF-8 text: save it as UTF-8"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, text, message):
     path = tmp_path / "broken.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=message):
         load_config(str(path), [])
 

@@ -214,7 +214,7 @@ def make_bad_source(fault: str, folder: Path, sources: dict) -> list[object]:
         ("parquet", "bad.parquet: cannot be read as Parquet"),
         ("missing", "bad.parquet: no such file or folder"),
         ("kinds", "wordle_train.parquet: its columns differ from those of"),
-        ("description", "none.md: cannot be read as text"),
+        ("description", "none.md cannot be read: No such file or directory"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(fault, problem, sources, tmp_path, monkeypatch):

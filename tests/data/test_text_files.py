@@ -81,6 +81,15 @@ def test_names_in_older_encodings_are_read_right(name, encoding, tmp_path):
     assert list(TextSource(path)) == [name]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [TEXT, "\n" + TEXT])
+def test_utf_16_is_an_error(text, encoding, tmp_path):
+    path = tmp_path / "games.pgn"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=r"games\.pgn is not UTF-8 text: save it as UTF-8"):
+        list(TextSource(path))
+
+
 def test_lines_of_all_systems_are_lines(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_bytes(b"a\nb\r\nc\rd")

@@ -97,7 +97,7 @@ def test_a_file_that_is_missing_or_no_text_is_an_error(tmp_path):
     with pytest.raises(InputError, match="Is a directory"):
         read_words(tmp_path)
     (tmp_path / "binary").write_bytes(b"crane\n\xff\xfe\x00")
-    with pytest.raises(InputError, match="binary cannot be read"):
+    with pytest.raises(InputError, match="binary is not UTF-8 text: save it as UTF-8"):
         read_words(tmp_path / "binary")
 
 
