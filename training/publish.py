@@ -81,11 +81,11 @@ def write_model_folder(
     kind = getattr(torch, dtype)
     rounded = {key: w.to(kind) if w.is_floating_point() else w for key, w in weights.items()}
     save_torch_state_dict(rounded, folder, max_shard_size=shard_bytes)
-    if onnx:
-        export_onnx(folder, config.task)
     # The run measured its weights before they were rounded.
     results = training_results(run, config, step or config.training.steps) if dtype == "float32" else []
     results += read_results(result_files, config.task, folder, name)
+    if onnx:  # which takes longest
+        export_onnx(folder, config.task)
     write_model_card(
         run,
         folder,
