@@ -26,12 +26,13 @@ from train import train
 
 
 GAMES = ("breakout", "minatar_breakout")
-# Configurations of online learning: the number of steps to measure, and settings.
+# Configurations of online learning: the number of steps to measure, and settings. No episode of Pong ends in
+# these steps.
 LEARNING: dict[str, tuple[int, list[str]]] = {
     "atari_tiny.yaml": (500, []),
     "atari_dqn.yaml": (
         50,
-        ["atari.memory_steps=4000", "atari.first_training_step=1000", "atari.max_episode_steps=200"],
+        ["atari.game=pong", "atari.memory_steps=4000", "atari.first_training_step=1000"],
     ),
 }
 NUM_ENVIRONMENTS, NUM_STEPS = 8, 200

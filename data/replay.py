@@ -96,8 +96,9 @@ class Steps:
 
     def _stack(self, rows: np.ndarray, is_in_episode: np.ndarray) -> Tensor:
         frames = self.frames.index_select(0, torch.from_numpy(rows.reshape(-1)).to(self.frames.device))
-        if not is_in_episode.all():
-            frames[torch.from_numpy(~is_in_episode.reshape(-1)).to(frames.device)] = 0
+        if len(before := np.flatnonzero(~is_in_episode)):
+            # With a mask instead of indices this takes 30 times as long on a CPU.
+            frames.index_fill_(0, torch.from_numpy(before).to(frames.device), 0)
         _, channels, *size = self.frames.shape
         return frames.view(len(rows), rows.shape[1] * channels, *size)
 
@@ -187,27 +188,30 @@ class ReplayMemory(Steps):
         stacks[:, -frames.shape[1] :] = torch.from_numpy(frames).to(stacks.device)
         return stacks.to(self.device)
 
-    def sample(self, step: int, batch_size: int) -> dict[str, Tensor]:
-        """Return the transitions of training step `step`."""
-        observations, others = self.gather(self.sample_rows(step, batch_size))
+    def sample(self, step: int, batch_size: int, num_steps: int = 1) -> dict[str, Tensor]:
+        """Return the transitions of `num_steps` training steps from `step` on, `batch_size` for each."""
+        observations, others = self.gather(self.sample_rows(step * batch_size, num_steps * batch_size))
         batch = observations | {name: torch.from_numpy(array) for name, array in others.items()}
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
 
-    def sample_rows(self, step: int, batch_size: int) -> np.ndarray:
-        """Return the rows of the transitions of a step. Steps at a time limit are drawn again."""
+    def sample_rows(self, first: int, number: int) -> np.ndarray:
+        """Return the rows of the transitions that are number `first` and the following ones.
+
+        Steps at a time limit are drawn again.
+        """
         oldest = max(0, self.num_added - self.length)
-        first = oldest + self.sampling.stack - 1 if oldest else 0  # older frames are overwritten
-        num_times = self.num_added - self.sampling.n_step - first
+        earliest = oldest + self.sampling.stack - 1 if oldest else 0  # older frames are overwritten
+        num_times = self.num_added - self.sampling.n_step - earliest
         if num_times < 1:
             raise ValueError(f"{self.num_added} steps of each environment are too few to sample transitions")
-        counters = np.uint64(step * batch_size) + np.arange(batch_size, dtype=np.uint64)
-        rows = np.empty(batch_size, dtype=np.int64)
-        missing = np.arange(batch_size)
+        counters = np.uint64(first) + np.arange(number, dtype=np.uint64)
+        rows = np.empty(number, dtype=np.int64)
+        missing = np.arange(number)
         while len(missing):
             drawn = (uniform_at(counters[missing], self.seed) * (num_times * self.num_environments)).astype(
                 np.int64
             )
-            times = first + drawn // self.num_environments
+            times = earliest + drawn // self.num_environments
             rows[missing] = self._first_rows[drawn % self.num_environments] + times % self.length
             counters += np.uint64(REDRAWS)
             missing = missing[self.ends[rows[missing]] == TRUNCATED]

@@ -16,6 +16,7 @@ from data.robot.tasks import INSTRUCTIONS
 from eval.robot.evaluation import play_episodes
 from eval.robot.model_policy import ModelPolicy
 from studies.measurements import Level, Measure, Measurement, choose_measurements
+from studies.robot_networks import DESCRIPTION, MEASURES, TrainedNetwork
 
 
 SUCCESS = Measure("success_rate", "success", ".1%")
@@ -36,7 +37,8 @@ class StudiedRobot:
 
     def measurements(self, names: Sequence[str] | None) -> list[Measurement]:
         """Return the measurements with these names, by default all."""
-        return choose_measurements({"simulator": self._simulator}, names or ["simulator"])
+        known = {"simulator": self._simulator, "network": self._network}
+        return choose_measurements(known, names or ["simulator"])
 
     def seen(self, config: RobotConfig) -> tuple[float, float]:
         """Return the numbers of decisions and of dimensions."""
@@ -46,6 +48,15 @@ class StudiedRobot:
     def probed(self, limit: int) -> NoReturn:
         """Raise InputError."""
         raise InputError("there are no linear probes of robots: give runs of chess or Wordle")
+
+    def _network(self) -> Measurement:
+        return Measurement(
+            "network",
+            DESCRIPTION,
+            DESCRIPTION,  # a run names its decisions
+            MEASURES,
+            lambda model: TrainedNetwork(model, self.device).measures(),
+        )
 
     def _simulator(self) -> Measurement:
         names = {text: name for name, text in INSTRUCTIONS.items()}

@@ -30,17 +30,26 @@ class OnlineBatches:
 
     def iterate(self, first_step: int, last_step: int) -> Iterator[tuple[int, tuple]]:
         """Yield each step after `first_step` up to `last_step` with its batch, when it is due."""
-        for step in range(first_step + 1, last_step + 1):
+        step = first_step + 1
+        while step <= last_step:
             due = self.play.first_training_step + (step - 1) * self.play.update_every
             while self.collector.num_steps < due:
                 self.collector.step(self.choose_actions, self.epsilon_at(self.collector.num_steps))
-            batch = self.collector.memory.sample(step, self.batch_size)
-            chunks = {name: tensor.chunk(self.num_micro_batches) for name, tensor in batch.items()}
-            micro_batches = [
-                {name: parts[number] for name, parts in chunks.items()}
-                for number in range(self.num_micro_batches)
-            ]
-            yield step, (micro_batches, self.batch_size)
+            # All steps that are due now are sampled together, which costs little more than one.
+            num_due = 1 + (self.collector.num_steps - due) // self.play.update_every
+            num_due = min(num_due, last_step + 1 - step)
+            samples = self.collector.memory.sample(step, self.batch_size, num_due)
+            chunks = {
+                name: [part.chunk(self.num_micro_batches) for part in tensor.split(self.batch_size)]
+                for name, tensor in samples.items()
+            }
+            for index in range(num_due):
+                micro_batches = [
+                    {name: parts[index][number] for name, parts in chunks.items()}
+                    for number in range(self.num_micro_batches)
+                ]
+                yield step + index, (micro_batches, self.batch_size)
+            step += num_due
 
     def epsilon_at(self, step: int) -> float:
         """Return the fraction of random actions: 1 before training, and then falling to `epsilon`."""

@@ -70,7 +70,7 @@ def expected_transition(steps: list[tuple], environment: int, time: int) -> dict
 def test_transitions_are_those_of_the_episodes(num_steps):
     steps = random_steps(num_steps)
     memory = fill(steps)
-    rows = np.concatenate([memory.sample_rows(step, 64) for step in range(20)])
+    rows = np.concatenate([memory.sample_rows(64 * step, 64) for step in range(20)])
     sampled, others = memory.gather(rows)
     arrays = others | {name: tensor.numpy() for name, tensor in sampled.items()}
     times = {time % memory.length: time for time in range(num_steps)}
@@ -84,7 +84,7 @@ def test_every_transition_is_sampled_equally_often_and_none_at_a_time_limit():
     steps = random_steps(137)
     memory = fill(steps)
     rows, counts = np.unique(
-        np.concatenate([memory.sample_rows(step, 1000) for step in range(50)]), return_counts=True
+        np.concatenate([memory.sample_rows(1000 * step, 1000) for step in range(50)]), return_counts=True
     )
     # The frames of the first stacks are overwritten, and the last steps have no complete target yet.
     times = range(137 - memory.length + STACK - 1, 137 - N_STEP)
@@ -103,6 +103,8 @@ def test_samples_are_a_function_of_the_step():
     first, again, other = (memory.sample(step, 16) for step in (7, 7, 8))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["observations"], other["observations"])
+    together = memory.sample(7, 16, num_steps=2)
+    assert all(torch.equal(torch.cat([first[name], other[name]]), together[name]) for name in first)
 
 
 def test_an_observation_to_act_on_is_the_one_that_is_sampled_later():

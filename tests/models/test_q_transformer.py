@@ -103,6 +103,16 @@ def test_every_part_of_an_observation_changes_all_values():
         assert (before != after).any(dim=-1).all(), name
 
 
+def test_tokens_of_the_observation_see_each_other():
+    """The keys of the second layer know what all tokens of the observation said in the first."""
+    model = tiny_q_transformer(state_size=6)
+    inputs = random_inputs(model)
+    changed = inputs | {"input_ids": inputs["input_ids"].clone()}
+    changed["input_ids"][:, -1] = 1 + (changed["input_ids"][:, -1] + 1) % 11
+    before, after = (model(**given, use_cache=True).cache.layers[1].keys for given in (inputs, changed))
+    assert (before != after).any(dim=-1).all()
+
+
 def test_actions_never_reach_the_observation():
     """Its keys and values in every layer are the same with and without the tokens of actions."""
     model = tiny_q_transformer(state_size=6)

@@ -187,15 +187,19 @@ class RobotTask(QLearningTask):
             f"{len(self.examples):,} decisions, success {self.data_success_rate:.1%}"
         )
 
+    @staticmethod
+    def observation(batch: dict[str, Tensor], frames: slice) -> dict[str, Any]:
+        """Return the model's inputs for some frames of each decision."""
+        observed = batch.keys() & {"states", "images"}
+        return {"input_ids": batch["input_ids"]} | {name: batch[name][:, frames] for name in observed}
+
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the mean loss of a micro-batch, the number of its values, and means of metrics."""
         bins = nearest_bins(batch["actions"], self.model.config.num_action_bins)
-        inputs = {"input_ids": batch["input_ids"], "with_values": False}
-        observed = batch.keys() & {"states", "images"}
-        current = inputs | {"bins": bins[:, :-1]} | {name: batch[name][:, :-1] for name in observed}
-        following = inputs | {name: batch[name][:, 1:] for name in observed}
+        current = self.observation(batch, slice(None, -1)) | {"bins": bins[:, :-1], "with_values": False}
+        following = self.observation(batch, slice(1, None)) | {"with_values": False}
         losses = self.objective.loss(
             wrapped(**current),
             bins,

@@ -1,0 +1,133 @@
+"""Trained networks of the robot as learners: the rank of features, the noise of gradients, and new targets.
+
+Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5, asks why classification helps. These may
+differ between networks that were trained with different losses:
+
+- The effective rank of features (Kumar et al., arXiv 2010.14498): the number of singular values that have 99%
+  of the sum of all. Features are the inputs of the head for many decisions.
+- The agreement of gradients: the mean cosine of the gradients of two batches. Noise lowers it.
+- The loss of plasticity (Lyle et al., arXiv 2204.09560): the error after training on new targets, less that
+  of a new network after the same training. Above 0, the trained network learns worse. The new targets are
+  (1 + sin z) / 2 for the standardised outputs z of a random network. The variance of targets is the unit of
+  errors.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.loading import load_run_config
+from configs.robot import RobotConfig
+from models.modeling_q_transformer import QTransformer, nearest_bins
+from models.q_learning import gather_actions
+from studies.measurements import Measure
+from training.optimization import TargetNetwork
+from training.tasks.robot import RobotTask
+
+
+MEASURES = (
+    Measure("effective_rank", "effective rank of features", ".1f"),
+    Measure("gradient_agreement", "agreement of gradients", ".3f"),
+    Measure("plasticity_loss", "loss of plasticity", ".3f", higher_is_better=False),
+)
+NUM_BATCHES = 32  # of each measure
+RANK_SHARE = 0.99
+STEPS, LEARNING_RATE = 200, 1e-3  # of the training on new targets
+NEW_NETWORK, NEW_TARGETS = 1, 2  # seeds
+
+DESCRIPTION = f"{NUM_BATCHES} batches of decisions, and {STEPS} steps of training on new targets"
+
+Batch = dict[str, Tensor]
+
+
+class TrainedNetwork:
+    """The model of a finished run, and the decisions that it was trained on."""
+
+    def __init__(self, model: Path, device: torch.device):
+        config = load_run_config(model.parent)
+        assert isinstance(config, RobotConfig)
+        config.evaluation.episodes = 0  # no simulator
+        self._task, self._config, self._device = RobotTask(config), config, device
+        self._task.load_data()
+        self.model = QTransformer.from_pretrained(model).to(device)
+        self._task.model = self.model
+
+    def effective_rank(self) -> int:
+        features: list[Tensor] = []
+        hook = self.model.head.register_forward_pre_hook(
+            lambda _, inputs: features.append(inputs[0].flatten(0, 1))
+        )
+        with hook, torch.no_grad():
+            for batch in self._batches():
+                self._outputs(self.model, batch)
+        shares = torch.linalg.svdvals(torch.cat(features).double()).cumsum(dim=0)
+        return 1 + int((shares < RANK_SHARE * shares[-1]).sum())
+
+    def gradient_agreement(self) -> float:
+        self._task.target_network = TargetNetwork(self.model, tau=0.0)
+        directions = []
+        for batch in self._batches():
+            loss, _, _ = self._task.loss(self.model, batch, with_metrics=False)
+            gradients = torch.autograd.grad(loss, list(self.model.parameters()))
+            directions.append(
+                torch.nn.functional.normalize(torch.cat([g.flatten() for g in gradients]), dim=0)
+            )
+        n = len(directions)
+        return float((torch.stack(directions).sum(dim=0).square().sum() - n) / (n * (n - 1)))
+
+    def plasticity_loss(self) -> float:
+        new, other = (self._random_network(seed) for seed in (NEW_NETWORK, NEW_TARGETS))
+        with torch.no_grad():
+            of_batches = [self._outputs(other, batch)[..., 0] for batch in self._batches()]
+        std, mean = torch.std_mean(torch.cat(of_batches))
+
+        @torch.no_grad()
+        def targets(batch: Batch) -> Tensor:
+            return (1 + torch.sin((self._outputs(other, batch)[..., 0] - mean) / std)) / 2
+
+        return self._error_after_training(copy.deepcopy(self.model), targets) - self._error_after_training(
+            new, targets
+        )
+
+    def _error_after_training(self, model: QTransformer, targets: Callable[[Batch], Tensor]) -> float:
+        value_loss = model.value_loss
+        optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+        for batch in self._batches(STEPS, seed=1):
+            loss = value_loss.loss(self._outputs(model, batch), targets(batch))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            pairs = [
+                (value_loss.value(self._outputs(model, batch)), targets(batch)) for batch in self._batches()
+            ]
+        found, wanted = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return float((found - wanted).square().mean() / wanted.var())
+
+    def _random_network(self, seed: int) -> QTransformer:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return QTransformer(self.model.config).to(self._device)
+
+    def _batches(self, number: int = NUM_BATCHES, seed: int = 0) -> Iterator[Batch]:
+        rng = np.random.default_rng(seed)
+        examples = self._task.examples
+        for _ in range(number):
+            indices = rng.integers(len(examples), size=self._config.training.batch_size)
+            yield {
+                name: torch.as_tensor(a, device=self._device) for name, a in examples.batch(indices).items()
+            }
+
+    def _outputs(self, model: QTransformer, batch: Batch) -> Tensor:
+        """Return the outputs for the actions of the data, (batch, dimensions, num_outputs)."""
+        bins = nearest_bins(batch["actions"], model.config.num_action_bins)
+        observed = self._task.observation(batch, slice(None, -1))
+        return gather_actions(model(**observed, bins=bins[:, :-1], with_values=False).logits, bins)
+
+    def measures(self) -> dict[str, float]:
+        """Return MEASURES by key."""
+        return {measure.key: float(getattr(self, measure.key)()) for measure in MEASURES}

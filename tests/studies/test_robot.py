@@ -1,0 +1,59 @@
+"""The measures of trained networks of the robot, on networks that have known values of them."""
+
+import pytest
+import torch
+
+from configs.loading import load_config, save_config
+from studies import robot_networks
+from studies.robot_networks import NEW_NETWORK, TrainedNetwork
+from tests.support.robot_data import write_robot_data
+from tests.support.training_runs import TINY
+from training.tasks import make_task
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that makes a finished run, with changed weights, and returns its network."""
+    monkeypatch.setattr(robot_networks, "STEPS", 30)
+    monkeypatch.setattr(robot_networks, "LEARNING_RATE", 1e-2)
+    episodes = write_robot_data(tmp_path / "episodes")
+
+    def make(change, *settings: str) -> TrainedNetwork:
+        config = load_config(
+            "robot_tiny.yaml",
+            [*TINY, f"data.train={episodes}", "model.num_action_bins=5", "output_dir=run", *settings],
+        )
+        torch.manual_seed(NEW_NETWORK)
+        task = make_task(config)
+        with torch.no_grad():
+            change(task.model)
+        task.model.save_pretrained(tmp_path / "run" / "model")
+        save_config(config, tmp_path / "run" / "config.yaml")
+        return TrainedNetwork(tmp_path / "run" / "model", torch.device("cpu"))
+
+    return make
+
+
+def test_features_that_span_few_directions_have_that_rank(run):
+    def keep_three(model):
+        model.norm.weight[3:] = 0
+
+    assert run(keep_three).effective_rank() == 3
+    assert run(lambda model: None).effective_rank() > 8
+
+
+def test_gradients_of_one_decision_agree_and_those_of_few_decisions_less(run):
+    few = run(lambda model: None, "training.batch_size=1")
+    assert few.gradient_agreement() < 0.9
+    few._task.examples.frames = few._task.examples.frames[:1]
+    assert few.gradient_agreement() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_network_that_learns_new_targets_worse_than_a_new_one_has_lost_plasticity(run):
+    assert run(lambda model: None).plasticity_loss() == 0
+
+    def end_gradients(model):
+        model.norm.weight[:] = 0
+        model.head.weight[:] = 0
+
+    assert run(end_gradients).plasticity_loss() > 0.1
