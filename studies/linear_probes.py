@@ -5,7 +5,7 @@ losses learn by linear probes. Here the probes are ridge regressions, fitted to 
 and scored on the other half, so that boards of one game, neighbours in a file, stay on one side.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from models.modeling_value_convnet import ValueConvNet
 from models.modeling_value_transformer import ValueTransformerModel
 from studies.measurements import Measure
 
@@ -46,12 +47,12 @@ class Probed(Protocol):
     measures: Sequence[Measure]
     targets: Targets
 
-    def features(self, model: Path) -> np.ndarray:
-        """Return features of the embeddings and of every block, float32 (layers, n, width)."""
+    def features(self, model: Path) -> Iterable[np.ndarray]:
+        """Return features of the input of the first block and of every block, float32 (n, width)."""
 
 
 @contextmanager
-def recorded_layers(model: ValueTransformerModel) -> Iterator[list[Tensor]]:
+def recorded_layers(model: ValueTransformerModel | ValueConvNet) -> Iterator[list[Tensor]]:
     """Record the hidden states of a forward pass: the input of the first block, and the output of each."""
     layers: list[Tensor] = []
     handles = [model.blocks[0].register_forward_pre_hook(lambda _, inputs: layers.append(inputs[0].detach()))]

@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m studies.probes",
         description="Fit linear probes to every layer of the models of a study, and report how well they "
-        "predict what the rules of the game tell, and the values of chess or the returns of Wordle.",
+        "predict what the rules of the game tell, and the values of chess or the returns of other games.",
     )
     add = parser.add_argument
     add("study", type=Path, metavar="DIR", help="the --output of `python -m studies`")
@@ -36,7 +36,13 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         default=2000,
         metavar="N",
-        help="boards, or games, half of them to fit probes to (default: 2000, or as many as there are)",
+        help="boards, games or episodes, half of them to fit probes to (default: at most 2000)",
+    )
+    add(
+        "--recording",
+        type=Path,
+        metavar="FILE",
+        help="atari: the episodes whose states are probed (default: the data.train of the study)",
     )
     add_device_option(parser)
     return parser.parse_args()
@@ -49,12 +55,15 @@ def main() -> None:
     check_report(output)
     study, cells = read_cells(arguments.study, arguments.point)
     config = load_run_config(arguments.study / cells[0]["cell"])
+    if arguments.recording is not None and config.task != "atari":
+        raise InputError(f"--recording is for Atari, and this is a study of {config.task}: leave it out")
+    files = {} if arguments.recording is None else {"recording": arguments.recording}
     # These import torch, which takes seconds.
     from eval.loading import choose_device
     from studies.linear_probes import probe
 
     device = choose_device(arguments.device)
-    domain = find_domain(config.task)(config, device)
+    domain = find_domain(config.task)(config, device, **files)
     probed = domain.probed(arguments.examples)
     if probed.targets.is_first.all() or not probed.targets.is_first.any():
         raise InputError(f"{probed.description} are too few to split: increase --examples, or use more data")
@@ -77,7 +86,7 @@ def main() -> None:
         measures=probed.measures,
         measured_on=[probed.description],
         reference=study["reference"],
-        points_title="layer (0: embeddings)",
+        points_title="layer (0: input)",
     )
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from cli.errors import InputError, command
 from configs.loading import save_config
+from data.atari.games import make_game
 from studies.__main__ import main
 from studies.cells import Cell, make_cells
 from studies.definition import STUDY_FOLDER, read_study
+from tests.support.atari_episodes import record_random_play
 from tests.support.commands import REPOSITORY
 from tests.support.robot_data import write_robot_data
 from tests.support.training_runs import SAMPLE
@@ -50,10 +52,13 @@ def cells_of(name: object, output: Path, **options: object) -> list[Cell]:
 @pytest.mark.parametrize("path", sorted(STUDY_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_study_can_be_trained(tmp_path, path):
     study, output = read_study(path.stem), tmp_path / "output"
-    settings = {
-        "atari": [],  # it plays its own training data
-        "robot": [f"data.train={write_robot_data(tmp_path / 'episodes', ['drawer-open-v3'])}"],
-    }.get(study.config.partition("_")[0], ["data.train=boards.parquet"])
+    data = tmp_path / "data"
+    if study.config == "atari_cql.yaml":
+        record_random_play(data, make_game("minatar_breakout"), 50)
+    elif study.config.startswith("robot"):
+        write_robot_data(data, ["drawer-open-v3"])
+    # Agents that learn online play their own training data.
+    settings = [] if study.config == "atari_tiny.yaml" else [f"data.train={data}"]
     for quick in (False, True):
         assert make_cells(
             study, output, list(study.variants), list(study.points), study.seeds[:1], quick=quick,
