@@ -23,21 +23,20 @@ from models.modeling_value_transformer import ValueTransformerModel
 from studies.measurements import Measure
 
 
-PENALTY = 1e-4  # of the squared weights, per example, for features of variance 1
-
-
 @dataclass(frozen=True)
 class Targets:
     """The targets of probes, for all n examples.
 
     `values` (n,) float by name, of which those in `binary` are 0 or 1; `is_first` (n,) bool is true for the
-    examples of the first half; `of_measure` lists the targets that each measure averages over.
+    examples of the first half; `of_measure` lists the targets that each measure averages over; `penalty` is
+    that of the squared weights, per example, for features of variance 1.
     """
 
     values: Mapping[str, np.ndarray]
     binary: frozenset[str]
     is_first: np.ndarray
     of_measure: Mapping[str, Sequence[str]]
+    penalty: float = 1e-4
 
 
 class Probed(Protocol):
@@ -77,7 +76,7 @@ def probe(features: np.ndarray, targets: Targets) -> dict[str, float]:
     features = features.astype(np.float64)
     halves = []
     for is_fitted in (targets.is_first, ~targets.is_first):
-        ridge = make_pipeline(StandardScaler(), Ridge(alpha=PENALTY * is_fitted.sum()))
+        ridge = make_pipeline(StandardScaler(), Ridge(alpha=targets.penalty * is_fitted.sum()))
         predictions = ridge.fit(features[is_fitted], values[is_fitted]).predict(features[~is_fitted])
         columns = zip(
             targets.values, values[~is_fitted].T, predictions.reshape(-1, values.shape[1]).T, strict=True

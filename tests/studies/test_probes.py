@@ -1,5 +1,7 @@
 """Linear probes, and the features and targets of chess models."""
 
+from dataclasses import replace
+
 import chess
 import numpy as np
 import pyarrow.parquet as pq
@@ -40,8 +42,10 @@ def test_probes_are_scored_on_examples_they_were_not_fitted_to():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(80, 40)).astype(np.float32)
     values = {"noise": rng.normal(size=80), "constant": np.ones(80), "never": np.zeros(80)}
-    scores = probe(features, targets_of(values, np.arange(80) < 40, "never"))
+    targets = targets_of(values, np.arange(80) < 40, "never")
+    scores = probe(features, targets)
     assert scores["noise"] < 0  # 40 weights fit 40 examples, and nothing else
+    assert scores["noise"] < probe(features, replace(targets, penalty=10.0))["noise"] < 0.1
     assert np.isnan(scores["constant"]) and np.isnan(scores["never"])
 
 
