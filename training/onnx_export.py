@@ -100,7 +100,7 @@ def export_onnx(folder: Path, task: str) -> None:
 def _export(model: "PreTrainedModel", form: Form) -> "onnx.ModelProto":
     import torch
 
-    from training.onnx_attention import for_onnxruntime
+    from training.onnx_blocks import for_onnxruntime
 
     num_states = 1 + form.inputs["input_ids"][0].shape[1] if "action_ids" in form.inputs else None
 

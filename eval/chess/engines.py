@@ -129,14 +129,16 @@ class MoveChoice(NamedTuple):
     temperature: float = 0.0
     margin: float = math.inf
 
-    def probabilities(self, values: np.ndarray) -> np.ndarray:
-        """Return the probability of each move, (moves,) float64, given its value (moves,)."""
-        behind = values.max() - values.astype(np.float64)
+    def choose(self, values: np.ndarray, rng: np.random.Generator) -> int:
+        """Return the index of the move to play, given the values of the moves, (moves,)."""
         if self.temperature == 0.0:
-            weights = np.zeros(len(values))
-            weights[np.argmax(values)] = 1.0
-        else:
-            weights = np.exp(-behind / max(self.temperature, MIN_TEMPERATURE)) * (behind <= self.margin)
+            return int(values.argmax())
+        return int(rng.choice(len(values), p=self.probabilities(values)))
+
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Return the probability of each move, (moves,) float64, at a temperature above 0."""
+        behind = values.max() - values.astype(np.float64)
+        weights = np.exp(-behind / max(self.temperature, MIN_TEMPERATURE)) * (behind <= self.margin)
         return weights / weights.sum()
 
 
@@ -203,8 +205,7 @@ class ValueEngine(Engine):
         scores = analysis.scores[list(candidates)]
         if self.network.is_policy:
             scores = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
-        probs = self.choice.probabilities(scores)
-        return candidates[self._rng.choice(len(candidates), p=probs)]
+        return candidates[self.choice.choose(scores, self._rng)]
 
     def analyse(self, board: chess.Board, distributions: bool = False) -> Analysis:
         """Value every legal move of a board."""

@@ -45,6 +45,8 @@ class OnnxNetwork(ChessNetwork):
         options.log_severity_level = 3  # errors
         # Threads that wait actively would take the cores of other programs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Passes take 5% less time without it, and 64 boards together less memory.
+        options.enable_mem_reuse = False
         try:
             self._session = onnxruntime.InferenceSession(
                 self._path, options, providers=["CPUExecutionProvider"]

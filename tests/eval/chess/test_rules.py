@@ -94,6 +94,27 @@ def test_values_by_rule_are_those_of_python_chess(boards, exact_ends):
         assert values_by_rule(board, ordered_legal_moves(board), exact_ends) == expected, board.fen()
 
 
+@pytest.mark.parametrize(
+    ("fen", "move"),
+    [
+        ("6rk/p1p3pp/7N/8/8/8/8/4K3 w - - 0 1", "h6f7"),  # the piece itself gives check
+        ("5bkb/p1p3pp/8/3N4/8/1B6/8/4K3 w - - 0 1", "d5b4"),  # another one does
+        ("5bkb/p1p3pp/8/3pP3/8/1B6/8/4K3 w - d6 0 1", "e5d6"),  # the pawn taken in passing stood in the way
+        ("5k2/pp6/8/8/8/8/4R1R1/4K2R w K - 0 1", "e1g1"),  # the rook gives check
+        ("7k/p1p5/P1P5/8/8/8/8/K3R1R1 w - - 0 1", "e1e7"),  # no pawn can step forward
+        ("7k/p3p3/P7/8/8/8/8/K3R1R1 w - - 0 1", "e1e7"),  # takes the pawn that could
+    ],
+)
+def test_moves_out_of_sight_of_the_king_end_the_game(fen, move):
+    board, move = chess.Board(fen), chess.Move.from_uci(move)
+    mirrored = chess.Move(chess.square_mirror(move.from_square), chess.square_mirror(move.to_square))
+    for position, played in ((board, move), (board.mirror(), mirrored)):
+        moves = ordered_legal_moves(position)
+        expected = {i: value(name) for i, name in enumerate(endings(position, "all")) if name}
+        assert moves.index(played) in expected
+        assert values_by_rule(position, moves, "all") == expected
+
+
 def test_mate_with_the_hundredth_half_move_wins():
     board = chess.Board(BACK_RANK_MATE.replace(" 0 80", " 99 80"))
     moves = ordered_legal_moves(board)
@@ -102,6 +123,20 @@ def test_mate_with_the_hundredth_half_move_wins():
     assert values.pop(mate) == 1.0
     assert len(values) == len(moves) - 1 and set(values.values()) == {0.5}
     assert mate not in values_by_rule(board, moves, "draws")
+
+
+def test_values_by_rule_are_those_of_python_chess_in_chess960():
+    rng = random.Random(0)
+    for number in range(0, 960, 96):
+        board = chess.Board.from_chess960_pos(number)
+        for _ in range(40):
+            moves = ordered_legal_moves(board)
+            if not moves:
+                break
+            expected = {i: value(name) for i, name in enumerate(endings(board, "all")) if name}
+            assert values_by_rule(board, moves, "all") == expected, board.fen()
+            castling = [move for move in moves if board.is_castling(move)]
+            board.push(rng.choice(castling or moves))
 
 
 def test_repetitions_are_found_as_far_as_the_move_stack_goes():
