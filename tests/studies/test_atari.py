@@ -101,6 +101,13 @@ def test_features_are_the_frames_and_those_that_values_are_computed_from(tmp_pat
     torch.testing.assert_close(found.view_as(expected), expected)
 
 
+def test_agents_for_ale_are_not_probed(tmp_path):
+    path = tmp_path / "pong.parquet"
+    record_random_play(path, make_game("pong", max_steps=5), 10)
+    with pytest.raises(InputError, match="too large to probe: choose MinAtar"):
+        offline(path).probed(4)
+
+
 def test_agents_are_probed_in_episodes_of_their_own_game(tmp_path, recording):
     config = load_config("atari_tiny.yaml", ["atari.game=minatar_asterix"])
     with pytest.raises(InputError, match="not recorded: give --recording FILE"):
@@ -115,9 +122,7 @@ def test_agents_are_probed_in_episodes_of_their_own_game(tmp_path, recording):
 def test_a_study_of_a_recording_is_trained_and_probed(tmp_path, recording):
     output = tmp_path / "study"
     chosen = ["--variants", "mse", "--points", "noise_0.1", "--seeds", 0, "--quick"]
-    result = run_command(
-        "studies", "atari_offline", "--output", output, *chosen, f"data.train={recording}"
-    )  # fmt: skip
+    result = run_command("studies", "atari_offline", "--output", output, *chosen, f"data.train={recording}")
     assert result.returncode == 0, result.stderr
     results = json.loads((output / "results.json").read_text())
     assert results["levels"][0]["title"] == "the data" and len(results["cells"]) == 1
