@@ -73,7 +73,7 @@ class TextSource(Iterator[str]):
             ):
                 for number, line in enumerate(text):
                     # Windows programs save UTF-16, whose ASCII characters have a byte of zeros.
-                    if number < 2 and ("\0" in line or line.startswith(("ÿþ", "þÿ"))):
+                    if number < 2 and "\0" in line:
                         raise InputError(f"{self.name} {NOT_UTF8}")
                     if total and number % _LINES_PER_UPDATE == 0:
                         progress.update(raw.tell() - progress.n)

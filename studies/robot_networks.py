@@ -5,11 +5,12 @@ differ between networks that were trained with different losses:
 
 - The effective rank of features (Kumar et al., arXiv 2010.14498): the number of singular values that have 99%
   of the sum of all. Features are the inputs of the head for many decisions.
-- The agreement of gradients: the mean cosine of the gradients of two batches. Noise lowers it.
+- The agreement of gradients: the mean cosine of the gradients of two batches, with the network as its own
+  target network. Noise lowers it.
 - The loss of plasticity (Lyle et al., arXiv 2204.09560): the error after training on new targets, less that
   of a new network after the same training. Above 0, the trained network learns worse. The new targets are
-  (1 + sin z) / 2 for the standardised outputs z of a random network. The variance of targets is the unit of
-  errors.
+  (1 + sin z) / 2 of the range of values, for the standardised outputs z of a random network. The variance of
+  targets is the unit of errors.
 """
 
 import copy
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from configs.loading import load_run_config
 from configs.robot import RobotConfig
+from eval.loading import load_robot_model
 from models.modeling_q_transformer import QTransformer, nearest_bins
 from models.q_learning import gather_actions
 from studies.measurements import Measure
@@ -53,8 +55,9 @@ class TrainedNetwork:
         config.evaluation.episodes = 0  # no simulator
         self._task, self._config, self._device = RobotTask(config), config, device
         self._task.load_data()
-        self.model = QTransformer.from_pretrained(model).to(device)
-        self._task.model = self.model
+        trained, _ = load_robot_model(model, device)
+        self.model = self._task.model.to(device).eval()  # a loaded sentence encoder would not be frozen
+        self.model.load_state_dict(trained.state_dict())
 
     def effective_rank(self) -> int:
         features: list[Tensor] = []
@@ -72,7 +75,7 @@ class TrainedNetwork:
         directions = []
         for batch in self._batches():
             loss, _, _ = self._task.loss(self.model, batch, with_metrics=False)
-            gradients = torch.autograd.grad(loss, list(self.model.parameters()))
+            gradients = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
             directions.append(
                 torch.nn.functional.normalize(torch.cat([g.flatten() for g in gradients]), dim=0)
             )
@@ -84,10 +87,12 @@ class TrainedNetwork:
         with torch.no_grad():
             of_batches = [self._outputs(other, batch)[..., 0] for batch in self._batches()]
         std, mean = torch.std_mean(torch.cat(of_batches))
+        value_loss, lowest = self.model.value_loss, self.model.value_loss.value_min
 
         @torch.no_grad()
         def targets(batch: Batch) -> Tensor:
-            return (1 + torch.sin((self._outputs(other, batch)[..., 0] - mean) / std)) / 2
+            fractions = (1 + torch.sin((self._outputs(other, batch)[..., 0] - mean) / std)) / 2
+            return lowest + fractions * (value_loss.value_max - lowest)
 
         return self._error_after_training(copy.deepcopy(self.model), targets) - self._error_after_training(
             new, targets
@@ -108,10 +113,15 @@ class TrainedNetwork:
         found, wanted = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         return float((found - wanted).square().mean() / wanted.var())
 
+    @torch.no_grad()
     def _random_network(self, seed: int) -> QTransformer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return QTransformer(self.model.config).to(self._device)
+            network = QTransformer(self.model.config).to(self._device).eval()
+        for parameter, trained in zip(network.parameters(), self.model.parameters(), strict=True):
+            if not trained.requires_grad:  # a sentence encoder, which no run starts at random
+                parameter.copy_(trained)
+        return network
 
     def _batches(self, number: int = NUM_BATCHES, seed: int = 0) -> Iterator[Batch]:
         rng = np.random.default_rng(seed)

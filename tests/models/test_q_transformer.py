@@ -104,7 +104,7 @@ def test_every_part_of_an_observation_changes_all_values():
 
 
 def test_tokens_of_the_observation_see_each_other():
-    """The keys of the second layer know what all tokens of the observation said in the first."""
+    """The keys of the second layer depend on all tokens of the observation."""
     model = tiny_q_transformer(state_size=6)
     inputs = random_inputs(model)
     changed = inputs | {"input_ids": inputs["input_ids"].clone()}

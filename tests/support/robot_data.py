@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+from transformers import BertConfig, BertModel
 
 from data.robot.lerobot_writer import DatasetWriter, Episode, encode_png
 from data.robot.tasks import INSTRUCTIONS
+from models.tokenization_robot import make_instruction_tokenizer
 
 
 LENGTHS = (4, 2, 5)  # frames of the episodes; the last one fails
@@ -45,3 +47,12 @@ def write_robot_data(
     episodes = [episode for task in tasks for episode in random_episodes(task, image_size, state_size)]
     DatasetWriter(folder, instructions, 27, camera).write(episodes)
     return folder
+
+
+def write_sentence_encoder(folder: Path) -> BertModel:
+    """Write a random encoder of instructions and its tokenizer to a folder; return the encoder."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    encoder = BertModel(BertConfig(vocab_size=200, **sizes))
+    encoder.save_pretrained(folder)
+    make_instruction_tokenizer(list(INSTRUCTIONS.values())).save_pretrained(folder)
+    return encoder

@@ -43,13 +43,14 @@ TINY = [
     "log_every=1",
     "trackers=[]",
 ]
-# The memory wraps around after 16 steps of each copy of the game, and episodes end before that.
+# The memory wraps around after 16 steps of each copy of the game, and episodes end before that. Two training
+# steps are due at once, and checkpoints and the evaluation at step 20 fall between them.
 ONLINE = [
     *TINY,
     "atari.num_environments=4",
     "atari.memory_steps=64",
     "atari.first_training_step=32",
-    "atari.update_every=8",
+    "atari.update_every=2",
     "atari.epsilon_decay_steps=100",
     "q_learning.n_step=2",
     "q_learning.double=true",

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer
 
 from configs.loading import load_config
 from data.robot.tasks import INSTRUCTIONS
-from models.tokenization_robot import make_instruction_tokenizer
 from tests.support.commands import assert_input_error, run_command
-from tests.support.robot_data import write_robot_data
+from tests.support.robot_data import write_robot_data, write_sentence_encoder
 from tests.support.training_runs import TINY, finish, read_losses, run_until, start_processes
 from training.tasks import make_task
 
@@ -150,10 +149,7 @@ def test_other_targets_losses_and_observations_train_too(settings, tmp_path, cha
 
 
 def test_a_sentence_encoder_is_saved_with_the_model_and_not_trained(settings, tmp_path):
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    encoder = BertModel(BertConfig(vocab_size=200, **sizes))
-    encoder.save_pretrained(tmp_path / "encoder")
-    make_instruction_tokenizer(list(INSTRUCTIONS.values())).save_pretrained(tmp_path / "encoder")
+    encoder = write_sentence_encoder(tmp_path / "encoder")
     changes = [f"model.instruction_encoder={tmp_path}/encoder", "training.steps=3"]
     result = run_command("train", *settings, *changes, f"output_dir={tmp_path}/run")
     assert result.returncode == 0, result.stderr

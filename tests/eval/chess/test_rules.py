@@ -98,14 +98,16 @@ def test_values_by_rule_are_those_of_python_chess(boards, exact_ends):
     ("fen", "move"),
     [
         ("6rk/p1p3pp/7N/8/8/8/8/4K3 w - - 0 1", "h6f7"),  # the piece itself gives check
+        ("7k/p1p3pp/8/8/8/8/8/3RK3 w - - 0 1", "d1d8"),  # it gives check from afar
         ("5bkb/p1p3pp/8/3N4/8/1B6/8/4K3 w - - 0 1", "d5b4"),  # another one does
         ("5bkb/p1p3pp/8/3pP3/8/1B6/8/4K3 w - d6 0 1", "e5d6"),  # the pawn taken in passing stood in the way
         ("5k2/pp6/8/8/8/8/4R1R1/4K2R w K - 0 1", "e1g1"),  # the rook gives check
         ("7k/p1p5/P1P5/8/8/8/8/K3R1R1 w - - 0 1", "e1e7"),  # no pawn can step forward
         ("7k/p3p3/P7/8/8/8/8/K3R1R1 w - - 0 1", "e1e7"),  # takes the pawn that could
+        ("4k3/2Pp1pP1/8/5N2/B7/8/8/K2B4 w - - 0 1", "d1h5"),  # pins the pawn that could
     ],
 )
-def test_moves_out_of_sight_of_the_king_end_the_game(fen, move):
+def test_moves_that_end_the_game_in_any_way_are_found(fen, move):
     board, move = chess.Board(fen), chess.Move.from_uci(move)
     mirrored = chess.Move(chess.square_mirror(move.from_square), chess.square_mirror(move.to_square))
     for position, played in ((board, move), (board.mirror(), mirrored)):

@@ -6,9 +6,9 @@ import { actionId } from "./tokens.js";
 // Of every castling right, the squares of king and rook.
 const CASTLING = { K: ["e1", "h1"], Q: ["e1", "a1"], k: ["e8", "h8"], q: ["e8", "a8"] };
 const HALFMOVES_OF_DRAW = 100;
-// What chess.js does not check of the fields: zeros, castling rights, and all of the clocks.
+// Checks that chess.js leaves out: zeros in the placement, castling rights, and both clocks.
 const FIELDS = /^[^0 ]+ \S+ (-|[KQ]{0,2}[kq]{0,2}) \S+ \d+ \d+$/;
-// Of faults of a position, what chess.js calls them and what python-chess does.
+// Faults of a position: the messages of chess.js, and those of Python.
 const FAULTS = {
   "missing white king": "no white king",
   "missing black king": "no black king",

@@ -6,7 +6,7 @@ import torch
 from configs.loading import load_config, save_config
 from studies import robot_networks
 from studies.robot_networks import NEW_NETWORK, TrainedNetwork
-from tests.support.robot_data import write_robot_data
+from tests.support.robot_data import write_robot_data, write_sentence_encoder
 from tests.support.training_runs import TINY
 from training.tasks import make_task
 
@@ -28,6 +28,7 @@ def run(tmp_path, monkeypatch):
         with torch.no_grad():
             change(task.model)
         task.model.save_pretrained(tmp_path / "run" / "model")
+        task.tokenizer.save_pretrained(tmp_path / "run" / "model")
         save_config(config, tmp_path / "run" / "config.yaml")
         return TrainedNetwork(tmp_path / "run" / "model", torch.device("cpu"))
 
@@ -57,3 +58,22 @@ def test_a_network_that_learns_new_targets_worse_than_a_new_one_has_lost_plastic
         model.head.weight[:] = 0
 
     assert run(end_gradients).plasticity_loss() > 0.1
+
+
+def test_a_sentence_encoder_has_no_gradients_and_is_part_of_new_networks(run, tmp_path):
+    encoder = write_sentence_encoder(tmp_path / "encoder")
+    network = run(lambda model: None, f"model.instruction_encoder={tmp_path}/encoder")
+    assert network.gradient_agreement() < 1
+    new = network._random_network(NEW_NETWORK).instruction_tokens.encoder
+    assert not new.training
+    for name, weight in encoder.state_dict().items():
+        assert torch.equal(new.state_dict()[name], weight)
+
+
+def test_new_targets_are_in_the_range_of_values(run):
+    """So the measure does not depend on the range."""
+    losses = [
+        run(lambda model: model.head.weight.zero_(), *settings).plasticity_loss()
+        for settings in ((), ("value_loss.value_min=-20", "value_loss.value_max=-10"))
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
