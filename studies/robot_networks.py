@@ -9,13 +9,14 @@ differ between networks that were trained with different losses:
   target network. Noise lowers it.
 - The loss of plasticity (Lyle et al., arXiv 2204.09560): the error after training on new targets, less that
   of a new network after the same training. Above 0, the trained network learns worse. The new targets are
-  (1 + sin z) / 2 of the range of values, for the standardised outputs z of a random network. The variance of
-  targets is the unit of errors.
+  (1 + sin z) / 2 of the range of values, for the standardised outputs z of a random network, the same for all
+  losses. The variance of targets is the unit of errors.
 """
 
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ NUM_BATCHES = 32  # of each measure
 RANK_SHARE = 0.99
 STEPS, LEARNING_RATE = 200, 1e-3  # of the training on new targets
 NEW_NETWORK, NEW_TARGETS = 1, 2  # seeds
+ONE_OUTPUT = {"value_loss": "mse", "sigma": None, "support_padding": 0.0, "match_mean": False}
 
 DESCRIPTION = f"{NUM_BATCHES} batches of decisions, and {STEPS} steps of training on new targets"
 
@@ -72,31 +74,29 @@ class TrainedNetwork:
 
     def gradient_agreement(self) -> float:
         self._task.target_network = TargetNetwork(self.model, tau=0.0)
-        directions = []
+        total = torch.zeros((), device=self._device)
         for batch in self._batches():
             loss, _, _ = self._task.loss(self.model, batch, with_metrics=False)
             gradients = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
-            directions.append(
-                torch.nn.functional.normalize(torch.cat([g.flatten() for g in gradients]), dim=0)
-            )
-        n = len(directions)
-        return float((torch.stack(directions).sum(dim=0).square().sum() - n) / (n * (n - 1)))
+            direction = torch.cat([gradient.flatten() for gradient in gradients])
+            total = total + direction / direction.norm()
+        # The square of the sum has every pair twice, and 1 for every batch.
+        return float((total.square().sum() - NUM_BATCHES) / (NUM_BATCHES * (NUM_BATCHES - 1)))
 
     def plasticity_loss(self) -> float:
-        new, other = (self._random_network(seed) for seed in (NEW_NETWORK, NEW_TARGETS))
+        new, other = self._random_network(NEW_NETWORK), self._random_network(NEW_TARGETS, **ONE_OUTPUT)
         with torch.no_grad():
-            of_batches = [self._outputs(other, batch)[..., 0] for batch in self._batches()]
+            of_batches = [self._outputs(other, batch).squeeze(-1) for batch in self._batches()]
         std, mean = torch.std_mean(torch.cat(of_batches))
         value_loss, lowest = self.model.value_loss, self.model.value_loss.value_min
 
         @torch.no_grad()
         def targets(batch: Batch) -> Tensor:
-            fractions = (1 + torch.sin((self._outputs(other, batch)[..., 0] - mean) / std)) / 2
+            fractions = (1 + torch.sin((self._outputs(other, batch).squeeze(-1) - mean) / std)) / 2
             return lowest + fractions * (value_loss.value_max - lowest)
 
-        return self._error_after_training(copy.deepcopy(self.model), targets) - self._error_after_training(
-            new, targets
-        )
+        of_trained = self._error_after_training(copy.deepcopy(self.model), targets)
+        return of_trained - self._error_after_training(new, targets)
 
     def _error_after_training(self, model: QTransformer, targets: Callable[[Batch], Tensor]) -> float:
         value_loss = model.value_loss
@@ -114,13 +114,15 @@ class TrainedNetwork:
         return float((found - wanted).square().mean() / wanted.var())
 
     @torch.no_grad()
-    def _random_network(self, seed: int) -> QTransformer:
+    def _random_network(self, seed: int, **changes: Any) -> QTransformer:
+        config = copy.deepcopy(self.model.config)
+        config.update(changes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = QTransformer(self.model.config).to(self._device).eval()
-        for parameter, trained in zip(network.parameters(), self.model.parameters(), strict=True):
+            network = QTransformer(config).to(self._device).eval()
+        for name, trained in self.model.named_parameters():
             if not trained.requires_grad:  # a sentence encoder, which no run starts at random
-                parameter.copy_(trained)
+                network.get_parameter(name).copy_(trained)
         return network
 
     def _batches(self, number: int = NUM_BATCHES, seed: int = 0) -> Iterator[Batch]:
