@@ -270,7 +270,7 @@ BAD_FILES = {
     "bad rating": (HEADER + MATE_IN_1.replace(",471,", ",many,"), "the rating 'many' is not a number"),
     "missing columns": ("PuzzleId,FEN,Rating\n", "no column Moves"),
     "no puzzles": (HEADER, "holds no puzzles"),
-    "binary": (b"\xff\xfe\x00\x01", "has no column PuzzleId, FEN, Moves, Rating"),
+    "UTF-16 or binary": (b"\xff\xfe\x00\x01", "is not UTF-8 text: save it as UTF-8"),
 }
 
 
