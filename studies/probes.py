@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m studies.probes",
         description="Fit linear probes to every layer of the models of a study, and report how well they "
-        "predict what the rules of the game tell, and the values of chess or the returns of other games.",
+        "predict facts of the game, and the values of chess or the returns of other games.",
     )
     add = parser.add_argument
     add("study", type=Path, metavar="DIR", help="the --output of `python -m studies`")
