@@ -80,7 +80,7 @@ class TrainedNetwork:
             gradients = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
             direction = torch.cat([gradient.flatten() for gradient in gradients])
             total = total + direction / direction.norm()
-        # The square of the sum has every pair twice, and 1 for every batch.
+        # The squared norm of a sum of n unit vectors is n plus twice the cosines of all pairs.
         return float((total.square().sum() - NUM_BATCHES) / (NUM_BATCHES * (NUM_BATCHES - 1)))
 
     def plasticity_loss(self) -> float:
