@@ -52,6 +52,7 @@ class RobotDataConfig(OfflineDataConfig):
     only_successes: bool = False  # leave out the episodes without success, as behaviour cloning may want
     # Add noise from U(0, n) to every reward, sampled once: n.
     reward_noise: float = setting(0.0, NOT_NEGATIVE)
+    image_shift: int = setting(0, NOT_NEGATIVE)  # shift images by up to as many pixels in training
 
     def check_files(self) -> None:
         if read_name(self.train) is None and not Path(self.train).exists():

@@ -157,6 +157,7 @@ class RobotTask(QLearningTask):
             history=self.config.model.history,
             reward_noise=data.reward_noise,
             only_successes=data.only_successes,
+            image_shift=data.image_shift,
             seed=self.config.seed,
         )
         self.data_success_rate = float(self.episodes.successes.mean())
@@ -184,7 +185,7 @@ class RobotTask(QLearningTask):
     def describe_data(self) -> str:
         return (
             f"{len(self.episodes.starts) - 1:,} episodes of {len(self.episodes.instructions)} tasks, "
-            f"{len(self.examples):,} decisions, success {self.data_success_rate:.1%}"
+            f"{len(self.examples.frames):,} decisions, success {self.data_success_rate:.1%}"
         )
 
     @staticmethod
