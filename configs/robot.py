@@ -52,7 +52,8 @@ class RobotDataConfig(OfflineDataConfig):
     only_successes: bool = False  # leave out the episodes without success, as behaviour cloning may want
     # Add noise from U(0, n) to every reward, sampled once: n.
     reward_noise: float = setting(0.0, NOT_NEGATIVE)
-    image_shift: int = setting(0, NOT_NEGATIVE)  # shift images by up to as many pixels in training
+    # Shift images at random by up to so many pixels in training, against overfitting.
+    image_shift: int = setting(0, NOT_NEGATIVE)
 
     def check_files(self) -> None:
         if read_name(self.train) is None and not Path(self.train).exists():
@@ -100,6 +101,8 @@ class RobotConfig(Config):
     def check(self) -> None:
         super().check()
         self.model.check()
+        if self.data.image_shift and self.model.observation == "states":
+            raise ValueError("data.image_shift shifts images: set model.observation=images, or both")
         learning = self.q_learning
         if learning.target == "behavior_cloning" and (
             learning.conservative != "cql" or not learning.conservative_weight

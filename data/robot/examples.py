@@ -16,9 +16,9 @@ class Decisions:
 
     `input_ids` (instructions, tokens) are the tokens of every instruction. `reward_noise` adds noise from
     U(0, n) to every reward, a function of frame and `seed`. With `only_successes`, episodes without a reward
-    are left out. With `image_shift` n, every decision is there (2n + 1)² times: its images are shifted by −n
-    to n pixels down and to the right, and their edge fills the gap (Kostrikov et al., "Image Augmentation Is
-    All You Need", arXiv 2004.13649).
+    are left out. With `image_shift` n there are (2n + 1)² copies of every decision. In each its images are
+    shifted by other numbers of pixels, −n to n in both directions, and repeat their edges (Kostrikov et al.,
+    "Image Augmentation Is All You Need", arXiv 2004.13649).
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Decisions:
         return batch
 
     def _shifted_images(self, images: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Shift images (batch, history + 1, height, width, 3) as `shift` (batch,) says, 0 for up and left."""
+        """Shift images (batch, history + 1, height, width, 3); `shift` (batch,) are numbers of copies."""
         n, (height, width) = self.image_shift, images.shape[2:4]
         padded = np.pad(images, ((0, 0), (0, 0), (n, n), (n, n), (0, 0)), mode="edge")
         top_left = zip(*np.divmod(shift, 2 * n + 1), strict=True)

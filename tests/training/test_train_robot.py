@@ -95,7 +95,8 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(settings, finished_
 
 @pytest.fixture(scope="module")
 def eight_steps(settings) -> list[str]:
-    return [*settings, "training.steps=8", "value_loss.name=c51", "model.history=2", "model.observation=both"]
+    observation = ["model.history=2", "model.observation=both", "data.image_shift=2"]
+    return [*settings, "training.steps=8", "value_loss.name=c51", *observation]
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,7 @@ def test_the_large_configuration_has_60m_parameters_and_takes_two_steps(tmp_path
         (["data.train=README.md"], ["README.md"]),
         (["model.num_attention_heads=3"], ["must be a multiple of model.num_attention_heads=3"]),
         (["q_learning.target=behavior_cloning"], ["set q_learning.conservative=cql"]),
+        (["data.image_shift=4"], ["set model.observation=images, or both"]),
         (["q_learning.double=true"], ["q_learning.double", "task wordle"]),
         (["value_loss.name=mse", "value_loss.padding=2"], ["padding", "for hl_gauss, not for mse"]),
         (["model.instruction_encoder=nowhere"], ["model.instruction_encoder=nowhere cannot be loaded"]),

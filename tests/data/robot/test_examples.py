@@ -63,3 +63,17 @@ def test_images_and_their_order_are_part_of_the_fingerprint(tmp_path):
     before = decisions.fingerprint()
     with_images.images = with_images.images[::-1]
     assert decisions.fingerprint() != before
+
+
+def test_shifted_images_are_copies_of_a_decision_with_repeated_edges(tmp_path):
+    with_images = read_episodes(str(write_robot_data(tmp_path / "data", image_size=16)), with_images=True)
+    plain, shifted = decisions_of(with_images, history=2), decisions_of(with_images, history=2, image_shift=2)
+    assert len(shifted) == 25 * len(plain) and shifted.fingerprint() == plain.fingerprint()
+    of_decision = np.arange(len(plain) - 1, len(shifted), len(plain))  # all copies of the last decision
+    expected, copies = plain.batch(of_decision[:1]), shifted.batch(of_decision)
+    for name in ("states", "actions", "rewards", "returns", "is_last", "input_ids"):
+        assert (copies[name] == expected[name]).all()
+    padded = np.pad(expected["images"][0], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    windows = [padded[:, top : top + 16, left : left + 16] for top in range(5) for left in range(5)]
+    np.testing.assert_array_equal(copies["images"], windows)
+    np.testing.assert_array_equal(copies["images"][12], expected["images"][0])
