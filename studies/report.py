@@ -44,11 +44,13 @@ def check_failures(failures: Mapping[str, str], num_cells: int) -> None:
 
 
 def training_costs(example_unit: str, value_unit: str) -> tuple[Measure, ...]:
-    """Return the costs of training a cell, in the units of its domain."""
+    """Return the costs of training a cell, in the units of its domain, which may be one unit."""
+    seen = {"examples_seen": example_unit}
+    if value_unit != example_unit:
+        seen["values_seen"] = value_unit
     return (
         Measure("parameters", "parameters", ",.0f"),
-        Measure("examples_seen", example_unit, ",.0f"),
-        Measure("values_seen", value_unit, ",.0f"),
+        *(Measure(key, unit, ",.0f") for key, unit in seen.items()),
         Measure("training_seconds", "training seconds", ",.1f"),
     )
 

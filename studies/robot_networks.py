@@ -1,4 +1,4 @@
-"""Trained networks of the robot as learners: the rank of features, the noise of gradients, and new targets.
+"""Trained networks of the robot as learners: features, gradients, new targets, and successful decisions.
 
 Farebrother et al., "Stop Regressing" (arXiv 2403.03950), section 5, asks why classification helps. These may
 differ between networks that were trained with different losses:
@@ -7,6 +7,10 @@ differ between networks that were trained with different losses:
   of the sum of all. Features are the inputs of the head for many decisions.
 - The agreement of gradients: the mean cosine of the gradients of two batches, with the network as its own
   target network. Noise lowers it.
+- The share of successes in gradients: of the norms of the gradients of features, one for every decision, the
+  share of decisions in successful episodes. The squared error has gradients in proportion to errors.
+- The distance to successes: the mean distance of the best bin from the action of the data, which is in
+  [−1, 1], over the dimensions of decisions in successful episodes.
 - The loss of plasticity (Lyle et al., arXiv 2204.09560): the error after training on new targets, less that
   of a new network after the same training. Above 0, the trained network learns worse. The new targets are
   (1 + sin z) / 2 of the range of values, for the standardised outputs z of a random network, the same for all
@@ -15,6 +19,7 @@ differ between networks that were trained with different losses:
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +30,7 @@ from torch import Tensor
 from configs.loading import load_run_config
 from configs.robot import RobotConfig
 from eval.loading import load_robot_model
-from models.modeling_q_transformer import QTransformer, nearest_bins
+from models.modeling_q_transformer import QTransformer, bin_actions, nearest_bins
 from models.q_learning import gather_actions
 from studies.measurements import Measure
 from training.optimization import TargetNetwork
@@ -35,6 +40,8 @@ from training.tasks.robot import RobotTask
 MEASURES = (
     Measure("effective_rank", "effective rank of features", ".1f"),
     Measure("gradient_agreement", "agreement of gradients", ".3f"),
+    Measure("success_share", "share of successes in gradients", ".1%"),
+    Measure("distance_to_successes", "distance to successes", ".3f", higher_is_better=False),
     Measure("plasticity_loss", "loss of plasticity", ".3f", higher_is_better=False),
 )
 NUM_BATCHES = 32  # of each measure
@@ -60,28 +67,45 @@ class TrainedNetwork:
         trained, _ = load_robot_model(model, device)
         self.model = self._task.model.to(device).eval()  # a loaded sentence encoder would not be frozen
         self.model.load_state_dict(trained.state_dict())
+        self._task.target_network = TargetNetwork(self.model, tau=0.0)
 
     def effective_rank(self) -> int:
         features: list[Tensor] = []
-        hook = self.model.head.register_forward_pre_hook(
-            lambda _, inputs: features.append(inputs[0].flatten(0, 1))
-        )
-        with hook, torch.no_grad():
+        with self._features_to(features), torch.no_grad():
             for batch in self._batches():
-                self._outputs(self.model, batch)
-        shares = torch.linalg.svdvals(torch.cat(features).double()).cumsum(dim=0)
+                self._logits(self.model, batch)
+        shares = torch.linalg.svdvals(torch.cat(features).flatten(0, 1).double()).cumsum(dim=0)
         return 1 + int((shares < RANK_SHARE * shares[-1]).sum())
 
     def gradient_agreement(self) -> float:
-        self._task.target_network = TargetNetwork(self.model, tau=0.0)
+        weights = [p for p in self.model.parameters() if p.requires_grad]
         total = torch.zeros((), device=self._device)
         for batch in self._batches():
-            loss, _, _ = self._task.loss(self.model, batch, with_metrics=False)
-            gradients = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
+            gradients = torch.autograd.grad(self._loss(batch), weights)
             direction = torch.cat([gradient.flatten() for gradient in gradients])
             total = total + direction / direction.norm()
         # The squared norm of a sum of n unit vectors is n plus twice the cosines of all pairs.
         return float((total.square().sum() - NUM_BATCHES) / (NUM_BATCHES * (NUM_BATCHES - 1)))
+
+    def success_share(self) -> float:
+        of_successes = of_all = 0.0
+        features: list[Tensor] = []
+        with self._features_to(features):
+            for batch in self._batches():
+                loss = self._loss(batch)
+                norms = torch.autograd.grad(loss, features.pop())[0].flatten(1).norm(dim=1)
+                of_successes += float(norms[batch["is_success"]].sum())
+                of_all += float(norms.sum())
+        return of_successes / of_all
+
+    @torch.no_grad()
+    def distance_to_successes(self) -> float:
+        distances: list[Tensor] = []
+        for batch in self._batches():
+            values = self.model.value_loss.value(self._logits(self.model, batch))
+            chosen = bin_actions(values.argmax(dim=-1), self.model.config.num_action_bins)
+            distances.append((chosen - batch["actions"])[batch["is_success"]].abs())
+        return float(torch.cat(distances).mean())
 
     def plasticity_loss(self) -> float:
         new, other = self._random_network(NEW_NETWORK), self._random_network(NEW_TARGETS, **ONE_OUTPUT)
@@ -128,17 +152,34 @@ class TrainedNetwork:
     def _batches(self, number: int = NUM_BATCHES, seed: int = 0) -> Iterator[Batch]:
         rng = np.random.default_rng(seed)
         examples = self._task.examples
+        is_success = examples.episodes.rewards[examples.last[examples.frames]] > 0
         for _ in range(number):
             indices = rng.integers(len(examples), size=self._config.training.batch_size)
-            yield {
-                name: torch.as_tensor(a, device=self._device) for name, a in examples.batch(indices).items()
-            }
+            batch = examples.batch(indices) | {"is_success": is_success[indices % len(is_success)]}
+            yield {name: torch.as_tensor(array, device=self._device) for name, array in batch.items()}
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Return the loss of training, with the network as its own target network."""
+        loss, _, _ = self._task.loss(self.model, batch, with_metrics=False)
+        return loss
+
+    @contextmanager
+    def _features_to(self, features: list[Tensor]) -> Iterator[None]:
+        """Append the inputs of the head, (batch, dimensions, width), in every pass of the model."""
+        hook = self.model.head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+        with hook:
+            yield
+
+    def _logits(self, model: QTransformer, batch: Batch) -> Tensor:
+        """Return the outputs for all bins, (batch, dimensions, action bins, num_outputs)."""
+        bins = nearest_bins(batch["actions"], model.config.num_action_bins)
+        observed = self._task.observation(batch, slice(None, -1))
+        return model(**observed, bins=bins[:, :-1], with_values=False).logits
 
     def _outputs(self, model: QTransformer, batch: Batch) -> Tensor:
         """Return the outputs for the actions of the data, (batch, dimensions, num_outputs)."""
         bins = nearest_bins(batch["actions"], model.config.num_action_bins)
-        observed = self._task.observation(batch, slice(None, -1))
-        return gather_actions(model(**observed, bins=bins[:, :-1], with_values=False).logits, bins)
+        return gather_actions(self._logits(model, batch), bins)
 
     def measures(self) -> dict[str, float]:
         """Return MEASURES by key."""

@@ -112,6 +112,12 @@ def results_of(**fields: object) -> dict:
     }  # fmt: skip
 
 
+def test_a_unit_of_examples_and_values_is_counted_once():
+    assert [cost.title for cost in COSTS] == ["parameters", "boards", "action values", "training seconds"]
+    once = training_costs("transitions", "transitions")
+    assert [cost.title for cost in once] == ["parameters", "transitions", "training seconds"]
+
+
 def test_curves_are_means_over_seeds_by_examples_and_by_time():
     figure = draw_curves(results_of(curves=curves()))
     titles = [axis.get_title() for axis in figure.axes]

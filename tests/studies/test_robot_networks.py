@@ -50,6 +50,41 @@ def test_gradients_of_one_decision_agree_and_those_of_few_decisions_less(run):
     assert few.gradient_agreement() == pytest.approx(1, abs=1e-5)
 
 
+def test_the_squared_error_has_gradients_in_proportion_to_errors(run):
+    """All values are 0.25 and the target is the return, in half of the decisions 0 and in the others 1."""
+
+    def value_all_alike(model):
+        model.norm.weight[:] = 0
+        model.norm.bias[:] = 1
+        model.head.weight[:] = 0.25 / model.config.hidden_size
+
+    network = run(
+        value_all_alike,
+        "value_loss.name=mse",
+        "q_learning.target=monte_carlo",
+        "q_learning.discount=1",
+        "q_learning.conservative=none",
+    )
+    returns = torch.cat([batch["returns"] for batch in network._batches()])
+    assert set(returns.tolist()) == {0, 1}
+    of_successes = 0.75 * returns.sum()
+    assert network.success_share() == pytest.approx(
+        of_successes / (of_successes + 0.25 * (1 - returns).sum())
+    )
+
+
+def test_the_distance_to_successes_is_that_of_the_best_bin(run):
+    def prefer_the_last_bin(model):
+        model.norm.weight[:] = 0
+        model.norm.bias[:] = 1
+        model.head.weight[:] = 0
+        model.head.weight[-1] = 1
+
+    network = run(prefer_the_last_bin, "value_loss.name=mse")
+    actions = torch.cat([batch["actions"][batch["is_success"]] for batch in network._batches()])
+    assert network.distance_to_successes() == pytest.approx((1 - actions).mean())
+
+
 def test_a_network_that_learns_new_targets_worse_than_a_new_one_has_lost_plasticity(run):
     assert run(lambda model: None).plasticity_loss() == 0
 
