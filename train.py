@@ -5,12 +5,12 @@
     python train.py --config chess_9m.yaml data.train=boards.parquet data.validation=held_out.parquet
     accelerate launch --config_file configs/accelerate/ddp.yaml train.py --config chess_270m.yaml ...
 
-Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). Everything that differs between domains is in
-the tasks of training/tasks/; all settings are in configs/*.py.
+Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). Everything that differs between domains is
+in the tasks of training/tasks/; all settings are in configs/*.py.
 
-The order of the data and the learning rate are functions of the step, so a resumed run continues with the same
-losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed ZeRO or FSDP2) do not change the
-result beyond rounding, and a run continues under any of them.
+The order of the data and the learning rate are functions of the step, so a resumed run continues with the
+same losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed ZeRO or FSDP2) do not change
+the result beyond rounding, and a run continues under any of them.
 """
 
 import argparse
