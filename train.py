@@ -1,16 +1,16 @@
 """Train a value function by classification: settings, task, loop, checkpoints, evaluation.
 
     python train.py --config chess_tiny.yaml [key=value ...]
-    python train.py --config chess_9m.yaml data.train=boards.parquet output_dir=runs/mine
-    python train.py --config chess_9m.yaml data.train=boards.parquet output_dir=runs/mine resume=true
+    python train.py --config chess_tiny.yaml resume=true
+    python train.py --config chess_9m.yaml data.train=boards.parquet data.validation=held_out.parquet
     accelerate launch --config_file configs/accelerate/ddp.yaml train.py --config chess_270m.yaml ...
 
-Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). All that differs between domains is in the
-tasks of training/tasks/; all settings are in configs/*.py.
+Source: Farebrother et al., "Stop Regressing" (arXiv 2403.03950). Everything that differs between domains is
+in the tasks of training/tasks/; all settings are in configs/*.py.
 
-The order of the data and the learning rate are pure functions of the step, so a run resumed from a checkpoint
-continues with the same losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed's ZeRO or
-FSDP2) do not change the result, and any of them continues a run of another.
+The order of the data and the learning rate are functions of the step, so a resumed run continues with the
+same losses, bit for bit. The number of processes and the backend (DDP, DeepSpeed ZeRO or FSDP2) do not change
+the result beyond rounding, and a run continues under any of them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Rate a chess model at several temperatures: a round robin of which all games advance together.
+"""Rate a chess model at several temperatures by games between them, which advance together.
 
     python scripts/temperature_ratings.py --rounds 25 --elo 1253
 

@@ -228,7 +228,7 @@ def parse_arguments() -> argparse.Namespace:
         default=[],
         metavar="FILE",
         help="show in the card the --json files of evaluations of the same weights: eval.chess.actions, "
-        "eval.chess.puzzles, eval.chess.elo, eval.wordle",
+        "eval.chess.puzzles, eval.chess.elo, eval.wordle, eval.atari, eval.robot",
     )
     add(
         "--onnx",

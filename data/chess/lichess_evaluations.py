@@ -1,7 +1,7 @@
 """Convert Lichess's evaluations, of hundreds of millions of positions, to rows of action and state values.
 
     python -m data.chess.lichess_evaluations lichess_db_eval.jsonl.zst --output runs/lichess
-    python -m data.chess.lichess_evaluations Lichess/chess-position-evaluations --output runs/lichess \
+    python -m data.chess.lichess_evaluations Lichess/chess-position-evaluations --output runs/lichess \\
         --boards 1000000 --state-values runs/lichess_states
 """
 

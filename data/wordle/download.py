@@ -2,7 +2,7 @@
 
     python -m data.wordle.download --output wordle_lists
 
-writes the original game's 2,315 secret words and 12,972 allowed guesses (wordle_answers.txt and
+This writes the original game's 2,315 secret words and 12,972 allowed guesses (wordle_answers.txt and
 wordle_guesses.txt), the 431 words of LMRL-Gym's results (lmrl_431.txt; arXiv 2311.18232) and ILQL's 236 words
 (ilql_236.txt; arXiv 2206.11871). The source is one commit of LMRL-Gym's repository; checksums are verified.
 """

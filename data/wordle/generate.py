@@ -3,7 +3,8 @@
 The default policy, `mixture:0.33`, is that of LMRL-Gym's dataset (arXiv 2311.18232), which has its own word
 list and the simplified rule:
 
-    python -m data.wordle.generate --games 200000 --output games.parquet
+    python -m data.wordle.generate --words wordle_lists/lmrl_431.txt --rule simplified \\
+        --games 100000 --output games.parquet
 
 Equal seeds give equal games, and a longer run starts with the games of a shorter one.
 """
