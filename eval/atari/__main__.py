@@ -18,8 +18,9 @@ from cli.options import (
     add_device_option,
     add_dtype_option,
     add_json_option,
+    add_model_option,
+    add_seed_option,
     positive_int,
-    seed_number,
     write_json,
 )
 from data.atari.games import OPENCV, Game, make_game, require
@@ -53,11 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    player.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_model_option(player)
     player.add_argument("--policy", choices=["random"], help="play at random")
     add(
         "--games",
@@ -72,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="P",
         help="probability of a random action (default: 0.001)",
     )
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    add_seed_option(parser, "all random numbers")
     add(
         "--video",
         metavar="FILE.gif",

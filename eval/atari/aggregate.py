@@ -18,7 +18,7 @@ from scipy.stats import trim_mean
 
 from cli.errors import InputError, command
 from cli.files import check_output
-from cli.options import add_json_option, seed_number, write_json
+from cli.options import add_json_option, add_seed_option, write_json
 from data.atari.scores import SCORES, normalised
 
 
@@ -170,7 +170,7 @@ def parse_arguments() -> argparse.Namespace:
         help="the scores that count 0 and 1: columns game, random, human (default: those of Dopamine)",
     )
     add("--plot", metavar="FILE.png", type=Path, help="also draw the performance profiles")
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of the bootstrap (default: 0)")
+    add_seed_option(parser, "the bootstrap")
     add_json_option(parser)
     arguments = parser.parse_args()
     arguments.methods = {name: files for name, *files in arguments.method}

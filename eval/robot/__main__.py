@@ -22,8 +22,9 @@ from cli.options import (
     add_device_option,
     add_dtype_option,
     add_json_option,
+    add_model_option,
+    add_seed_option,
     positive_int,
-    seed_number,
     write_json,
 )
 from data.robot.metaworld import RobotEnv
@@ -52,11 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    player.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_model_option(player)
     player.add_argument("--policy", metavar="POLICY", help="a scripted policy, listed below")
     add(
         "--tasks",
@@ -77,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
         help="another model or policy, which gets the same starts; tests the difference",
     )
     add("--video", type=Path, metavar="FILE.gif", help="also write some episodes as a GIF, with predictions")
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of starts and noise (default: 0)")
+    add_seed_option(parser, "starts and noise")
     add_json_option(parser)
     add_device_option(parser)
     add_dtype_option(parser)

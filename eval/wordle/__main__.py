@@ -22,9 +22,10 @@ from cli.options import (
     add_device_option,
     add_dtype_option,
     add_json_option,
+    add_model_option,
+    add_seed_option,
     positive_int,
     positive_number,
-    seed_number,
     write_json,
 )
 from data.wordle.games import GameDescription
@@ -93,11 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    player.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_model_option(player)
     player.add_argument("--policy", metavar="PLAYER", help="a scripted player, listed below")
     add(
         "--protocol",
@@ -128,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="held-out games of one_turn: a Parquet file, a folder, or a hub dataset such as user/name",
     )
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    add_seed_option(parser, "all random numbers")
     add_json_option(parser)
     add_game_options(parser)
     models = parser.add_argument_group("models")
