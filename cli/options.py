@@ -39,11 +39,6 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
-def add_seed_option(parser: argparse.ArgumentParser, of: str) -> None:
-    """Add --seed, the seed `of` something."""
-    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help=f"seed of {of} (default: 0)")
-
-
 def non_negative_number(text: str) -> float:
     """Parse a number of at least zero, or inf."""
     try:
@@ -70,6 +65,11 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def add_seed_option(parser: argparse.ArgumentParser, of: str) -> None:
+    """Add --seed, the seed `of` something."""
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help=f"seed of {of} (default: 0)")
+
+
 def add_port_option(parser: argparse.ArgumentParser) -> None:
     """Add --port."""
     parser.add_argument(
@@ -94,7 +94,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_dtype_option(parser)
 
 
-def add_model_option(parser: argparse._ActionsContainer, required: bool = False) -> None:
+def add_trained_model_option(parser: argparse._ActionsContainer, required: bool = False) -> None:
     """Add --model, without a default."""
     parser.add_argument(
         "--model",

@@ -59,8 +59,6 @@ WORDLE = Kind(
     "values the tokens of Wordle", (ValueTransformerForTokenValue,), check_settings=_check_wordle_settings
 )
 ATARI = Kind("plays Atari", (ValueConvNet,), files=MODEL_AND_GAMES)
-
-
 ROBOT = Kind("values the actions of a robot", (QTransformer,), PreTrainedTokenizerFast)
 
 

@@ -18,8 +18,8 @@ from cli.options import (
     add_device_option,
     add_dtype_option,
     add_json_option,
-    add_model_option,
     add_seed_option,
+    add_trained_model_option,
     positive_int,
     write_json,
 )
@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    add_model_option(player)
+    add_trained_model_option(player)
     player.add_argument("--policy", choices=["random"], help="play at random")
     add(
         "--games",

@@ -22,8 +22,8 @@ from cli.options import (
     add_device_option,
     add_dtype_option,
     add_json_option,
-    add_model_option,
     add_seed_option,
+    add_trained_model_option,
     positive_int,
     write_json,
 )
@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    add_model_option(player)
+    add_trained_model_option(player)
     player.add_argument("--policy", metavar="POLICY", help="a scripted policy, listed below")
     add(
         "--tasks",
@@ -111,12 +111,12 @@ def main() -> None:
         check_tasks(tasks)
         names += [each for each in REFERENCES if each not in names]
     policies = {each: load_policy(each, arguments) for each in names}
-    recorder = None
+    recorders = {}
     if arguments.video:
         RobotEnv(tasks[0]).picture(PICTURE)  # an error of the renderer comes before the episodes
-        recorder = Recorder(policies[name], tasks, arguments.episodes)
+        recorders[name] = Recorder(policies[name], tasks, arguments.episodes)
 
-    results = {each: play(each, policies[each], tasks, arguments, recorder, each == name) for each in names}
+    results = {each: play(each, policies[each], tasks, arguments, recorders.get(each)) for each in names}
     summaries = {each: found.summarise() for each, found in results.items()}
     print(f"{arguments.episodes} episodes of each task, seed {arguments.seed}\n")
     print(format_table(tasks, summaries, facts))
@@ -133,8 +133,8 @@ def main() -> None:
         comparison = compare(results[name], results[arguments.compare], arguments.seed)
         print(f"\n{format_comparison(shown(name), shown(arguments.compare), comparison)}")
         written["comparison"] = comparison | {"compared_with": identity(arguments.compare)}
-    if recorder is not None:
-        recorder.save(arguments.video)
+    if arguments.video:
+        recorders[name].save(arguments.video)
         print(f"\nwritten: {arguments.video}")
     if arguments.json:
         write_json(arguments.json, written)
@@ -173,15 +173,14 @@ def play(
     tasks: list[str],
     arguments: argparse.Namespace,
     recorder: Recorder | None,
-    is_first: bool,
 ) -> Results:
-    """Play all episodes of a policy with a progress bar; record those of the first one."""
+    """Play all episodes of a policy with a progress bar."""
     with tqdm(
         total=len(tasks) * arguments.episodes, unit=" episodes", desc=shown(name), leave=False, disable=None
     ) as progress:
 
         def watch(task: str, number: int, env: RobotEnv, index: int, success: bool) -> None:
-            if recorder is not None and is_first:
+            if recorder is not None:
                 recorder(task, number, env, index, success)
             if not env.is_running:
                 progress.update()

@@ -22,8 +22,8 @@ from cli.options import (
     add_device_option,
     add_dtype_option,
     add_json_option,
-    add_model_option,
     add_seed_option,
+    add_trained_model_option,
     positive_int,
     positive_number,
     write_json,
@@ -94,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    add_model_option(player)
+    add_trained_model_option(player)
     player.add_argument("--policy", metavar="PLAYER", help="a scripted player, listed below")
     add(
         "--protocol",
@@ -196,9 +196,8 @@ def main() -> None:
             )
         measured[protocol]["temperature"] = temperature
     if arguments.json:
-        player = players[0]
         settings = {
-            "player": identity(player),
+            "player": players[0].identify(),
             "num_answers": num_answers,
             "num_guesses": num_guesses,
             "rule": game.rule,
@@ -269,17 +268,10 @@ def play_and_compare(
         names = [player.name for player in players]
         print(f"\n{format_comparison(*names, comparison)}")
         results |= {
-            "compared_with": {"player": identity(players[1]), **all_results[1]},
+            "compared_with": {"player": players[1].identify(), **all_results[1]},
             "comparison": comparison,
         }
     return results
-
-
-def identity(player: Player) -> str:
-    """Return a player's name for results: that of a model has the digest of its weights."""
-    from eval.wordle.model_player import ModelPlayer
-
-    return player.identify() if isinstance(player, ModelPlayer) else player.name
 
 
 if __name__ == "__main__":

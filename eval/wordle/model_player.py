@@ -89,7 +89,6 @@ class ModelPlayer(Player):
         return cls(model, model_name(name), read_game(local_folder(name)), source=name, **settings)
 
     def identify(self) -> str:
-        """Return the name with the identity of the weights, for results."""
         return identify_model(self.source, WORDLE)
 
     @torch.no_grad()

@@ -12,9 +12,9 @@ from cli.errors import command
 from cli.options import (
     add_device_option,
     add_dtype_option,
-    add_model_option,
     add_port_option,
     add_seed_option,
+    add_trained_model_option,
 )
 from eval.model_folder import check_model_folder
 from eval.page_document import SHARED, make_document, read_parts
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         "you in a game elsewhere. The page shows the words that the model prefers, with the returns that it "
         "expects and their predicted distributions.",
     )
-    add_model_option(parser, required=True)
+    add_trained_model_option(parser, required=True)
     add_port_option(parser)
     add_seed_option(parser, "the secret words; with the same seed, a game's number means the same word")
     add_game_options(parser)
