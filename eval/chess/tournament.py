@@ -91,8 +91,6 @@ class Tournament:
 
     def add_round(self, opponent: int, points: Sequence[float]) -> None:
         """Count both games of a round."""
-        for scored in points:
-            self.scores[opponent].add_game(scored)
         self.scores[opponent].add_pair(points)
         self.num_played += 1
 
