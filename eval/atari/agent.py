@@ -53,7 +53,6 @@ class Agent:
             return self.games
         for name in names:
             if all(game.name != name for game in self.games):
-                make_game(name)  # has a message for unknown names
                 known = ", ".join(game.name for game in self.games)
                 raise InputError(f"{self.name} was not trained on {name}: choose from {known}")
         return [game for game in self.games if game.name in names]
