@@ -90,8 +90,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="a trained model: the folder <output_dir>/model of a run, or a model id on the Hugging Face hub "
         "such as user/name (default: checkpoints/chess_3m, the model in this repository)",
     )
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
 
 
 def add_trained_model_option(parser: argparse._ActionsContainer, required: bool = False) -> None:
@@ -113,8 +112,9 @@ def add_device_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_dtype_option(parser: argparse._ActionsContainer) -> None:
-    """Add --dtype."""
+def add_hardware_options(parser: argparse._ActionsContainer) -> None:
+    """Add --device and --dtype."""
+    add_device_option(parser)
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import (
-    add_device_option,
-    add_dtype_option,
+    add_hardware_options,
     add_json_option,
     add_seed_option,
     add_trained_model_option,
@@ -78,8 +77,7 @@ def parse_arguments() -> argparse.Namespace:
         "each chosen action; needs a model",
     )
     add_json_option(parser)
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     arguments = parser.parse_args()
     if arguments.policy is not None:
         if arguments.video is not None or arguments.epsilon is not None:

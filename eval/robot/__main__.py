@@ -19,8 +19,7 @@ from tqdm import tqdm
 from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import (
-    add_device_option,
-    add_dtype_option,
+    add_hardware_options,
     add_json_option,
     add_seed_option,
     add_trained_model_option,
@@ -76,8 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--video", type=Path, metavar="FILE.gif", help="also write some episodes as a GIF, with predictions")
     add_seed_option(parser, "starts and noise")
     add_json_option(parser)
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     arguments = parser.parse_args()
     if arguments.policy is not None and arguments.tasks is None:
         parser.error("--policy needs --tasks")

@@ -19,8 +19,7 @@ import numpy as np
 from cli.errors import command
 from cli.files import check_output
 from cli.options import (
-    add_device_option,
-    add_dtype_option,
+    add_hardware_options,
     add_json_option,
     add_seed_option,
     add_trained_model_option,
@@ -148,8 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="GAMES",
         help="games played at once; reduce it if memory runs out (default: 512)",
     )
-    add_device_option(models)
-    add_dtype_option(models)
+    add_hardware_options(models)
     return parser
 
 

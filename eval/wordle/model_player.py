@@ -25,7 +25,7 @@ from data.wordle.rules import NO_PATTERN
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import WordLists
-from eval.loading import WORDLE, identify_model, load_wordle_model
+from eval.loading import WORDLE, identify_model, load_model
 from eval.model_folder import local_folder, model_name
 from eval.predictions import check_finite
 from models.modeling_value_transformer import ValueTransformerForTokenValue
@@ -81,7 +81,7 @@ class ModelPlayer(Player):
     @classmethod
     def load(cls, name: str, device: str, dtype: str, **settings) -> Self:
         """Load a model from a folder or the hub. Raises InputError unless it is one that plays Wordle."""
-        model = load_wordle_model(name, device, dtype)
+        model, _ = load_model(name, device, dtype, WORDLE)
         # Every token and every position.
         tokens = torch.arange(GAME_LENGTH, device=model.device) % len(TOKENS)
         with torch.no_grad():

@@ -9,13 +9,7 @@ import argparse
 from pathlib import Path
 
 from cli.errors import command
-from cli.options import (
-    add_device_option,
-    add_dtype_option,
-    add_port_option,
-    add_seed_option,
-    add_trained_model_option,
-)
+from cli.options import add_hardware_options, add_port_option, add_seed_option, add_trained_model_option
 from eval.model_folder import check_model_folder
 from eval.page_document import SHARED, make_document, read_parts
 from eval.page_server import listen, make_app, run
@@ -46,8 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     add_port_option(parser)
     add_seed_option(parser, "the secret words; with the same seed, a game's number means the same word")
     add_game_options(parser)
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     return parser.parse_args()
 
 
