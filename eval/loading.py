@@ -72,10 +72,7 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def load_model(
-    name: str | Path,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "float32",
-    kind: Kind = CHESS,
+    name: str | Path, device: str | torch.device = "auto", dtype: str = "float32", kind: Kind = CHESS
 ) -> tuple[Any, Any]:
     """Load the model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
 
