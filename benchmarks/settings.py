@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.options import add_device_option, add_dtype_option, positive_int, seed_number
+from cli.options import add_hardware_options, positive_int, seed_number
 from configs.loading import load_config
 from configs.schema import Config
 
@@ -53,8 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "(default: chess_9m.yaml with few boards per step, on the boards of this repository)",
     )
     add("--model", metavar="DIR", help="a trained model for play or wordle (default: random weights)")
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     add("--threads", type=positive_int, metavar="N", help="CPU threads of torch (default: torch's)")
     add(
         "--repeats",

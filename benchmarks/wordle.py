@@ -13,7 +13,7 @@ from data.wordle.games import GameDescription
 from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
 from data.wordle.rules import RULES
 from data.wordle.words import load_word_lists
-from eval.loading import load_wordle_model
+from eval.loading import WORDLE, load_model
 from eval.model_folder import local_folder
 from eval.wordle.model_player import ModelPlayer, read_game
 from training.tasks import make_task
@@ -90,7 +90,8 @@ def model_player(game: GameDescription, settings: Settings) -> Table:
     """Compare the games of a model in one batch and one after the other, greedy among the allowed words."""
     num_games, few_games = (4, 2) if settings.quick else (NUM_MODEL_GAMES, FEW_MODEL_GAMES)
     if settings.model:
-        model, title = load_wordle_model(settings.model, settings.device, settings.dtype), settings.model
+        model, _ = load_model(settings.model, settings.device, settings.dtype, WORDLE)
+        title = settings.model
     else:
         torch.manual_seed(settings.seed)
         model = make_task(load_config(CONFIG, [])).model.eval()

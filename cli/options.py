@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from cli.errors import InputError
 from cli.files import atomic_write
@@ -19,9 +19,9 @@ from cli.files import atomic_write
 DTYPES = ("float32", "bfloat16")
 # Which moves the rules value instead of the model, see eval/chess/rules.py.
 ExactEnds = Literal["none", "draws", "all"]
-EXACT_ENDS: tuple[ExactEnds, ...] = ("none", "draws", "all")
+EXACT_ENDS: tuple[ExactEnds, ...] = get_args(ExactEnds)
 Runtime = Literal["torch", "onnx"]  # the library that runs a model
-RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx")
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "checkpoints" / "chess_3m"
 
 
@@ -65,6 +65,11 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def add_seed_option(parser: argparse.ArgumentParser, of: str) -> None:
+    """Add --seed, the seed `of` something."""
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help=f"seed of {of} (default: 0)")
+
+
 def add_port_option(parser: argparse.ArgumentParser) -> None:
     """Add --port."""
     parser.add_argument(
@@ -85,8 +90,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="a trained model: the folder <output_dir>/model of a run, or a model id on the Hugging Face hub "
         "such as user/name (default: checkpoints/chess_3m, the model in this repository)",
     )
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
+
+
+def add_trained_model_option(parser: argparse._ActionsContainer, required: bool = False) -> None:
+    """Add --model, without a default."""
+    parser.add_argument(
+        "--model",
+        required=required,
+        metavar="DIR",
+        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
+    )
 
 
 def add_device_option(parser: argparse._ActionsContainer) -> None:
@@ -98,8 +112,9 @@ def add_device_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_dtype_option(parser: argparse._ActionsContainer) -> None:
-    """Add --dtype."""
+def add_hardware_options(parser: argparse._ActionsContainer) -> None:
+    """Add --device and --dtype."""
+    add_device_option(parser)
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

@@ -11,13 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging
 
 from cli.errors import InputError, first_line
-from eval.model_folder import (
-    MODEL_AND_GAMES,
-    MODEL_AND_TOKENIZER,
-    local_folder,
-    model_digest,
-    model_name,
-)
+from eval.model_folder import MODEL_AND_GAMES, MODEL_AND_TOKENIZER, local_folder, model_digest, model_name
 from models.modeling_q_transformer import QTransformer
 from models.modeling_value_convnet import ValueConvNet
 from models.modeling_value_transformer import (
@@ -59,8 +53,6 @@ WORDLE = Kind(
     "values the tokens of Wordle", (ValueTransformerForTokenValue,), check_settings=_check_wordle_settings
 )
 ATARI = Kind("plays Atari", (ValueConvNet,), files=MODEL_AND_GAMES)
-
-
 ROBOT = Kind("values the actions of a robot", (QTransformer,), PreTrainedTokenizerFast)
 
 
@@ -80,45 +72,13 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def load_model(
-    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
-) -> tuple[PreTrainedModel, ChessTokenizer]:
-    """Load the chess model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
-
-    Raises InputError if there is no such model, if it is incomplete, or if it does not play chess.
-    """
-    return _load(name, CHESS, device, dtype)
-
-
-def load_wordle_model(
-    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
-) -> ValueTransformerForTokenValue:
-    """Load the Wordle model in a folder, or with this id on the hub, in evaluation mode; as `load_model`."""
-    model, _ = _load(name, WORDLE, device, dtype)
-    return model
-
-
-def load_atari_model(
-    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
-) -> ValueConvNet:
-    """Load the Atari model in a folder, or with this id on the hub, in evaluation mode; as `load_model`."""
-    model, _ = _load(name, ATARI, device, dtype)
-    return model
-
-
-def load_robot_model(
-    name: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
-) -> tuple[QTransformer, PreTrainedTokenizerBase]:
-    """Load the robot's model in a folder, or with this id on the hub, with its tokenizer; as `load_model`."""
-    return _load(name, ROBOT, device, dtype)
-
-
-def _load(
-    name: str | Path,
-    kind: Kind,
-    device: str | torch.device,
-    dtype: str | torch.dtype,
+    name: str | Path, device: str | torch.device = "auto", dtype: str = "float32", kind: Kind = CHESS
 ) -> tuple[Any, Any]:
-    """Load a model and its tokenizer, None if the domain has no class for it."""
+    """Load the model in a folder, or with this id on the hub, in evaluation mode, and its tokenizer.
+
+    The tokenizer is None where the kind has no class for it. Raises InputError if there is no such model, if
+    it is incomplete, or if it is of another kind.
+    """
     device = choose_device(device)
     folder = local_folder(name, kind.files)
     model_class, config = _check_is_model(name, folder, kind)

@@ -41,7 +41,7 @@ def check_model_folder(name: str | Path, files: dict[str, str] = MODEL_AND_TOKEN
     check_model_files(name, folder, files)
 
 
-def check_model_files(name: str | Path, folder: Path, files: dict[str, str] = MODEL_AND_TOKENIZER) -> None:
+def check_model_files(name: str | Path, folder: Path, files: dict[str, str]) -> None:
     """Raise InputError unless the folder of the model `name` has the settings `files`."""
     inner = folder / "model"
     remedy = f"did you mean {inner}?" if inner.is_dir() else "give the folder `model` that train.py wrote"

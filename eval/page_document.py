@@ -15,7 +15,7 @@ def read_parts(folder: Path, names: Iterable[str]) -> str:
     return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def make_document(title: str, body: str, data: dict, style: str, scripts: str, policy: str = "") -> str:
+def make_document(title: str, body: str, data: dict, style: str, scripts: str, policy: str) -> str:
     """Return a page with the style and the scripts of all pages, and its own.
 
     The page may load nothing; `policy` adds to its Content-Security-Policy.

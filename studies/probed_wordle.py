@@ -11,7 +11,7 @@ from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.rules import PATTERN_DIGITS
 from data.wordle.token_games import action_positions, game_tokens
-from eval.loading import load_wordle_model
+from eval.loading import WORDLE, load_model
 from models.tokenization_wordle import ACTIONS_PER_TURN, LETTERS
 from studies.linear_probes import Targets, recorded_layers
 from studies.measurements import Measure
@@ -83,7 +83,8 @@ class ProbedWordle:
 
     def features(self, model: Path) -> np.ndarray:
         """Return the features where the first letter of each guess is chosen, float32 (layers, n, width)."""
-        loaded, parts = load_wordle_model(model, self.device), []
+        loaded, _ = load_model(model, self.device, kind=WORDLE)
+        parts = []
         for turns, rows in self.by_turns:
             for start in range(0, len(rows), GAMES_AT_ONCE):
                 some = rows[start : start + GAMES_AT_ONCE]

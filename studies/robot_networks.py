@@ -29,7 +29,7 @@ from torch import Tensor
 
 from configs.loading import load_run_config
 from configs.robot import RobotConfig
-from eval.loading import load_robot_model
+from eval.loading import ROBOT, load_model
 from models.modeling_q_transformer import QTransformer, bin_actions, nearest_bins
 from models.q_learning import gather_actions
 from studies.measurements import Measure
@@ -64,7 +64,7 @@ class TrainedNetwork:
         config.evaluation.episodes = 0  # no simulator
         self._task, self._config, self._device = RobotTask(config), config, device
         self._task.load_data()
-        trained, _ = load_robot_model(model, device)
+        trained, _ = load_model(model, device, kind=ROBOT)
         self.model = self._task.model.to(device).eval()  # a loaded sentence encoder would not be frozen
         self.model.load_state_dict(trained.state_dict())
         self._task.target_network = TargetNetwork(self.model, tau=0.0)

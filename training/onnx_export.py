@@ -250,9 +250,9 @@ class _WordleModel:
         from data.wordle.games import GameDescription
         from data.wordle.players import LMRL_BEHAVIOR, make_player, play_games
         from data.wordle.token_games import action_positions, game_tokens
-        from eval.loading import load_wordle_model
+        from eval.loading import WORDLE, load_model
 
-        self.model = load_wordle_model(folder, "cpu")
+        self.model, _ = load_model(folder, "cpu", kind=WORDLE)
         self.value_range = self.model.config.value_max - self.model.config.value_min
         game = GameDescription.from_json(json.loads((folder / "wordle.json").read_bytes()))
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Positions as text: FEN, and lists of FEN or EPD with one per line; faulty ones are errors, not skipped."""
+"""Positions and moves as text: FEN, UCI, and lists of FEN or EPD; faulty ones are errors, not skipped."""
 
 import contextlib
 import re
@@ -90,6 +90,14 @@ def read_fen(fen: str, where: str, remedy: str = "correct it") -> chess.Board:
     if fault := position_fault(board, fen):
         raise InputError(f"{where}: {fault}; {remedy}")
     return board
+
+
+def legal_move(board: chess.Board, uci: str) -> chess.Move | None:
+    """Return a move in UCI notation if it is legal, else None."""
+    try:
+        return board.parse_uci(uci) or None  # parse_uci accepts 0000
+    except ValueError:
+        return None
 
 
 def position_fault(board: chess.Board, fen: str) -> str | None:

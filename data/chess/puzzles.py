@@ -17,7 +17,7 @@ import chess
 import pyarrow as pa
 
 from cli.errors import InputError
-from data.chess.fen_files import read_fen
+from data.chess.fen_files import legal_move, read_fen
 from data.chess.game_files import parse_game
 from data.hub import local_files
 from data.parquet import is_parquet, list_files, open_file, read_batches
@@ -125,12 +125,8 @@ def _read_moves(where: str, fen: str, names: list[str]) -> list[chess.Move]:
     if len(names) < 2 or len(names) % 2:
         raise InputError(f"{where}: {len(names)} moves; a solution has an even number, the opponent's first")
     for name in names:
-        try:
-            move = board.parse_uci(name)
-        except ValueError:
-            move = chess.Move.null()
-        # parse_uci accepts 0000.
-        if not move:
+        move = legal_move(board, name)
+        if move is None:
             raise InputError(f"{where}: {name!r} is not legal in {board.fen()}")
         board.push(move)
     return board.move_stack

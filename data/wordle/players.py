@@ -51,6 +51,10 @@ class Player(ABC):
         Scripted players sample with `rng`.
         """
 
+    def identify(self) -> str:
+        """Return the name for results; that of a model has the digest of its weights."""
+        return self.name
+
 
 class UniformPlayer(Player):
     name = "uniform"

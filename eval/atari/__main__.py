@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import (
-    add_device_option,
-    add_dtype_option,
+    add_hardware_options,
     add_json_option,
+    add_seed_option,
+    add_trained_model_option,
     positive_int,
-    seed_number,
     write_json,
 )
 from data.atari.games import OPENCV, Game, make_game, require
@@ -53,11 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    player.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_trained_model_option(player)
     player.add_argument("--policy", choices=["random"], help="play at random")
     add(
         "--games",
@@ -72,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="P",
         help="probability of a random action (default: 0.001)",
     )
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    add_seed_option(parser, "all random numbers")
     add(
         "--video",
         metavar="FILE.gif",
@@ -81,8 +77,7 @@ def parse_arguments() -> argparse.Namespace:
         "each chosen action; needs a model",
     )
     add_json_option(parser)
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     arguments = parser.parse_args()
     if arguments.policy is not None:
         if arguments.video is not None or arguments.epsilon is not None:

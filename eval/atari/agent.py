@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cli.errors import InputError
 from data.atari.games import Game, make_game
-from eval.loading import ATARI, identify_model, load_atari_model
+from eval.loading import ATARI, identify_model, load_model
 from eval.model_folder import MODEL_AND_GAMES, local_folder
 from eval.predictions import check_finite
 from models.modeling_value_convnet import ConvNetOutput, ValueConvNet
@@ -38,7 +38,7 @@ class Agent:
     def load(cls, name: str, device: str, dtype: str) -> "Agent":
         """Load a model from a folder or from the hub; raise InputError if it does not play Atari."""
         path = local_folder(name, MODEL_AND_GAMES) / SETTINGS_FILE
-        model = load_atari_model(name, device, dtype)
+        model, _ = load_model(name, device, dtype, ATARI)
         try:
             settings = json.loads(path.read_bytes())
             games = [make_game(**game) for game in settings["games"]]
@@ -53,7 +53,6 @@ class Agent:
             return self.games
         for name in names:
             if all(game.name != name for game in self.games):
-                make_game(name)  # has a message for unknown names
                 known = ", ".join(game.name for game in self.games)
                 raise InputError(f"{self.name} was not trained on {name}: choose from {known}")
         return [game for game in self.games if game.name in names]

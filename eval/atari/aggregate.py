@@ -18,7 +18,7 @@ from scipy.stats import trim_mean
 
 from cli.errors import InputError, command
 from cli.files import check_output
-from cli.options import add_json_option, seed_number, write_json
+from cli.options import add_json_option, add_seed_option, write_json
 from data.atari.scores import SCORES, normalised
 
 
@@ -106,7 +106,7 @@ def read_study(folder: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
     """Return the scores (seeds, games) of every variant of a study, and the games, which are its points.
 
     A score of 1 is the mean return of the reference variant in that game, 0 a return of 0. Raises InputError
-    for a folder without such results, and if a cell is missing.
+    for a folder without such results, if the points are not games, and if a cell is missing.
     """
     path = folder / "results.json"
     try:
@@ -114,10 +114,15 @@ def read_study(folder: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
         cells = pd.DataFrame(results["cells"])
         returns = cells.pivot(index="seed", columns=["variant", "point"], values="mean_return")
         reference = returns[results["reference"]].mean()
+        points = results["points_title"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is not the result of a study of Atari ({error!r})") from None
+    if points != "game":
+        raise InputError(
+            f"{path}: across.title is {points!r}, not 'game': give a study whose points are games"
+        )
     if returns.isna().any(axis=None):
         raise InputError(f"{path}: a game lacks runs: finish the study, all variants with the same seeds")
     if not (reference > 0).all():
@@ -165,7 +170,7 @@ def parse_arguments() -> argparse.Namespace:
         help="the scores that count 0 and 1: columns game, random, human (default: those of Dopamine)",
     )
     add("--plot", metavar="FILE.png", type=Path, help="also draw the performance profiles")
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of the bootstrap (default: 0)")
+    add_seed_option(parser, "the bootstrap")
     add_json_option(parser)
     arguments = parser.parse_args()
     arguments.methods = {name: files for name, *files in arguments.method}

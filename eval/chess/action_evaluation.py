@@ -81,9 +81,8 @@ def evaluate_actions(
     model.train(was_training)
     numbers = {name: np.concatenate(parts) for name, parts in per_board.items()}
     if network.is_policy:
-        del numbers["mae"]
-        return _summarise(numbers, None)
-    return _summarise(numbers, calibration)
+        del numbers["mae"], numbers["bias"]
+    return _summarise(numbers, None if network.is_policy else calibration)
 
 
 def _value_moves(

@@ -16,8 +16,8 @@ from cli.options import (
     add_batch_size_option,
     add_json_option,
     add_model_options,
+    add_seed_option,
     positive_int,
-    seed_number,
     write_json,
 )
 from data.hub import local_files
@@ -74,13 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=positive_int, metavar="N", help="use N boards chosen at random (default: all)"
     )
-    parser.add_argument(
-        "--seed",
-        type=seed_number,
-        default=0,
-        metavar="N",
-        help="seed of the choice of boards for --limit (default: 0)",
-    )
+    add_seed_option(parser, "the choice of boards for --limit")
     parser.add_argument("--plot", metavar="FILE.png", help="also draw a reliability diagram")
     add_json_option(parser)
     return parser.parse_args()

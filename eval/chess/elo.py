@@ -20,10 +20,10 @@ from cli.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
+    add_seed_option,
     add_skip_bad_games_option,
     positive_int,
     positive_number,
-    seed_number,
     write_json,
 )
 from eval.chess.elo_plot import plot_scores
@@ -131,13 +131,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--output", default="elo", metavar="DIR", help="folder for games.pgn and elo.png (default: elo)"
     )
-    parser.add_argument(
-        "--seed",
-        type=seed_number,
-        default=0,
-        metavar="N",
-        help="seed of the order of openings and of moves sampled at a temperature (default: 0)",
-    )
+    add_seed_option(parser, "the order of openings and of moves sampled at a temperature")
     add_limit_options(parser, "opponents other than Stockfish")
     add_json_option(parser)
     return parser.parse_args()

@@ -163,7 +163,7 @@ class ValueEngine(Engine):
         model: str | Path | PreTrainedModel,
         tokenizer: ChessTokenizer | None = None,
         device: str | torch.device = "auto",
-        dtype: str | torch.dtype = "float32",
+        dtype: str = "float32",
         batch_size: int = 64,
         choice: MoveChoice = GREEDY,
         exact_ends: ExactEnds = "all",
@@ -237,9 +237,7 @@ class ValueEngine(Engine):
         return analyses
 
 
-def _load_with_torch(
-    name: str | Path, device: str | torch.device, dtype: str | torch.dtype, compile: bool
-) -> ChessNetwork:
+def _load_with_torch(name: str | Path, device: str | torch.device, dtype: str, compile: bool) -> ChessNetwork:
     check_model_folder(name)
     from eval.chess.torch_network import TorchNetwork
     from eval.loading import load_model
@@ -249,7 +247,7 @@ def _load_with_torch(
 
 
 def _load_with_onnxruntime(
-    name: str | Path, device: str | torch.device, dtype: str | torch.dtype, compile: bool
+    name: str | Path, device: str | torch.device, dtype: str, compile: bool
 ) -> ChessNetwork:
     if str(device) not in ("auto", "cpu") or dtype != "float32" or compile:
         raise InputError(

@@ -29,8 +29,6 @@ class LeftGame(Exception):
 class PlayedGame(NamedTuple):
     """A game that is over. `crash` is set if an engine lost by a crash, a timeout or an illegal move."""
 
-    white: str
-    black: str
     result: str  # 1-0, 0-1 or 1/2-1/2; * if a side left the game
     ending: str
     crash: str | None
@@ -90,7 +88,7 @@ def play_game(
         }
     )
     pgn = game.accept(chess.pgn.StringExporter(columns=COLUMNS))
-    return PlayedGame(white.name, black.name, result, ending, crash, f"{pgn}\n\n", board)
+    return PlayedGame(result, ending, crash, f"{pgn}\n\n", board)
 
 
 def _record(opening: Opening, chosen: Sequence[ChosenMove], ending: str) -> chess.pgn.Game:

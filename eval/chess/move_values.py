@@ -45,16 +45,14 @@ def value_moves(
     A model of state values takes the positions after the moves for boards. Raises InputError for values that
     are not finite.
     """
-    if not positions:
-        return []
     value = (
         _value_states if network.values_states else _predict_moves if network.is_policy else _value_actions
     )
-    found: list[MoveValues] = [MoveValues(np.zeros(0, np.float32))] * len(positions)
+    found = {}
     for index, values in value(network, positions, batch_size, distributions):
         check_finite(values.values)
         found[index] = values
-    return found
+    return [found[index] for index in range(len(positions))]
 
 
 def _value_actions(

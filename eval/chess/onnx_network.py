@@ -17,9 +17,9 @@ from eval.chess.network import ChessNetwork
 class OnnxNetwork(ChessNetwork):
     """The model in a file of onnx/. Raises InputError if it cannot be read, or does not play chess."""
 
-    def __init__(self, path: Path, num_threads: int = 1):
+    def __init__(self, path: Path):
         self._path = path
-        self.set_threads(num_threads)
+        self.set_threads(1)
         try:
             facts = json.loads(self._session.get_modelmeta().custom_metadata_map["stop_regressing"])
             self.architecture, self.orient = facts["architecture"], facts["orient"]

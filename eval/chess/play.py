@@ -21,9 +21,9 @@ from cli.options import (
     add_limit_options,
     add_model_options,
     add_move_options,
+    add_seed_option,
     add_skip_bad_games_option,
     positive_int,
-    seed_number,
     write_json,
 )
 from eval.chess.game_log import GameLog
@@ -171,13 +171,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--pgn", metavar="FILE", help="write the games, with win probabilities, to this file")
     parser.add_argument("--overwrite", action="store_true", help="replace the PGN file if it exists")
-    parser.add_argument(
-        "--seed",
-        type=seed_number,
-        default=0,
-        metavar="N",
-        help="seed of the order of openings and of moves sampled at a temperature (default: 0)",
-    )
+    add_seed_option(parser, "the order of openings and of moves sampled at a temperature")
     add_limit_options(parser, "the opponent")
     add_json_option(parser)
     arguments = parser.parse_args()

@@ -46,10 +46,12 @@ class Player(Protocol):
 
     def identify(self) -> str:
         """Return the name of the engine, which differs between players whose moves can differ."""
+        with self.start() as engine:
+            return engine.name
 
 
 @dataclass(frozen=True)
-class ModelPlayer:
+class ModelPlayer(Player):
     """A trained model; the fields are those of ValueEngine."""
 
     model: str
@@ -113,7 +115,7 @@ class ModelPlayer:
 
 
 @dataclass(frozen=True)
-class StockfishPlayer:
+class StockfishPlayer(Player):
     """Stockfish; an empty limit is the default of `start_stockfish`."""
 
     skill: int | None = None
@@ -129,13 +131,9 @@ class StockfishPlayer:
     def start(self) -> Engine:
         return start_stockfish(self.skill, self.uci_elo, self.limit)
 
-    def identify(self) -> str:
-        with self.start() as engine:
-            return engine.name
-
 
 @dataclass(frozen=True)
-class UciPlayer:
+class UciPlayer(Player):
     """A program that speaks UCI; `command` is split as in a shell."""
 
     command: str
@@ -148,20 +146,13 @@ class UciPlayer:
         engine.name = f"{engine.name} {describe_limit(self.limit)}"
         return engine
 
-    def identify(self) -> str:
-        with self.start() as engine:
-            return engine.name
-
 
 @dataclass(frozen=True)
-class RandomPlayer:
+class RandomPlayer(Player):
     is_deterministic = False
 
     def start(self) -> Engine:
         return RandomEngine()
-
-    def identify(self) -> str:
-        return "random"
 
 
 def parse_player(text: str, limit: Limit, model: ModelPlayer, kinds: str = KINDS) -> Player:

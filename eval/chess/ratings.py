@@ -48,7 +48,9 @@ class MatchScore:
         self.games[points] += 1
 
     def add_pair(self, points: Sequence[float]) -> None:
-        """Count a pair whose games have been counted."""
+        """Count both games of a pair."""
+        for scored in points:
+            self.add_game(scored)
         self.pentanomial[round(2 * sum(points))] += 1
 
     @property

@@ -12,7 +12,7 @@ import sys
 
 from cli.errors import InputError, command
 from cli.options import add_model_options, add_port_option, add_runtime_option
-from data.chess.fen_files import read_fen
+from data.chess.fen_files import legal_move, read_fen
 from data.chess.game_files import parse_game
 from eval.chess.analyse import analyse_boards, known_header, model_data
 from eval.chess.board_page import FOLDER, render
@@ -39,12 +39,8 @@ class PageHandlers:
         board = read_fen(fen.strip(), "FEN")
         played = []
         for text in moves:
-            try:
-                move = board.parse_uci(str(text))
-            except ValueError:
-                move = None
-            # parse_uci accepts 0000.
-            if not move:
+            move = legal_move(board, str(text))
+            if move is None:
                 raise InputError(f"move {len(played) + 1}: {text!r} is not a legal move in {board.fen()}")
             played.append(board.san_and_push(move))
         [data] = analyse_boards(self._engine, [board], [None])

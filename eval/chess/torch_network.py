@@ -8,21 +8,10 @@ from transformers import PreTrainedModel
 
 from cli.hardware import check_compiler
 from eval.chess.network import ChessNetwork
-from models.modeling_value_transformer import (
-    ValueTransformerForActionValue,
-    ValueTransformerForMovePrediction,
-    ValueTransformerForStateValue,
-)
+from eval.loading import CHESS
 
 
-ARCHITECTURES = [
-    kind.__name__
-    for kind in (
-        ValueTransformerForActionValue,
-        ValueTransformerForStateValue,
-        ValueTransformerForMovePrediction,
-    )
-]
+ARCHITECTURES = [model_class.__name__ for model_class in CHESS.classes]
 
 
 class TorchNetwork(ChessNetwork):

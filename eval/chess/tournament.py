@@ -34,9 +34,9 @@ class Tournament:
     """The results of a tournament, which decide the next opponent.
 
     It is over after `num_rounds`, as soon as the interval's half-width is at most `half_width` Elo, or when
-    `sprt`, which is for a single opponent, accepts a hypothesis. If the
-    player `is_deterministic`, such opponents get no opening twice; InputError if that leaves too few games.
-    `headers` are added to every game.
+    `sprt`, which is for a single opponent, accepts a hypothesis. If the player `is_deterministic`, such
+    opponents get no opening twice; InputError if that leaves too few games. `headers` are added to every
+    game.
     """
 
     def __init__(
@@ -91,8 +91,6 @@ class Tournament:
 
     def add_round(self, opponent: int, points: Sequence[float]) -> None:
         """Count both games of a round."""
-        for scored in points:
-            self.scores[opponent].add_game(scored)
         self.scores[opponent].add_pair(points)
         self.num_played += 1
 
@@ -171,16 +169,15 @@ def play_tournament(tournament: Tournament, player: Player, log: GameLog | None,
         closing(results_in_order(play_round, next_pairings(), processes, start)) as rounds,
         tqdm(total=total, initial=initial, unit="game", disable=None) as bar,
     ):
-        first_round = tournament.num_played + 1
-        for pairing_index, games in enumerate(rounds):
+        for games in rounds:
             if isinstance(games, Skipped):
                 raise InputError(f"a game cannot be played: {games.reason}; run again to continue")
             if log is not None:
                 log.append(games)
-            pairing = pairings[pairing_index]
+            pairing = pairings.pop(0)
             for game in filter(lambda game: game.crash, games):
                 tournament.crashes.append(game.crash)
-                tqdm.write(f"round {first_round + pairing_index}: {game.crash}; the game counts as lost")
+                tqdm.write(f"round {tournament.num_played + 1}: {game.crash}; the game counts as lost")
             sides = [scheduled.player_is_white for scheduled in pairing.games]
             points = [game.points(is_white) for game, is_white in zip(games, sides, strict=True)]
             tournament.add_round(pairing.opponent, points)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import chess
 
 from cli.options import EXACT_ENDS
-from data.chess.fen_files import UNPLAYABLE, describe_status
+from data.chess.fen_files import UNPLAYABLE, describe_status, legal_move
 from data.chess.stockfish import centipawns_from_win_prob
 from eval.chess.strength import MAX_ELO, MIN_ELO
 
@@ -176,12 +176,8 @@ def read_position(words: Sequence[str], chess960: bool = False) -> Position:
 
 def read_move(board: chess.Board, text: str) -> chess.Move:
     """Parse a move in UCI. Raises ProtocolError if it is not legal."""
-    try:
-        move = board.parse_uci(text.lower())
-    except ValueError:
-        move = chess.Move.null()
-    # parse_uci accepts 0000.
-    if not move:
+    move = legal_move(board, text.lower())
+    if move is None:
         raise ProtocolError(f"illegal move {quote(text)} in {board.fen()}: it and later moves are ignored")
     return move
 

@@ -16,7 +16,20 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 const fill = (id, ...children) => { byId(id).replaceChildren(...children.filter((child) => child != null)); };
+const hiddenText = (text) => element("span", { class: "hidden-text" }, text);
+const heading = (kind, ...content) => element("th", { scope: "col", class: kind }, ...content);
 const icon = (path) => element("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, element("path", { d: path }));
+function fillTable(table, columns, headings, rows) {
+  table.replaceChildren(
+    element("colgroup", {}, ...columns.map((name) => element("col", { class: `col-${name}` }))),
+    element("thead", {}, element("tr", {}, ...headings.filter(Boolean))), element("tbody", {}, ...rows));
+  return table;
+}
+// Highlight the row of an index; Tab reaches that row, or the first without an index.
+function markRow(table, index) {
+  [...table.tBodies[0].rows].forEach((row, at) => { row.classList.toggle("shown", at === index); row.tabIndex = at === (index ?? 0) ? 0 : -1; });
+}
+const paper = () => element("a", { href: "https://arxiv.org/abs/2403.03950" }, "Stop Regressing: value functions trained by classification");
 const clip = (value) => Math.min(1, Math.max(0, value));
 const percent = (value) => (100 * value).toFixed(1).replace("-", "−").replace(/^−0\.0$/, "0.0") + "%";
 const behind = (value) => (value < 0.0005 ? "0.0%" : "−" + percent(value));

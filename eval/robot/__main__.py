@@ -19,11 +19,11 @@ from tqdm import tqdm
 from cli.errors import InputError, command
 from cli.files import check_output
 from cli.options import (
-    add_device_option,
-    add_dtype_option,
+    add_hardware_options,
     add_json_option,
+    add_seed_option,
+    add_trained_model_option,
     positive_int,
-    seed_number,
     write_json,
 )
 from data.robot.metaworld import RobotEnv
@@ -52,11 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    player.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_trained_model_option(player)
     player.add_argument("--policy", metavar="POLICY", help="a scripted policy, listed below")
     add(
         "--tasks",
@@ -77,10 +73,9 @@ def parse_arguments() -> argparse.Namespace:
         help="another model or policy, which gets the same starts; tests the difference",
     )
     add("--video", type=Path, metavar="FILE.gif", help="also write some episodes as a GIF, with predictions")
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of starts and noise (default: 0)")
+    add_seed_option(parser, "starts and noise")
     add_json_option(parser)
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     arguments = parser.parse_args()
     if arguments.policy is not None and arguments.tasks is None:
         parser.error("--policy needs --tasks")
@@ -114,12 +109,12 @@ def main() -> None:
         check_tasks(tasks)
         names += [each for each in REFERENCES if each not in names]
     policies = {each: load_policy(each, arguments) for each in names}
-    recorder = None
+    recorders = {}
     if arguments.video:
         RobotEnv(tasks[0]).picture(PICTURE)  # an error of the renderer comes before the episodes
-        recorder = Recorder(policies[name], tasks, arguments.episodes)
+        recorders[name] = Recorder(policies[name], tasks, arguments.episodes)
 
-    results = {each: play(each, policies[each], tasks, arguments, recorder, each == name) for each in names}
+    results = {each: play(each, policies[each], tasks, arguments, recorders.get(each)) for each in names}
     summaries = {each: found.summarise() for each, found in results.items()}
     print(f"{arguments.episodes} episodes of each task, seed {arguments.seed}\n")
     print(format_table(tasks, summaries, facts))
@@ -136,8 +131,8 @@ def main() -> None:
         comparison = compare(results[name], results[arguments.compare], arguments.seed)
         print(f"\n{format_comparison(shown(name), shown(arguments.compare), comparison)}")
         written["comparison"] = comparison | {"compared_with": identity(arguments.compare)}
-    if recorder is not None:
-        recorder.save(arguments.video)
+    if arguments.video:
+        recorders[name].save(arguments.video)
         print(f"\nwritten: {arguments.video}")
     if arguments.json:
         write_json(arguments.json, written)
@@ -176,15 +171,14 @@ def play(
     tasks: list[str],
     arguments: argparse.Namespace,
     recorder: Recorder | None,
-    is_first: bool,
 ) -> Results:
-    """Play all episodes of a policy with a progress bar; record those of the first one."""
+    """Play all episodes of a policy with a progress bar."""
     with tqdm(
         total=len(tasks) * arguments.episodes, unit=" episodes", desc=shown(name), leave=False, disable=None
     ) as progress:
 
         def watch(task: str, number: int, env: RobotEnv, index: int, success: bool) -> None:
-            if recorder is not None and is_first:
+            if recorder is not None:
                 recorder(task, number, env, index, success)
             if not env.is_running:
                 progress.update()

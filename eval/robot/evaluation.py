@@ -54,14 +54,6 @@ def _rates(success: np.ndarray, decisions: np.ndarray) -> dict:
     }
 
 
-def evaluate_policy(policy: Policy, tasks: Sequence[str], episodes: int, seed: int) -> dict:
-    """Return the success of a policy in `episodes` episodes of each task, as `Results.summarise` does.
-
-    The starts are functions of `seed`, and the environments are kept for the next call.
-    """
-    return play_episodes(policy, tasks, episodes, seed).summarise()
-
-
 @dataclass
 class _Running:
     """An episode that is being played."""
@@ -80,7 +72,10 @@ def play_episodes(
     watch: Watcher | None = None,
     at_a_time: int = EPISODES_AT_A_TIME,
 ) -> Results:
-    """Play `episodes` episodes of each task; as one ends, the next one starts in its environment."""
+    """Play `episodes` episodes of each task; as one ends, the next one starts in its environment.
+
+    The starts are functions of `seed`, and the environments are kept for the next call.
+    """
     started, seconds_of_policy = time.perf_counter(), 0.0
     success = np.zeros((len(tasks), episodes), dtype=bool)
     decisions = np.zeros((len(tasks), episodes), dtype=np.int64)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from cli.errors import InputError
 from data.robot.metaworld import ACTION_SIZE, DEFAULT_CAMERA, STATE_SIZE, Observation
 from data.robot.simulator import check_camera
-from eval.loading import load_robot_model
+from eval.loading import ROBOT, load_model
 from eval.model_folder import local_folder
 from eval.predictions import check_finite
 from models.tokenization_robot import instruction_ids
@@ -48,7 +48,7 @@ class ModelPolicy:
     @classmethod
     def load(cls, name: str, device: str, dtype: str) -> Self:
         """Load a model and the camera of its training data. Raises InputError if there is no such model."""
-        model, tokenizer = load_robot_model(name, device, dtype)
+        model, tokenizer = load_model(name, device, dtype, ROBOT)
         return cls(model, tokenizer, read_facts(name).get("camera"))
 
     def act(self, histories: Sequence[Sequence[Observation]], instructions: Sequence[str]) -> np.ndarray:

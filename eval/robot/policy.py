@@ -19,7 +19,7 @@ POLICIES = {
 
 
 class Policy(Protocol):
-    """What `evaluate_policy` evaluates; its observations have images if it has an `image_size`."""
+    """Chooses the actions of episodes; the observations have images if it has an `image_size`."""
 
     image_size: int | None
     camera: str

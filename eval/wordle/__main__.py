@@ -19,12 +19,12 @@ import numpy as np
 from cli.errors import command
 from cli.files import check_output
 from cli.options import (
-    add_device_option,
-    add_dtype_option,
+    add_hardware_options,
     add_json_option,
+    add_seed_option,
+    add_trained_model_option,
     positive_int,
     positive_number,
-    seed_number,
     write_json,
 )
 from data.wordle.games import GameDescription
@@ -93,11 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     player = parser.add_mutually_exclusive_group(required=True)
-    player.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_trained_model_option(player)
     player.add_argument("--policy", metavar="PLAYER", help="a scripted player, listed below")
     add(
         "--protocol",
@@ -128,7 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="held-out games of one_turn: a Parquet file, a folder, or a hub dataset such as user/name",
     )
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    add_seed_option(parser, "all random numbers")
     add_json_option(parser)
     add_game_options(parser)
     models = parser.add_argument_group("models")
@@ -151,8 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="GAMES",
         help="games played at once; reduce it if memory runs out (default: 512)",
     )
-    add_device_option(models)
-    add_dtype_option(models)
+    add_hardware_options(models)
     return parser
 
 
@@ -199,9 +194,8 @@ def main() -> None:
             )
         measured[protocol]["temperature"] = temperature
     if arguments.json:
-        player = players[0]
         settings = {
-            "player": identity(player),
+            "player": players[0].identify(),
             "num_answers": num_answers,
             "num_guesses": num_guesses,
             "rule": game.rule,
@@ -272,17 +266,10 @@ def play_and_compare(
         names = [player.name for player in players]
         print(f"\n{format_comparison(*names, comparison)}")
         results |= {
-            "compared_with": {"player": identity(players[1]), **all_results[1]},
+            "compared_with": {"player": players[1].identify(), **all_results[1]},
             "comparison": comparison,
         }
     return results
-
-
-def identity(player: Player) -> str:
-    """Return a player's name for results: that of a model has the digest of its weights."""
-    from eval.wordle.model_player import ModelPlayer
-
-    return player.identify() if isinstance(player, ModelPlayer) else player.name
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from data.wordle.rules import NO_PATTERN
 from data.wordle.token_games import game_tokens
 from data.wordle.word_trie import WordTrie
 from data.wordle.words import WordLists
-from eval.loading import WORDLE, identify_model, load_wordle_model
+from eval.loading import WORDLE, identify_model, load_model
 from eval.model_folder import local_folder, model_name
 from eval.predictions import check_finite
 from models.modeling_value_transformer import ValueTransformerForTokenValue
@@ -81,7 +81,7 @@ class ModelPlayer(Player):
     @classmethod
     def load(cls, name: str, device: str, dtype: str, **settings) -> Self:
         """Load a model from a folder or the hub. Raises InputError unless it is one that plays Wordle."""
-        model = load_wordle_model(name, device, dtype)
+        model, _ = load_model(name, device, dtype, WORDLE)
         # Every token and every position.
         tokens = torch.arange(GAME_LENGTH, device=model.device) % len(TOKENS)
         with torch.no_grad():
@@ -89,7 +89,6 @@ class ModelPlayer(Player):
         return cls(model, model_name(name), read_game(local_folder(name)), source=name, **settings)
 
     def identify(self) -> str:
-        """Return the name with the identity of the weights, for results."""
         return identify_model(self.source, WORDLE)
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ class Menu(Exception):
     """The person returns to the choice of games."""
 
 
-def play_in_terminal(player: ModelPlayer, game: GameDescription, seed: int = 0) -> None:
+def play_in_terminal(player: ModelPlayer, game: GameDescription, seed: int) -> None:
     """Play games with a person until they quit or the input ends. `seed` samples the secrets."""
     try:
         WordleTerminal(player, game, seed).run()
@@ -54,7 +54,7 @@ def play_in_terminal(player: ModelPlayer, game: GameDescription, seed: int = 0) 
 class WordleTerminal:
     """Games of a person with a model. `run` raises EOFError when the input ends."""
 
-    def __init__(self, player: ModelPlayer, game: GameDescription, seed: int = 0):
+    def __init__(self, player: ModelPlayer, game: GameDescription, seed: int):
         self.game = AdvisedGame(player, game)
         self.words, self.rule, self.support = game.words, game.rule, self.game.support
         self.rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from cli.errors import command
-from cli.options import add_device_option, add_dtype_option, add_port_option, seed_number
+from cli.options import add_hardware_options, add_port_option, add_seed_option, add_trained_model_option
 from eval.model_folder import check_model_folder
 from eval.page_document import SHARED, make_document, read_parts
 from eval.page_server import listen, make_app, run
@@ -36,23 +36,11 @@ def parse_arguments() -> argparse.Namespace:
         "you in a game elsewhere. The page shows the words that the model prefers, with the returns that it "
         "expects and their predicted distributions.",
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="DIR",
-        help="a trained model: the folder <output_dir>/model of a run, or an id on the hub such as user/name",
-    )
+    add_trained_model_option(parser, required=True)
     add_port_option(parser)
-    parser.add_argument(
-        "--seed",
-        type=seed_number,
-        default=0,
-        metavar="N",
-        help="seed of the secret words; with the same seed, a game's number means the same word (default: 0)",
-    )
+    add_seed_option(parser, "the secret words; with the same seed, a game's number means the same word")
     add_game_options(parser)
-    add_device_option(parser)
-    add_dtype_option(parser)
+    add_hardware_options(parser)
     return parser.parse_args()
 
 

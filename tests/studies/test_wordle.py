@@ -13,7 +13,7 @@ from data.wordle.games import GameDescription, read_games
 from data.wordle.players import play_games
 from data.wordle.rules import ALL_GREEN
 from data.wordle.token_games import game_tokens
-from eval.loading import load_wordle_model
+from eval.loading import WORDLE, load_model
 from eval.wordle.model_player import ModelPlayer, read_game
 from models.tokenization_wordle import END_OF_STATE, make_wordle_tokenizer
 from studies.probed_wordle import ProbedWordle
@@ -68,7 +68,8 @@ def test_results_are_those_of_the_models(report):
         assert (config.value_loss.name, config.q_learning.cql_alpha) == (row["variant"], float(row["point"]))
         folder = output / row["cell"] / "model"
         words = read_game(folder).words
-        player, secrets = ModelPlayer(load_wordle_model(folder, "cpu")), np.arange(len(words.answers))
+        model, _ = load_model(folder, "cpu", kind=WORDLE)
+        player, secrets = ModelPlayer(model), np.arange(len(words.answers))
         played = play_games(player, words, "official", secrets, np.random.default_rng(0))
         assert row["success_rate"] == played.won.mean()
         assert row["mean_return"] == pytest.approx(played.returns().mean())

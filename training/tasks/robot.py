@@ -21,7 +21,7 @@ from data.robot.episodes import read_episodes
 from data.robot.examples import Decisions
 from data.robot.simulator import import_simulator
 from data.robot.tasks import INSTRUCTIONS
-from eval.robot.evaluation import evaluate_policy
+from eval.robot.evaluation import play_episodes
 from eval.robot.model_policy import FACTS, ModelPolicy
 from models.configuration_q_transformer import QTransformerConfig
 from models.modeling_q_transformer import DimensionValueOutput, QTransformer, nearest_bins
@@ -222,12 +222,12 @@ class RobotTask(QLearningTask):
         self.model.eval()
         # The cache grows with every dimension: torch would recompile.
         with torch.compiler.set_stance("force_eager"):
-            found = evaluate_policy(
+            found = play_episodes(
                 ModelPolicy(self.model, self.tokenizer, self.episodes.camera),
                 self.task_names,
                 self.config.evaluation.episodes,
                 EVALUATION_SEED,
-            )
+            ).summarise()
         self.model.train(was_training)
         names = ("success_rate", "low", "high", "decisions_to_success")
         return {name: found[name] for name in names} | {"data_success_rate": self.data_success_rate}

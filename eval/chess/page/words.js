@@ -47,7 +47,7 @@ function drawFooter() {
     element("p", {}, isPolicy ? "The model was trained to predict the move that is played; it knows no win probabilities. A checkmate is first, by the rules of chess." : `A value is the mean of the distribution that the model predicts for the mover’s win probability after the move${tip}. Nothing is searched: a model can be wrong, and its losses are losses in its own eyes.${game && !source ? " Step with ← and →; #ply=24 in the address opens the position after 24 half-moves." : ""}`),
     source ? element("p", {}, "Step through the game with ← and →; f flips the board. The address of this page (in a Space, of its frame) holds the game: it survives a reload, and can be kept or sent.") : null,
     data.command ? element("p", {}, element("code", {}, data.command)) : null,
-    element("p", {}, element("a", { href: "https://arxiv.org/abs/2403.03950" }, "Stop Regressing: value functions trained by classification"), " · arXiv 2403.03950 · pieces by Colin M. L. Burnett, BSD licence"));
+    element("p", {}, paper(), " · arXiv 2403.03950 · pieces by Colin M. L. Burnett, BSD licence"));
 }
 
 const button = (label, content, action) => element("button", { type: "button", "aria-label": label, title: label, onclick: action }, content);

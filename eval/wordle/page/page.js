@@ -75,5 +75,5 @@ drawModel(data.model);
 fill("footer",
   element("p", {}, `Wordle with ${words(data.num_answers)} as secrets, ${allowed} and the ${data.rule} rule. Words are in the order of their advantage: how far their letters are valued below the best allowed ones; the model guesses the first. A value is the return that the model expects after the word; that of a word which was rarely guessed may be far too high.`),
   element("details", {}, element("summary", {}, `The ${allowed}`), element("p", { class: "allowed" }, data.guesses.join(" "))),
-  element("p", {}, element("a", { href: "https://arxiv.org/abs/2403.03950" }, "Stop Regressing: value functions trained by classification"), " · arXiv 2403.03950"));
+  element("p", {}, paper(), " · arXiv 2403.03950"));
 openAddress().then(() => { document.documentElement.dataset.ready = "true"; });

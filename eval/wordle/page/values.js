@@ -30,26 +30,16 @@ function drawDetail(listed) {
     element("text", { x: x + (isLeft ? -6 : 6), y: 11, "text-anchor": isLeft ? "end" : "start", "font-size": 11.5, "font-weight": 600, style: "fill:var(--model);paint-order:stroke;stroke:var(--page);stroke-width:4px" }, `mean ${signed(listed.value)}`)));
 }
 
-const heading = (kind, text, ...more) => element("th", { scope: "col", class: kind }, text, ...more);
-const histogramHeading = () => heading("histogram", element("span", { class: "hidden-text" }, "Predicted distribution of the return"), axis());
-function fillTable(table, columns, headings, rows) {
-  table.replaceChildren(
-    element("colgroup", {}, ...columns.map((name) => element("col", { class: `col-${name}` }))),
-    element("thead", {}, element("tr", {}, ...headings.filter(Boolean))), element("tbody", {}, ...rows));
-  return table;
-}
+const histogramHeading = () => heading("histogram", hiddenText("Predicted distribution of the return"), axis());
 
 function drawAdvice({ words: listed }, choose) {
   byId("table").hidden = !listed;
   byId("detail").hidden = !listed;
   if (!listed) return;
   const scale = ends && scaleOf(listed);
-  const show = (index) => {
-    drawDetail(listed[index]);
-    [...byId("table").tBodies[0].rows].forEach((row, at) => { row.classList.toggle("shown", at === index); row.tabIndex = at === index ? 0 : -1; });
-  };
+  const show = (index) => { drawDetail(listed[index]); markRow(byId("table"), index); };
   fillTable(byId("table"), ["rank", "word", "fits", "number", "number", ...(ends ? ["histogram"] : [])],
-    [heading("rank", element("span", { class: "hidden-text" }, "Rank")), heading("word", "Word"), heading("fits", element("span", { class: "hidden-text" }, "May be the secret")), heading("number", "Advantage"), heading("number", "Value"), ends && histogramHeading()],
+    [heading("rank", hiddenText("Rank")), heading("word", "Word"), heading("fits", hiddenText("May be the secret")), heading("number", "Advantage"), heading("number", "Value"), ends && histogramHeading()],
     listed.map((advice, index) => element("tr", {
       class: advice.may_be ? null : "ruled-out", "data-word": advice.word, tabindex: -1,
       onmouseenter: () => show(index), onfocus: () => show(index), onclick: () => choose(advice.word),

@@ -73,9 +73,10 @@ def test_the_command_prints_and_draws(results, tmp_path):
     assert result.stdout.splitlines()[1].split()[:3] == ["a", "3", "2"]
 
 
-def write_study(folder, cells: list[tuple[str, str, int, float]]) -> None:
+def write_study(folder, cells: list[tuple[str, str, int, float]], points: str | None = "game") -> None:
     rows = [dict(zip(("variant", "point", "seed", "mean_return"), cell, strict=True)) for cell in cells]
-    (folder / "results.json").write_text(json.dumps({"reference": "mse", "cells": rows}))
+    results = {"reference": "mse", "points_title": points, "cells": rows}
+    (folder / "results.json").write_text(json.dumps(results))
 
 
 def test_a_study_is_summarised_relative_to_its_reference(tmp_path):
@@ -94,6 +95,13 @@ def test_a_study_is_summarised_relative_to_its_reference(tmp_path):
         read_study(tmp_path)
     with pytest.raises(InputError, match=r"results.json: cannot be read"):
         read_study(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("points", ["probability of sticky actions", None])
+def test_a_study_whose_points_are_not_games_is_refused(points, tmp_path):
+    write_study(tmp_path, [("mse", "0", 0, 4.0), ("mse", "0.1", 0, 3.0)], points)
+    with pytest.raises(InputError, match=f"across.title is {points!r}, not 'game'"):
+        read_study(tmp_path)
 
 
 def test_a_study_is_not_compared_with_files_of_another_scale(results, tmp_path, monkeypatch, capsys):

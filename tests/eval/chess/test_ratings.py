@@ -80,8 +80,6 @@ def test_a_match_score_counts_games_and_pairs():
     score = MatchScore(1500)
     assert (score.score, score.num_games) == (0.5, 0)
     for pair in ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.5), (1.0, 0.5), (1.0, 1.0), (1.0, 1.0)):
-        for points in pair:
-            score.add_game(points)
         score.add_pair(pair)
     assert (score.num_games, score.score, str(score)) == (14, 8 / 14, "+6 =4 -4")
     assert score.as_json()["pentanomial"] == [1, 1, 2, 1, 2]

@@ -10,7 +10,7 @@ from PIL import Image
 from cli.errors import InputError
 from data.robot.metaworld import MAX_DECISIONS
 from data.robot.scripted_policies import ScriptedPolicy
-from eval.robot.evaluation import EPISODES_AT_A_TIME, evaluate_policy, play_episodes
+from eval.robot.evaluation import EPISODES_AT_A_TIME, play_episodes
 from eval.robot.policy import make_policy
 from tests.support.commands import assert_input_error, run_command
 from tests.support.programs import needs
@@ -62,7 +62,7 @@ def test_a_start_does_not_depend_on_the_number_of_episodes():
 
 
 def test_results_have_intervals_by_task():
-    found = evaluate_policy(scripted(0), [TASK, "reach-v3"], 2, seed=0)
+    found = play_episodes(scripted(0), [TASK, "reach-v3"], 2, seed=0).summarise()
     assert found["success_rate"] == 1 and found["low"] == pytest.approx(0.51, abs=0.01)
     assert found["tasks"].keys() == {TASK, "reach-v3"}
     assert found["tasks"][TASK]["num_episodes"] == 2

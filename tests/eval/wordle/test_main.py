@@ -13,7 +13,7 @@ from cli.errors import InputError
 from data.wordle.games import GameDescription, write_games
 from data.wordle.players import make_player, play_games
 from data.wordle.words import WordLists, load_word_lists
-from eval.loading import load_model, load_wordle_model
+from eval.loading import WORDLE, load_model
 from eval.wordle.__main__ import main
 from models.tokenization_wordle import make_wordle_tokenizer
 from tests.support.commands import assert_input_error, run_command
@@ -249,7 +249,7 @@ def test_a_wordle_model_is_none_of_chess(folder):
 
 def test_a_model_that_predicts_no_numbers_is_refused(folder, tmp_path, run):
     shutil.copytree(folder / "model", tmp_path / "model")
-    model = load_wordle_model(tmp_path / "model", "cpu")
+    model, _ = load_model(tmp_path / "model", "cpu", kind=WORDLE)
     model.model.position_embedding.weight.data[40] = torch.nan
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(InputError, match="not finite"):
