@@ -119,7 +119,7 @@ class AtariConfig(Config):
     @staticmethod
     def defaults_of(value_loss: str) -> dict[str, Any]:
         """Return the learning rate and eps of the paper: those of DQN for regression, else those of C51."""
-        if value_loss in ("mse", "mse_softmax"):
+        if value_loss in ("mse", "mse_sigmoid", "mse_softmax"):
             return {"optimizer": {"learning_rate": 6.25e-5, "eps": 1.5e-4}}
         return {"optimizer": {"learning_rate": 2.5e-4, "eps": 3.125e-4}}
 

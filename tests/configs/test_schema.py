@@ -39,7 +39,12 @@ def test_names_are_those_of_the_models():
 
 @pytest.mark.parametrize(
     ("value_loss", "expected"),
-    [("mse", (6.25e-5, 1.5e-4)), ("c51", (2.5e-4, 3.125e-4)), ("hl_gauss", (2.5e-4, 3.125e-4))],
+    [
+        ("mse", (6.25e-5, 1.5e-4)),
+        ("mse_sigmoid", (6.25e-5, 1.5e-4)),
+        ("c51", (2.5e-4, 3.125e-4)),
+        ("hl_gauss", (2.5e-4, 3.125e-4)),
+    ],
 )
 def test_every_value_loss_has_the_learning_rate_of_the_paper_unless_one_is_given(
     value_loss, expected, tmp_path
