@@ -1,6 +1,6 @@
-"""Find, open and read Parquet files of rows; faulty files raise errors of one line."""
+"""Find, open, read and write Parquet files of rows; faulty files raise errors of one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -8,11 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cli.errors import InputError, first_line
+from cli.files import atomic_write
 
 
 ANY_SCHEMA = pa.schema([])
 SUFFIXES = (".parquet", ".pq")  # in capitals too
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+
+
+class RowFault(Exception):
+    """The index of a faulty row in its batch, and the fault."""
+
+    def __init__(self, row: int, problem: str):
+        super().__init__(row, problem)
+        self.row, self.problem = int(row), problem
 
 
 def list_files(source: str | Path) -> list[Path]:
@@ -85,6 +94,27 @@ def read_batches(
         first_row += len(batch)
     if first_row != file.metadata.num_rows:
         raise InputError(f"{path}: damaged: {first_row} of {file.metadata.num_rows} rows can be read")
+
+
+def write_tables(
+    path: str | Path,
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    rows_per_group: int,
+    compression_level: int | None = None,
+) -> int:
+    """Write tables of a schema to a Parquet file, atomically; return the number of rows."""
+    num_rows = 0
+    with (
+        atomic_write(path) as unfinished,
+        pq.ParquetWriter(
+            unfinished, schema, compression="zstd", compression_level=compression_level
+        ) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table, rows_per_group)
+            num_rows += len(table)
+    return num_rows
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.errors import InputError
-from data.chess.bag_records import RECORDS_PER_BATCH
+from data.chess.bag_records import ACTION_VALUES, RECORDS_PER_BATCH, schema_of
 from data.chess.preparation import prepare
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES
-from data.chess.state_records import convert_states, schema_of
+from data.chess.state_records import convert_states
 from data.chess.states import StateExamples
 from tests.support.commands import assert_input_error, run_command
 
@@ -126,7 +126,7 @@ def test_files_hold_the_records_of_the_shards_in_order(tmp_path):
 
 
 def test_the_first_record_says_what_a_bag_holds(tmp_path):
-    assert schema_of(FIXTURES / "action_value_data.bag") is None
+    assert schema_of(FIXTURES / "action_value_data.bag") == ACTION_VALUES
     assert schema_of(FIXTURES / BAGS["state_value"]) == STATE_VALUES
     assert schema_of(FIXTURES / BAGS["move"]) == PLAYED_MOVES
     mixed = [FIXTURES / BAGS["state_value"], FIXTURES / "action_value_data.bag"]
