@@ -70,6 +70,15 @@ class Game:
         package = (MINATAR if self.is_minatar else ALE)[0]
         return f"{package} {version(package)}"
 
+    def check_emulator(self, emulator: str, made: str) -> None:
+        """Raise InputError unless this version of the emulator was used; `made` begins the message."""
+        if emulator != self.emulator:
+            package, _, used_version = emulator.partition(" ")
+            raise InputError(
+                f"{made} with {emulator}, and {self.emulator} is installed, which may make other frames: "
+                f"pip install {package}=={used_version}"
+            )
+
     def settings(self) -> dict[str, Any]:
         """Return the arguments with which `make_game` makes this game."""
         return {name: value for name, value in asdict(self).items() if value is not None and name != "name"}
@@ -221,13 +230,13 @@ def _nearest(name: str, games: list[str]) -> str:
     )
 
 
-def make_environments(game: Game, num_environments: int, num_threads: int = 0) -> VectorEnvironment:
-    """Return copies of a game. `num_threads` is for ALE; by default one per core."""
+def make_environments(game: Game, num_environments: int) -> VectorEnvironment:
+    """Return copies of a game."""
     emulators: Emulators
     if game.has_threads:
         from data.atari.ale import AleGames
 
-        emulators = AleGames(game, num_environments, num_threads)
+        emulators = AleGames(game, num_environments)
     else:
         emulators = OneByOne([single_game(game) for _ in range(num_environments)])
     return VectorEnvironment(game, emulators, num_environments)

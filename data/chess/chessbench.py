@@ -62,7 +62,7 @@ def convert(
     *,
     num_files: int | None = None,
     memory_limit: float = MEMORY_LIMIT,
-    threads: int | None = None,
+    threads: int = 1,
 ) -> int:
     """Gather the action values of all `bags` into one row per board, and return the number of boards.
 
@@ -74,7 +74,6 @@ def convert(
     """
     shards = [shard for bag in bags for shard in list_shards(bag)]
     lengths = [_count_records(shard) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
-    threads = threads or os.cpu_count() or 1
     with (
         ResumableJob(output, _arguments_of_output(shards, lengths, num_files)) as job,
         RecordStore(job.folder / "records.duckdb", memory_limit, threads) as store,
@@ -88,8 +87,8 @@ def convert_downloads(
     output: Path,
     *,
     num_files: int,
-    memory_limit: float = MEMORY_LIMIT,
-    threads: int | None = None,
+    memory_limit: float,
+    threads: int,
 ) -> int:
     """Do the same with files on a server; at most two are on disk, until their records are stored."""
     arguments = {
@@ -97,7 +96,6 @@ def convert_downloads(
         "files": num_files,
         "DuckDB": duckdb.__version__,
     }
-    threads = threads or os.cpu_count() or 1
     with (
         ResumableJob(output, arguments) as job,
         RecordStore(job.folder / "records.duckdb", memory_limit, threads) as store,

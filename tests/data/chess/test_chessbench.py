@@ -63,6 +63,7 @@ def write_bag(path, records):
     for record in records:
         writer.write(record if isinstance(record, bytes) else action_value(*record))
     writer.close()
+    return path
 
 
 def action_value(fen, move, win_prob):

@@ -4,7 +4,6 @@ import json
 import struct
 from pathlib import Path
 
-import bagz
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +14,7 @@ from data.chess.preparation import prepare
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES
 from data.chess.state_records import convert_states
 from data.chess.states import StateExamples
+from tests.data.chess.test_chessbench import write_bag
 from tests.support.commands import assert_input_error, run_command
 
 
@@ -34,14 +34,6 @@ def played_move(move: str, fen: str = FEN) -> bytes:
 def _string(text: str) -> bytes:
     length = bytes([len(text)]) if len(text) < 128 else bytes([len(text) & 127 | 128, len(text) >> 7])
     return length + text.encode()
-
-
-def write_bag(path: Path, records: list[bytes]) -> Path:
-    writer = bagz.Writer(str(path))
-    for record in records:
-        writer.write(record)
-    writer.close()
-    return path
 
 
 @pytest.mark.slow
