@@ -38,13 +38,14 @@ def check_variant(name: str, mode: int | None, difficulty: int | None) -> None:
 
 
 class AleGames:
-    """Copies of a game in the threads of ale-py's vector environment, by default one per core."""
+    """Copies of a game in the threads of ale-py's vector environment."""
 
-    def __init__(self, game: Game, num_environments: int) -> None:
+    def __init__(self, game: Game, num_environments: int, num_threads: int) -> None:
         # Its defaults are not the paper's settings.
         self._env = AtariVectorEnv(
             game.name,
             num_environments,
+            num_threads=num_threads,
             max_num_frames_per_episode=NO_LIMIT,
             repeat_action_probability=game.repeat_action_probability,
             full_action_space=game.full_action_space,

@@ -230,13 +230,13 @@ def _nearest(name: str, games: list[str]) -> str:
     )
 
 
-def make_environments(game: Game, num_environments: int) -> VectorEnvironment:
-    """Return copies of a game."""
+def make_environments(game: Game, num_environments: int, num_threads: int = 0) -> VectorEnvironment:
+    """Return copies of a game. `num_threads` is for ALE; by default one per core."""
     emulators: Emulators
     if game.has_threads:
         from data.atari.ale import AleGames
 
-        emulators = AleGames(game, num_environments)
+        emulators = AleGames(game, num_environments, num_threads)
     else:
         emulators = OneByOne([single_game(game) for _ in range(num_environments)])
     return VectorEnvironment(game, emulators, num_environments)

@@ -68,7 +68,10 @@ class Boards:
         if meta.get("version") != VERSION or meta.get("target") != "action_value":
             raise InputError(f"{folder}: holds no prepared boards; run python -m data.chess.preparation")
         names = ("tokens", "actions", "win_probs", "offsets", "unlabelled", "unlabelled_offsets")
-        return cls(*(load_array(folder / f"{name}.npy") for name in names))
+        tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets = (
+            load_array(folder / f"{name}.npy") for name in names
+        )
+        return cls(tokens, actions, win_probs, offsets, unlabelled, unlabelled_offsets)
 
     @property
     def num_boards(self) -> int:
