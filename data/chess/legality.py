@@ -17,8 +17,8 @@ _ROOK_SQUARES = {"K": chess.BB_H1, "Q": chess.BB_A1, "k": chess.BB_H8, "q": ches
 _CASTLING, _EN_PASSANT_FILE, _EN_PASSANT_RANK = slice(65, 69), 69, 70
 _MOVES = [chess.Move.from_uci(uci) for uci in ACTIONS]
 _ACTION_OF_MOVE = np.full(64 << 9, -1, dtype=np.int64)
-_NUMBERS = [move.from_square << 9 | move.to_square << 3 | (move.promotion or 0) for move in _MOVES]
-_ACTION_OF_MOVE[_NUMBERS] = np.arange(len(ACTIONS))
+_MOVE_NUMBERS = [move.from_square << 9 | move.to_square << 3 | (move.promotion or 0) for move in _MOVES]
+_ACTION_OF_MOVE[_MOVE_NUMBERS] = np.arange(len(ACTIONS))
 
 
 class ImpossibleBoard(ValueError):
