@@ -1,1 +1,1 @@
-"""Training data: chess positions with action values, and Wordle games."""
+"""Training data of all domains, offline and online; data on the hub."""

@@ -1,18 +1,28 @@
-"""Find, open and read Parquet files of rows; faulty files raise errors of one line."""
+"""Find, open, read and write Parquet files of rows; faulty files raise errors of one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cli.errors import InputError, first_line
+from cli.files import atomic_write
 
 
 ANY_SCHEMA = pa.schema([])
 SUFFIXES = (".parquet", ".pq")  # in capitals too
+ROWS_PER_BATCH = 4096  # of those that are read one by one
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+
+
+class RowFault(Exception):
+    """The index of a faulty row in its batch, and the fault."""
+
+    def __init__(self, row: int, problem: str):
+        super().__init__(row, problem)
+        self.row, self.problem = int(row), problem
 
 
 def list_files(source: str | Path) -> list[Path]:
@@ -29,6 +39,11 @@ def list_files(source: str | Path) -> list[Path]:
 def parquet_files(folder: Path) -> list[Path]:
     """List the Parquet files of a folder in order. Hidden ones are skipped: they are still being written."""
     return sorted(path for path in folder.iterdir() if is_parquet(path) and not path.name.startswith("."))
+
+
+def files_of_chunks(folder: Path) -> list[Path]:
+    """List the Parquet files in the folders chunk-* of a LeRobotDataset, in order."""
+    return [path for chunk in sorted(folder.glob("chunk-*")) for path in parquet_files(chunk)]
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -85,6 +100,54 @@ def read_batches(
         first_row += len(batch)
     if first_row != file.metadata.num_rows:
         raise InputError(f"{path}: damaged: {first_row} of {file.metadata.num_rows} rows can be read")
+
+
+def read_rows(
+    source: str | Path, schema: pa.Schema, made_by: str, optional: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a file or a folder, each with its location for messages.
+
+    They have the columns of `schema`, and the `optional` ones where a file has them.
+    """
+    for path in list_files(source):
+        file = open_file(path, schema, made_by)
+        columns = schema.names + [name for name in optional if name in file.schema_arrow.names]
+        for first_row, batch in read_batches(path, file, columns, ROWS_PER_BATCH):
+            for number, row in enumerate(batch.to_pylist(), first_row):
+                yield f"{path} row {number}", row
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file. Raises InputError if it is damaged, or lacks one of `columns`."""
+    try:
+        table = open_file(path).read(columns)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)}): make the dataset again") from None
+    if missing := set(columns or ()) - set(table.column_names):
+        raise InputError(f"{path}: column {min(missing)!r} is missing: make the dataset again")
+    return table
+
+
+def write_tables(
+    path: str | Path,
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    rows_per_group: int,
+    compression_level: int | None = None,
+) -> int:
+    """Write tables of a schema to a Parquet file, atomically; return the number of rows."""
+    num_rows = 0
+    with (
+        atomic_write(path) as unfinished,
+        pq.ParquetWriter(
+            unfinished, schema, compression="zstd", compression_level=compression_level
+        ) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table, rows_per_group)
+            num_rows += len(table)
+    return num_rows
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -20,13 +20,25 @@ LOAD_ERRORS = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenE
 
 
 def make_once(
-    folder: Path, is_up_to_date: Callable[[], bool], write: Callable[[Path], None], kind: str
+    folder: Path,
+    source: Path,
+    kind: str,
+    version: int,
+    write: Callable[[Path], dict[str, Any]],
+    is_enough: Callable[[dict], object] = lambda facts: True,
 ) -> Path:
     """Write a folder of this kind of arrays unless it is up to date; return it.
 
-    When several processes call this together, one works and the others wait. Raises InputError for a folder
-    that cannot be written or that holds anything else.
+    `write` makes the arrays in a folder, and returns facts about them. The folder is up to date if it has
+    this version, was made from the same source files, by sizes and modification times, and its facts are
+    enough. When several processes call this together, one works and the others wait. Raises InputError for a
+    folder that cannot be written or that holds anything else.
     """
+
+    def is_up_to_date() -> bool:
+        files, meta = identity_of(source), read_meta(folder, kind)
+        return meta.get("version") == version and meta.get("source") == files and bool(is_enough(meta))
+
     if is_up_to_date():
         return folder
     lock = folder.with_name(f".{folder.name}.lock")
@@ -40,7 +52,10 @@ def make_once(
                 with atomic_write(folder) as unfinished:
                     # A killed process with the same id may have left it behind.
                     remove(unfinished)
-                    write(unfinished)
+                    unfinished.mkdir()
+                    # Before reading: the next call then notices a change while reading.
+                    files = identity_of(source)
+                    write_meta(unfinished, kind, version=version, source=files, **write(unfinished))
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror or error}); "

@@ -174,12 +174,8 @@ class ReplayMemory(Steps):
         rows = self._first_rows[environments] + times % self.length
         device = self.frames.device
         self.frames.index_copy_(0, torch.from_numpy(rows).to(device), torch.from_numpy(frames).to(device))
-        self.actions[rows], self.rewards[rows], self.ends[rows], self.ages[rows] = (
-            actions,
-            rewards,
-            ends,
-            ages,
-        )
+        self.actions[rows], self.rewards[rows] = actions, rewards
+        self.ends[rows], self.ages[rows] = ends, ages
 
     def observe(self, frames: np.ndarray) -> Tensor:
         """Return observations that end with new `frames` of all environments, which `add` may store next."""

@@ -54,10 +54,9 @@ class Collector:
         seed: int,
         device: str = "cpu",
         record: str | Path | None = None,
-        num_threads: int = 0,
     ) -> None:
         self.game, self.seed, self.record = game, seed, record
-        self.environments = make_environments(game, num_environments, num_threads)
+        self.environments = make_environments(game, num_environments)
         self.memory = ReplayMemory(
             memory_steps,
             num_environments,
@@ -66,9 +65,7 @@ class Collector:
             derived_seed(seed, SAMPLES),
             device,
         )
-        channels, *size = self.environments.frame_shape
         self.num_actions = self.environments.num_actions
-        self.observation_shape = (sampling.stack * channels, *size)
         self.recent_returns: deque[float] = deque(maxlen=RECENT)
         self.recorded: list[Episode] = []
         # Finished episodes of each environment that the memory holds steps of, with their first step.
@@ -154,12 +151,7 @@ class Collector:
         Raises InputError if another version of the emulator made them, and if frames or rewards differ.
         """
         source = "the checkpoint"
-        if state["emulator"] != self.game.emulator:
-            package, version = state["emulator"].split()
-            raise InputError(
-                f"{source} was made with {state['emulator']}, and {self.game.emulator} is installed, which "
-                f"may make other frames: pip install {package}=={version}"
-            )
+        self.game.check_emulator(state["emulator"], f"{source} was made")
         if self.record is not None and state["num_recorded"]:
             self.recorded = self._read_recorded(self.record, state["num_recorded"])
         current = [Episode.from_json(values) for values in state["current"]]

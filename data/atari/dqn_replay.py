@@ -63,11 +63,9 @@ def read_checkpoint(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray, 
     if shapes != expected or length <= PADDING + 1:
         raise InputError(f"{folder}: checkpoint {number} has arrays of shapes {shapes}, not {expected}")
     frames, actions, rewards, terminals = (arrays[column][:-1] for column in COLUMNS)
-    is_start = np.zeros(len(actions) + PADDING, dtype=bool)  # the steps after a terminal one, and the first
-    is_start[0] = True
-    is_start[1 : len(actions) + 1] = terminals != 0
     is_padding = np.zeros(len(actions), dtype=bool)
-    for start in np.flatnonzero(is_start[: len(actions)]):
+    # From the first step, and from those after a terminal one.
+    for start in [0, *np.flatnonzero(terminals[:-1]) + 1]:
         part = slice(start, start + PADDING)
         # A checkpoint may begin within an episode.
         if not (frames[part].any() or actions[part].any() or rewards[part].any() or terminals[part].any()):

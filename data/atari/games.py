@@ -70,6 +70,15 @@ class Game:
         package = (MINATAR if self.is_minatar else ALE)[0]
         return f"{package} {version(package)}"
 
+    def check_emulator(self, emulator: str, made: str) -> None:
+        """Raise InputError unless this version of the emulator was used; `made` begins the message."""
+        if emulator != self.emulator:
+            package, _, used_version = emulator.partition(" ")
+            raise InputError(
+                f"{made} with {emulator}, and {self.emulator} is installed, which may make other frames: "
+                f"pip install {package}=={used_version}"
+            )
+
     def settings(self) -> dict[str, Any]:
         """Return the arguments with which `make_game` makes this game."""
         return {name: value for name, value in asdict(self).items() if value is not None and name != "name"}

@@ -7,17 +7,19 @@ data/atari/dqn_replay.py wrote are prepared already.
 """
 
 import argparse
+import functools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cli.errors import InputError, command
 from data.atari.episodes import emulate
 from data.atari.games import make_environments
-from data.atari.recordings import check_emulators, read_recording
+from data.atari.recordings import read_recording
 from data.hub import local_files
-from data.prepared_folder import identity_of, make_once, read_meta, write_meta
+from data.prepared_folder import make_once, read_meta
 
 
 FORMAT, VERSION = "prepared Atari steps", 1
@@ -37,9 +39,7 @@ def prepare(source: str | Path, folder: str | Path | None = None) -> Path:
         return Path(source)
     source = local_files(source, "train")
     folder = (source.with_name(f"{source.name}.prepared") if folder is None else Path(folder)).resolve()
-    return make_once(
-        folder, lambda: _is_up_to_date(folder, source), lambda unfinished: _write(source, unfinished), FORMAT
-    )
+    return make_once(folder, source, FORMAT, VERSION, functools.partial(_write, source))
 
 
 def create_arrays(folder: Path, num_steps: int, frame_shape: tuple[int, ...]) -> dict[str, np.memmap]:
@@ -58,17 +58,10 @@ def create_arrays(folder: Path, num_steps: int, frame_shape: tuple[int, ...]) ->
     }
 
 
-def _is_up_to_date(folder: Path, source: Path) -> bool:
-    description = identity_of(source)
-    meta = read_meta(folder, FORMAT)
-    return meta.get("version") == VERSION and meta.get("source") == description
-
-
-def _write(source: Path, folder: Path) -> None:
-    # Before reading: the next call then notices a change while reading.
-    description = identity_of(source)
+def _write(source: Path, folder: Path) -> dict[str, Any]:
     recording = read_recording(source)
-    check_emulators(source, recording)
+    for game, emulator in zip(recording.games, recording.emulators, strict=True):
+        game.check_emulator(emulator, f"{source}: {game.name} was recorded")
     shapes = [make_environments(game, 1).frame_shape for game in recording.games]
     if len(set(shapes)) > 1:
         names = ", ".join(
@@ -77,7 +70,6 @@ def _write(source: Path, folder: Path) -> None:
         raise InputError(f"{source}: the frames of its games differ in shape: {names}; train on some of them")
     lengths = np.array([len(episode.actions) for episode in recording.episodes])
     starts = np.cumsum(lengths) - lengths
-    folder.mkdir()
     arrays = create_arrays(folder, int(lengths.sum()), shapes[0])
     for index, game in enumerate(recording.games):
         numbers = np.flatnonzero(recording.game_indices == index)
@@ -89,17 +81,12 @@ def _write(source: Path, folder: Path) -> None:
             arrays["games"][rows] = index
     for array in arrays.values():
         array.flush()
-    returns = [episode.total_reward for episode in recording.episodes]
-    write_meta(
-        folder,
-        FORMAT,
-        version=VERSION,
-        source=description,
-        games=[{"name": game.name, **game.settings()} for game in recording.games],
-        num_steps=int(lengths.sum()),
-        num_episodes=len(lengths),
-        mean_return=float(np.mean(returns)),
-    )
+    return {
+        "games": [{"name": game.name, **game.settings()} for game in recording.games],
+        "num_steps": int(lengths.sum()),
+        "num_episodes": len(lengths),
+        "mean_return": float(np.mean([episode.total_reward for episode in recording.episodes])),
+    }
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -19,14 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cli.errors import InputError
-from cli.files import atomic_write
 from data.atari.episodes import NUM_SEEDS, Episode
 from data.atari.games import Game, make_game
 from data.episode_ends import TERMINATED, TRUNCATED
-from data.parquet import list_files, open_file, read_batches
+from data.parquet import read_rows, write_tables
 
 
 SCHEMA = pa.schema(
@@ -42,7 +40,6 @@ SCHEMA = pa.schema(
     ]
 )
 MADE_BY = "atari.record=FILE.parquet of an online run"  # for error messages
-ROWS_PER_BATCH = 4096
 
 
 class Recording(NamedTuple):
@@ -71,8 +68,7 @@ def write_recording(path: str | Path, game: Game, episodes: Iterable[Episode]) -
         for episode in episodes
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    with atomic_write(path) as unfinished:
-        pq.write_table(pa.table(columns, schema=SCHEMA), unfinished, compression="zstd")
+    write_tables(path, [pa.table(columns, schema=SCHEMA)], SCHEMA, len(rows))
 
 
 def read_recording(source: str | Path) -> Recording:
@@ -82,25 +78,18 @@ def read_recording(source: str | Path) -> Recording:
     """
     games: dict[tuple[str, str, str], Game] = {}
     episodes, indices = [], []
-    for path in list_files(source):
-        for first_row, batch in read_batches(
-            path, open_file(path, SCHEMA, MADE_BY), SCHEMA.names, ROWS_PER_BATCH
-        ):
-            for number, row in enumerate(batch.to_pylist(), first_row):
-                where = f"{path} row {number}"
-                if any(value is None for value in row.values()) or not row["actions"]:
-                    raise InputError(f"{where}: the episode has an empty column or no actions: record again")
-                if not 0 <= row["seed"] < NUM_SEEDS:
-                    raise InputError(
-                        f"{where}: the seed {row['seed']} is not from 0 to 2**31 - 1: record again"
-                    )
-                key = (row["game"], row["settings"], row["emulator"])
-                if key not in games:
-                    games[key] = _read_game(where, row["game"], row["settings"])
-                indices.append(list(games).index(key))
-                actions = np.frombuffer(row["actions"], dtype=np.uint8)
-                end = TERMINATED if row["terminated"] else TRUNCATED
-                episodes.append(Episode(row["seed"], actions, row["return"], end, row["crc"]))
+    for where, row in read_rows(source, SCHEMA, MADE_BY):
+        if any(value is None for value in row.values()) or not row["actions"]:
+            raise InputError(f"{where}: the episode has an empty column or no actions: record again")
+        if not 0 <= row["seed"] < NUM_SEEDS:
+            raise InputError(f"{where}: the seed {row['seed']} is not from 0 to 2**31 - 1: record again")
+        key = (row["game"], row["settings"], row["emulator"])
+        if key not in games:
+            games[key] = _read_game(where, row["game"], row["settings"])
+        indices.append(list(games).index(key))
+        actions = np.frombuffer(row["actions"], dtype=np.uint8)
+        end = TERMINATED if row["terminated"] else TRUNCATED
+        episodes.append(Episode(row["seed"], actions, row["return"], end, row["crc"]))
     if not episodes:
         raise InputError(f"{source}: the recording has no episodes: record until an episode ends")
     emulators = [emulator for _, _, emulator in games]
@@ -116,14 +105,3 @@ def _read_game(where: str, name: str, settings: str) -> Game:
         raise InputError(
             f"{where}: {settings!r} are not settings of a game ({error}): record again"
         ) from None
-
-
-def check_emulators(source: str | Path, recording: Recording) -> None:
-    """Raise InputError if other versions of the emulators made the recording."""
-    for game, emulator in zip(recording.games, recording.emulators, strict=True):
-        if emulator != game.emulator:
-            package, _, version = emulator.partition(" ")
-            raise InputError(
-                f"{source}: {game.name} was recorded with {emulator}, and {game.emulator} is installed, "
-                f"which may make other frames: pip install {package}=={version}"
-            )

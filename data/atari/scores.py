@@ -27,7 +27,7 @@ def read_scores(path: Path = SCORES) -> dict[str, tuple[float, float]]:
             for row in rows
             if row["random"] and row["human"]
         }
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, csv.Error, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no table with columns {', '.join(COLUMNS)} ({error})") from None
     for game, (random, human) in scores.items():
         if not math.isfinite(random - human) or random == human:

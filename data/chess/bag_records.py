@@ -1,8 +1,11 @@
 """Read the records of ChessBench's .bag files (google-deepmind/searchless_chess, arXiv 2402.04494).
 
-A record of action values is one (board, move, win probability):
+A record is one board with a move and its win probability, with its own win probability, or with the move that
+Stockfish plays; win probabilities are those of the side to move:
 
     length, FEN, length, move, big-endian float64      lengths are little-endian numbers to base 128
+    length, FEN, big-endian float64
+    length, FEN, move
 
 They are decoded in batches, without a Python object for each record.
 """
@@ -11,7 +14,6 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import bagz
 import numpy as np
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cli.errors import InputError, first_line
+from data.chess.rows import PLAYED_MOVES, STATE_VALUES
 
 
 RECORDS_PER_BATCH = 100_000
@@ -27,48 +30,42 @@ UCI_MOVE = re.compile("[a-h][1-8][a-h][1-8][qrbn]?")
 SHARDS = re.compile(r"(.*)@(\d+)([^/]*)")
 
 
-class ActionValue(NamedTuple):
-    fen: str
-    move: str
-    win_prob: float
+class UnusualRecord(Exception):
+    """A record is damaged, or has a FEN of 128 bytes or more: it cannot be decoded together with others."""
 
 
-def decode_action_value(record: bytes) -> ActionValue:
-    """Decode length, FEN, length, move and a big-endian float64; raise ValueError on anything else."""
-    fen, start = read_string(record, 0)
-    move, start = read_string(record, start)
-    if not UCI_MOVE.fullmatch(move):
-        raise ValueError(f"{move!r} is not a move")
-    (win_prob,) = struct.unpack(">d", record[start:])
-    if not 0.0 <= win_prob <= 1.0:
-        raise ValueError(f"{win_prob} is not a win probability")
-    return ActionValue(fen, move, win_prob)
-
-
-def read_action_values(path: str | Path) -> Iterator[pa.RecordBatch]:
-    """Yield the action values of a .bag file as batches of ACTION_VALUES, in order.
+def read_bag(path: str | Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the records of a .bag file as batches of ACTION_VALUES, STATE_VALUES or PLAYED_MOVES, in order.
 
     Win probabilities are rounded to float32. Raises InputError if the file is missing or truncated, or a
-    record is damaged.
+    record is damaged or of another kind.
     """
-    for start, records in read_records(path):
-        batch = _decode_usual(records)
-        if batch is None:
-            values = [_decode(path, index, record) for index, record in enumerate(records, start=start)]
-            columns = [list(column) for column in zip(*values, strict=True)]
-            batch = pa.record_batch(columns, schema=ACTION_VALUES)
-        yield batch
-
-
-def read_records(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield batches of undecoded records, each with the number of its first; raise InputError as above."""
     num_records = len(open_bag(path))
     for start in range(0, num_records, RECORDS_PER_BATCH):
-        yield start, read_range(path, start, min(RECORDS_PER_BATCH, num_records - start))
+        records = _read_range(path, start, min(RECORDS_PER_BATCH, num_records - start))
+        try:
+            yield _decode_together(records, schema)
+        except UnusualRecord:
+            rows = [_decode(path, index, record, schema) for index, record in enumerate(records, start)]
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            yield pa.record_batch(columns, schema=schema)
 
 
-def read_range(path: str | Path, start: int, number: int) -> list[bytes]:
-    """Return undecoded records; raise InputError as above."""
+def schema_of(bag: str | Path) -> pa.Schema:
+    """Return the schema of a .bag file by its first record; other records are taken for action values."""
+    (record,) = _read_range(bag, 0, 1)
+    try:
+        _, start = _read_string(record, 0)
+    except (ValueError, IndexError):
+        return ACTION_VALUES
+    rest = record[start:]
+    if len(rest) == 8:
+        return STATE_VALUES
+    return PLAYED_MOVES if UCI_MOVE.fullmatch(rest.decode("latin-1")) else ACTION_VALUES
+
+
+def _read_range(path: str | Path, start: int, number: int) -> list[bytes]:
+    """Return undecoded records. Raises InputError if the file is damaged."""
     # The file is opened for every range, because an open file keeps the records it has read in memory.
     bag = open_bag(path)
     try:
@@ -98,48 +95,27 @@ def open_bag(path: str | Path) -> bagz.Reader:
     return bag
 
 
-def _decode(path: str | Path, index: int, record: bytes) -> ActionValue:
+def _decode(path: str | Path, index: int, record: bytes, schema: pa.Schema) -> tuple:
     try:
-        return decode_action_value(record)
+        return decode_record(record, schema)
     except (ValueError, IndexError, struct.error) as error:
         raise InputError(
             f"{path} record {index} is damaged or of another kind ({error}): download the file again"
         ) from error
 
 
-def _decode_usual(records: list[bytes]) -> pa.RecordBatch | None:
-    """Decode records together; return None if one is damaged, or has a FEN of 128 bytes or more."""
-    ends = np.cumsum([len(record) for record in records])
-    starts = np.append(0, ends[:-1])
-    text = np.frombuffer(b"".join(records), np.uint8)
-    if (ends == starts).any():
-        return None
-    # A first byte of 128 or more is only part of a length; then the check of the move fails.
-    fen_ends = starts + 1 + text[starts]
-    if (fen_ends >= ends).any():
-        return None
-    if (fen_ends + 1 + text[fen_ends] + 8 != ends).any():
-        return None
-
-    # As Arrow strings: FEN, length of the move, move, everything before the next FEN, and so on.
-    bounds = np.stack([starts + 1, fen_ends, fen_ends + 1, ends - 8], axis=1).astype(np.int32)
-    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(text)]
-    strings = pa.Array.from_buffers(pa.binary(), bounds.size - 1, buffers)
-    fens = strings.take(pa.array(np.arange(0, bounds.size, 4)))
-    moves = strings.take(pa.array(np.arange(2, bounds.size, 4))).dictionary_encode()
-    is_move = [UCI_MOVE.fullmatch(move.decode("latin-1")) for move in moves.dictionary.to_pylist()]
-    win_probs = np.lib.stride_tricks.sliding_window_view(text, 8)[ends - 8].view(">f8")[:, 0]
-    # NaN fails both comparisons.
-    if not all(is_move) or not ((win_probs >= 0) & (win_probs <= 1)).all():
-        return None
-    fens = ascii_strings(fens)
-    if fens is None:
-        return None
-    columns = [fens, moves.cast(pa.string()), win_probs.astype(np.float32)]
-    return pa.record_batch(columns, schema=ACTION_VALUES)
+def decode_record(record: bytes, schema: pa.Schema) -> tuple:
+    """Decode a record as a row; raise ValueError, IndexError or struct.error on anything else."""
+    fen, start = _read_string(record, 0)
+    if schema == STATE_VALUES:
+        return fen, _read_win_prob(record[start:])
+    if schema == PLAYED_MOVES:
+        return fen, _check_move(record[start:].decode("ascii"))
+    move, start = _read_string(record, start)
+    return fen, _check_move(move), _read_win_prob(record[start:])
 
 
-def read_string(record: bytes, start: int) -> tuple[str, int]:
+def _read_string(record: bytes, start: int) -> tuple[str, int]:
     """Read a string after its length, a little-endian base-128 number; return it and its end."""
     length = shift = 0
     while True:
@@ -155,10 +131,62 @@ def read_string(record: bytes, start: int) -> tuple[str, int]:
     return record[start:end].decode("ascii"), end
 
 
-def ascii_strings(binary: pa.Array) -> pa.Array | None:
-    """Return binary values as strings, or None if they are not ASCII."""
-    try:
-        strings = binary.cast(pa.string())
-    except pa.ArrowInvalid:
-        return None
-    return strings if pc.all(pc.string_is_ascii(strings)).as_py() else None
+def _read_win_prob(data: bytes) -> float:
+    (win_prob,) = struct.unpack(">d", data)
+    if not 0.0 <= win_prob <= 1.0:
+        raise ValueError(f"{win_prob} is not a win probability")
+    return win_prob
+
+
+def _check_move(text: str) -> str:
+    if not UCI_MOVE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a move")
+    return text
+
+
+def _decode_together(records: list[bytes], schema: pa.Schema) -> pa.RecordBatch:
+    """Decode usual records as rows; raise UnusualRecord if there are others among them."""
+    ends = np.cumsum([len(record) for record in records])
+    starts = np.append(0, ends[:-1])
+    text = np.frombuffer(b"".join(records), np.uint8)
+    _require((starts < ends).all() and (text[starts] < 128).all())
+    fen_ends = starts + 1 + text[starts]
+    _require((fen_ends < ends).all())
+    columns = [_find_strings(text, starts + 1, fen_ends)]
+    if schema == STATE_VALUES:
+        _require((fen_ends + 8 == ends).all())
+        columns += [_find_win_probs(text, fen_ends)]
+    elif schema == PLAYED_MOVES:
+        columns += [_find_moves(text, fen_ends, ends)]
+    else:
+        _require((fen_ends + 1 + text[fen_ends] + 8 == ends).all())
+        columns += [_find_moves(text, fen_ends + 1, ends - 8), _find_win_probs(text, ends - 8)]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _require(is_usual: bool | np.bool_) -> None:
+    if not is_usual:
+        raise UnusualRecord
+
+
+def _find_strings(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+    # As Arrow strings: the first, everything before the second, the second, and so on.
+    bounds = np.stack([starts, ends], axis=1).astype(np.int32)
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(text)]
+    strings = pa.Array.from_buffers(pa.string(), bounds.size - 1, buffers)
+    strings = strings.take(pa.array(np.arange(0, bounds.size, 2)))
+    _require(pc.all(pc.string_is_ascii(strings)).as_py())
+    return strings
+
+
+def _find_moves(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+    moves = _find_strings(text, starts, ends)
+    _require(all(map(UCI_MOVE.fullmatch, pc.unique(moves).to_pylist())))
+    return moves
+
+
+def _find_win_probs(text: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    win_probs = np.lib.stride_tricks.sliding_window_view(text, 8)[starts].view(">f8")[:, 0]
+    # NaN fails both comparisons.
+    _require(((win_probs >= 0) & (win_probs <= 1)).all())
+    return win_probs.astype(np.float32)

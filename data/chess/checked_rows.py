@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cli.errors import InputError
 from data.chess.legality import ImpossibleBoard, find_legal_actions
 from data.chess.rows import MADE_BY, SCHEMA
-from data.parquet import list_files, open_file, read_batches
+from data.parquet import RowFault, list_files, open_file, read_batches
 from data.worker_pool import map_in_order
 from models.chess_tokens import ACTIONS, FenError, tokenize_fens
 
@@ -40,10 +40,6 @@ class Chunk(NamedTuple):
     unlabelled: np.ndarray  # (u,) uint16
 
 
-class RowFault(Exception):
-    """The index of a row in its batch, and the fault."""
-
-
 def read_chunks(
     parquet: str | Path, check_moves: bool = True, processes: int | None = None
 ) -> Iterator[Chunk]:
@@ -59,10 +55,10 @@ def read_checked(
     parquet: str | Path,
     schema: pa.Schema,
     made_by: str,
-    check: Callable[[tuple[str, int, pa.RecordBatch]], Any],
+    check: Callable[[pa.RecordBatch], Any],
     processes: int | None,
 ) -> Iterator[Any]:
-    """Yield `check` of every batch of rows, given with its file and the number of its first row."""
+    """Yield `check` of every batch of rows. Raises InputError with file and row for a RowFault."""
     files = [(path, open_file(path, schema, made_by)) for path in list_files(parquet)]
     num_rows = sum(file.metadata.num_rows for _, file in files)
     if num_rows == 0:
@@ -77,20 +73,23 @@ def read_checked(
     with tqdm(
         total=num_rows, unit=" boards", unit_scale=True, desc=f"checking {parquet}", delay=3
     ) as progress:
-        for chunk in map_in_order(check, batches, processes):
+        for chunk in map_in_order(functools.partial(_name_fault, check), batches, processes):
             yield chunk
             progress.update(len(chunk.tokens))
 
 
-def _check(check_moves: bool, part: tuple[str, int, pa.RecordBatch]) -> Chunk:
-    """Check a batch of rows, given with its file and the number of its first row."""
+def _name_fault(check: Callable[[pa.RecordBatch], Any], part: tuple[str, int, pa.RecordBatch]) -> Any:
+    """Return `check` of a batch of rows, given with its file and the number of its first row."""
     path, first_row, batch = part
     try:
-        fens, lengths, actions, win_probs = _check_columns(batch)
-        tokens, unlabelled_lengths, unlabelled = check_positions(fens, lengths, actions, check_moves)
+        return check(batch)
     except RowFault as fault:
-        row, problem = fault.args
-        raise InputError(f"{path} row {first_row + row}: {problem}") from None
+        raise InputError(f"{path} row {first_row + fault.row}: {fault.problem}") from None
+
+
+def _check(check_moves: bool, batch: pa.RecordBatch) -> Chunk:
+    fens, lengths, actions, win_probs = _check_columns(batch)
+    tokens, unlabelled_lengths, unlabelled = check_positions(fens, lengths, actions, check_moves)
     return Chunk(tokens, lengths, actions, win_probs, unlabelled_lengths, unlabelled)
 
 
@@ -101,19 +100,19 @@ def _check_columns(batch: pa.RecordBatch) -> tuple[list[str], np.ndarray, np.nda
     lengths = pc.list_value_length(moves).to_numpy().astype(np.int64)
     num_values = pc.list_value_length(win_probs).to_numpy()
     for row in np.flatnonzero(lengths != num_values)[:1]:
-        raise RowFault(int(row), f"{lengths[row]} moves, but {num_values[row]} win_probs")
+        raise RowFault(row, f"{lengths[row]} moves, but {num_values[row]} win_probs")
     for row in np.flatnonzero(lengths == 0)[:1]:
-        raise RowFault(int(row), "the board has no moves; leave such boards out")
+        raise RowFault(row, "the board has no moves; leave such boards out")
 
     rows = np.repeat(np.arange(len(batch)), lengths)
     moves, win_probs = moves.flatten(), win_probs.flatten()
     for index in np.flatnonzero(_is_null(moves) | _is_null(win_probs))[:1]:
-        raise RowFault(int(rows[index]), "a move or a win probability is null")
+        raise RowFault(rows[index], "a move or a win probability is null")
     actions = find_actions(moves, rows)
     values = win_probs.to_numpy()
     for index in find_no_win_probs(values)[:1]:
         problem = f"win probability {values[index]} of {ACTIONS[actions[index]]!r} is not between 0 and 1"
-        raise RowFault(int(rows[index]), problem)
+        raise RowFault(rows[index], problem)
     keys = np.sort(rows * len(ACTIONS) + actions)
     for index in np.flatnonzero(keys[1:] == keys[:-1])[:1]:
         row, action = divmod(int(keys[index]), len(ACTIONS))
@@ -125,7 +124,7 @@ def check_not_null(batch: pa.RecordBatch) -> None:
     """Raise RowFault for the first null of a batch."""
     for name in batch.schema.names:
         for row in np.flatnonzero(_is_null(batch.column(name)))[:1]:
-            raise RowFault(int(row), f"{name} is null")
+            raise RowFault(row, f"{name} is null")
 
 
 def find_actions(moves: pa.Array, rows: np.ndarray) -> np.ndarray:
@@ -133,7 +132,7 @@ def find_actions(moves: pa.Array, rows: np.ndarray) -> np.ndarray:
     action_ids = pc.index_in(moves.cast(pa.string()), value_set=_ACTIONS)
     for index in np.flatnonzero(_is_null(action_ids))[:1]:
         problem = f"{moves[index].as_py()!r} is not a move in UCI notation such as e2e4 or a7a8q"
-        raise RowFault(int(rows[index]), problem)
+        raise RowFault(rows[index], problem)
     return action_ids.to_numpy().astype(np.uint16)
 
 

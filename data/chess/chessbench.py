@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError, command
-from cli.files import atomic_write, check_output
+from cli.files import check_output
 from cli.options import positive_int
-from data.chess.bag_records import ACTION_VALUES, list_shards, open_bag, read_action_values
+from data.chess.bag_records import ACTION_VALUES, list_shards, open_bag, read_bag, schema_of
 from data.chess.chessbench_download import (
     ADDRESS,
     DISK_FACTOR,
@@ -41,9 +41,9 @@ from data.chess.chessbench_download import (
     save_puzzles,
 )
 from data.chess.record_store import RecordStore, group_by_board
-from data.chess.rows import ROWS_PER_GROUP, SCHEMA
-from data.chess.state_records import convert_states, schema_of
-from data.parquet import is_parquet, list_files, open_file, parquet_files, read_batches
+from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP, SCHEMA
+from data.chess.state_records import convert_states
+from data.parquet import is_parquet, list_files, open_file, parquet_files, read_batches, write_tables
 from data.resumable_job import ResumableJob
 
 
@@ -54,8 +54,6 @@ NUMBERS_PER_SHARD = 2**32
 MADE_BY = "this command"
 # The records of a file are found among all: in more files than this, blocks would be read several times.
 MAX_FILES = 64
-# Level 19 would take longer than everything else.
-COMPRESSION = 3
 
 
 def convert(
@@ -64,7 +62,7 @@ def convert(
     *,
     num_files: int | None = None,
     memory_limit: float = MEMORY_LIMIT,
-    threads: int | None = None,
+    threads: int = 1,
 ) -> int:
     """Gather the action values of all `bags` into one row per board, and return the number of boards.
 
@@ -76,7 +74,6 @@ def convert(
     """
     shards = [shard for bag in bags for shard in list_shards(bag)]
     lengths = [_count_records(shard) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
-    threads = threads or os.cpu_count() or 1
     with (
         ResumableJob(output, _arguments_of_output(shards, lengths, num_files)) as job,
         RecordStore(job.folder / "records.duckdb", memory_limit, threads) as store,
@@ -90,8 +87,8 @@ def convert_downloads(
     output: Path,
     *,
     num_files: int,
-    memory_limit: float = MEMORY_LIMIT,
-    threads: int | None = None,
+    memory_limit: float,
+    threads: int,
 ) -> int:
     """Do the same with files on a server; at most two are on disk, until their records are stored."""
     arguments = {
@@ -99,7 +96,6 @@ def convert_downloads(
         "files": num_files,
         "DuckDB": duckdb.__version__,
     }
-    threads = threads or os.cpu_count() or 1
     with (
         ResumableJob(output, arguments) as job,
         RecordStore(job.folder / "records.duckdb", memory_limit, threads) as store,
@@ -107,7 +103,7 @@ def convert_downloads(
         log = job.log("shards")
         with contextlib.closing(fetch_all(files, job.folder, num_done=len(log))) as paths:
             for path in paths:
-                store.add(read_action_values(path), len(log) * NUMBERS_PER_SHARD)
+                store.add(read_bag(path, ACTION_VALUES), len(log) * NUMBERS_PER_SHARD)
                 log.append(path.name)
                 path.unlink()
         return _write(output, num_files, job, store)
@@ -151,7 +147,7 @@ def _count_records(path: str) -> int:
 def _read_records(path: str) -> Iterator[pa.RecordBatch]:
     """Yield the action values of a .bag file, or of a Parquet file of rows."""
     if not is_parquet(path):
-        yield from read_action_values(path)
+        yield from read_bag(path, ACTION_VALUES)
         return
     file = open_file(Path(path), SCHEMA, MADE_BY)
     for _, rows in read_batches(Path(path), file, SCHEMA.names, ROWS_PER_GROUP):
@@ -192,15 +188,8 @@ def _write(output: Path, num_files: int | None, job: ResumableJob, store: Record
 
 def _write_boards(path: Path, records: Iterable[pa.RecordBatch]) -> int:
     """Write sorted records as rows to a Parquet file, atomically; return the number of rows."""
-    num_rows = 0
-    with (
-        atomic_write(path) as unfinished,
-        pq.ParquetWriter(unfinished, SCHEMA, compression="zstd", compression_level=COMPRESSION) as writer,
-    ):
-        for group in _of_equal_length(group_by_board(records)):
-            writer.write_table(group, ROWS_PER_GROUP)
-            num_rows += len(group)
-    return num_rows
+    groups = _of_equal_length(group_by_board(records))
+    return write_tables(path, groups, SCHEMA, ROWS_PER_GROUP, FAST_COMPRESSION)
 
 
 def _of_equal_length(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -304,8 +293,8 @@ def main() -> None:
         check_output(output / "boards.parquet", overwrite=False)
     # The first record decides; another kind later is an error. Parquet files have action values.
     first = list_shards(arguments.bags[0])[0]
-    schema = None if is_parquet(first) else schema_of(first)
-    if schema is not None:
+    schema = ACTION_VALUES if is_parquet(first) else schema_of(first)
+    if schema != ACTION_VALUES:
         num_boards = convert_states(arguments.bags, output, schema, arguments.files)
     else:
         num_boards = convert(

@@ -9,13 +9,16 @@ import chess
 import numpy as np
 
 from data.chess.fen_files import UNPLAYABLE, describe_status
-from models.chess_tokens import ACTION_IDS, ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
+from models.chess_tokens import ACTIONS, CHARACTERS, FIRST_SQUARE, black_to_move
 
 
 _TOKEN = {character: token for token, character in enumerate(CHARACTERS)}
 _ROOK_SQUARES = {"K": chess.BB_H1, "Q": chess.BB_A1, "k": chess.BB_H8, "q": chess.BB_A8}
 _CASTLING, _EN_PASSANT_FILE, _EN_PASSANT_RANK = slice(65, 69), 69, 70
 _MOVES = [chess.Move.from_uci(uci) for uci in ACTIONS]
+_ACTION_OF_MOVE = np.full(64 << 9, -1, dtype=np.int64)
+_MOVE_NUMBERS = [move.from_square << 9 | move.to_square << 3 | (move.promotion or 0) for move in _MOVES]
+_ACTION_OF_MOVE[_MOVE_NUMBERS] = np.arange(len(ACTIONS))
 
 
 class ImpossibleBoard(ValueError):
@@ -24,17 +27,6 @@ class ImpossibleBoard(ValueError):
     def __init__(self, index: int, reason: str):
         super().__init__(index, reason)
         self.index, self.reason = index, reason
-
-
-def _list_actions_by_move() -> np.ndarray:
-    actions = np.full(64 << 9, -1, dtype=np.int64)
-    for uci, action in ACTION_IDS.items():
-        move = chess.Move.from_uci(uci)
-        actions[move.from_square << 9 | move.to_square << 3 | (move.promotion or 0)] = action
-    return actions
-
-
-_ACTION_OF_MOVE = _list_actions_by_move()
 
 
 def find_legal_actions(tokens: np.ndarray) -> np.ndarray:

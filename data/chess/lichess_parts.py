@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 
 from cli.files import atomic_write
 from data.chess.lichess_rows import Converted
-from data.chess.rows import ROWS_PER_GROUP
+from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP
+from data.parquet import write_tables
 
 
-# Level 19 would take longer than everything else.
-COMPRESSION = 3
 # The hashes of this many positions are compared at a time, within about a gigabyte.
 HASHES_AT_A_TIME = 1 << 24
 
@@ -33,14 +32,12 @@ class Parts:
         for path in (self._hashes, *(folder / kind for kind in self._kinds)):
             path.mkdir(exist_ok=True)
 
-    def write(self, part: int, converted: Sequence[Converted]) -> int:
-        """Write a part, or replace it; return the number of its rows."""
+    def write(self, part: int, converted: Sequence[Converted]) -> None:
+        """Write a part, or replace it."""
         for kind in self._kinds:
             _write(self._path(kind, part), pa.concat_tables([getattr(block, kind) for block in converted]))
-        hashes = np.concatenate([block.hashes for block in converted])
         with atomic_write(self._hashes_of(part)) as unfinished:
-            np.save(unfinished, hashes)
-        return len(hashes)
+            np.save(unfinished, np.concatenate([block.hashes for block in converted]))
 
     def drop_repeated(self, num_parts: int) -> int:
         """Remove all positions but the first of every repeated one; return how many."""
@@ -79,10 +76,7 @@ class Parts:
 
 
 def _write(path: Path, rows: pa.Table) -> None:
-    with atomic_write(path) as unfinished:
-        pq.write_table(
-            rows, unfinished, row_group_size=ROWS_PER_GROUP, compression="zstd", compression_level=COMPRESSION
-        )
+    write_tables(path, [rows], rows.schema, ROWS_PER_GROUP, FAST_COMPRESSION)
 
 
 def _find_first(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -21,7 +21,7 @@ from huggingface_hub import HfFileSystem
 from tqdm import tqdm
 
 from cli.errors import InputError
-from data.hub import downloading, local_files, pin, read_name, remote_files
+from data.hub import HubName, downloading, local_files, pin, read_name, remote_files
 from data.parquet import is_parquet, list_files, open_file, read_batches
 from data.text_files import TextSource
 
@@ -76,7 +76,7 @@ def open_source(name: str) -> Source:
     if read_name(name) is not None:
         pinned = pin(name)
         paths = remote_files(pinned, "train")
-        return Source({"source": pinned}, lambda end: _row_blocks(pinned, paths, end), parse_rows)
+        return Source({"source": pinned}, lambda end: _row_blocks(read_name(pinned), paths, end), parse_rows)
     if Path(name).is_dir() or is_parquet(name):
         files = [str(path) for path in list_files(local_files(name, "train"))]
         return Source({"source": name}, lambda end: _row_blocks(None, files, end), parse_rows)
@@ -99,7 +99,7 @@ def _line_blocks(source: TextSource, end: list[int] | None) -> Iterator[Block]:
             yield Block([num_lines], "".join(block))
 
 
-def _row_blocks(name: str | None, paths: list[str], end: list[int] | None) -> Iterator[Block]:
+def _row_blocks(name: HubName | None, paths: list[str], end: list[int] | None) -> Iterator[Block]:
     """Yield rows of files; the end of a block is the index of a file and a row in it."""
     start = end or [0, 0]
     waiting = ROWS.empty_table()
@@ -122,18 +122,10 @@ def _row_blocks(name: str | None, paths: list[str], end: list[int] | None) -> It
         yield Block([len(paths), 0], waiting)
 
 
-def _read_rows(name: str | None, path: str) -> Iterator[tuple[int, int, pa.Table]]:
+def _read_rows(name: HubName | None, path: str) -> Iterator[tuple[int, int, pa.Table]]:
     """Yield parts of a Parquet file, each with the index of the row after it and the number of all rows."""
-    if name is None:
-        file = open_file(Path(path), ROWS, MADE_BY)
-        context: contextlib.AbstractContextManager = contextlib.nullcontext()
-    else:
-        hub_name = read_name(name)
-        assert hub_name is not None
-        context = downloading(hub_name)
-    with context:
-        if name is not None:
-            file = open_file(Path(path), ROWS, MADE_BY, HfFileSystem().open(path))
+    with downloading(name) if name else contextlib.nullcontext():
+        file = open_file(Path(path), ROWS, MADE_BY, HfFileSystem().open(path) if name else None)
         for first_row, batch in read_batches(Path(path), file, ROWS.names, ROWS_PER_BLOCK):
             rows = pa.table(batch).cast(ROWS)
             fens = pc.fill_null(rows["fen"], "")

@@ -44,7 +44,7 @@ def read_positions(path: str | Path, per_game: int, seed: int, skip_bad_games: b
 
     def sample(game: Game) -> tuple[list[str], int]:
         rng = random.Random(f"pgn {seed} {game.number - 1}")
-        return sample_game(game.board, per_game, rng), count_positions(game.board)
+        return sample_game(game.board, per_game, rng), len(_plies(game.board))
 
     samples = list(read_games(source, skip_bad_games, sample))
     fens = [fen for chosen, _ in samples for fen in chosen]
@@ -59,11 +59,6 @@ def positions_of_boards(path: str | Path) -> list[str]:
         for _, batch in read_batches(file, open_file(file, schema, MADE_BY), schema.names, ROWS_PER_BATCH):
             fens += batch.column("fen").drop_null().to_pylist()
     return fens
-
-
-def count_positions(board: chess.Board) -> int:
-    """Count the positions that `sample_game` chooses from."""
-    return len(_plies(board))
 
 
 def sample_game(board: chess.Board, per_game: int, rng: random.Random) -> list[str]:

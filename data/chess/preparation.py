@@ -16,7 +16,7 @@ from cli.errors import command
 from cli.options import positive_int
 from data.chess.rows import Target
 from data.hub import local_files
-from data.prepared_folder import identity_of, make_once, read_meta, write_meta
+from data.prepared_folder import make_once, read_meta
 
 
 FORMAT, VERSION = "prepared chess boards", 2
@@ -42,33 +42,22 @@ def prepare(
     default = parquet.with_name(f"{parquet.name}{kind}.prepared")
     folder = (default if folder is None else Path(folder)).resolve()
     write = _write if target == "action_value" else functools.partial(_write_states, target)
+    facts = {"target": target, "moves_checked": check_moves}
     return make_once(
         folder,
-        lambda: _is_up_to_date(folder, parquet, check_moves, target),
-        lambda unfinished: write(parquet, unfinished, check_moves, processes),
+        parquet,
         FORMAT,
+        VERSION,
+        lambda unfinished: facts | write(parquet, unfinished, check_moves, processes),
+        lambda meta: meta.get("target") == target and (meta.get("moves_checked") or not check_moves),
     )
 
 
-def _is_up_to_date(folder: Path, parquet: Path, check_moves: bool, target: Target) -> bool:
-    source = identity_of(parquet)
-    meta = read_meta(folder, FORMAT)
-    return (
-        meta.get("version") == VERSION
-        and meta.get("target") == target
-        and meta.get("source") == source
-        and (meta.get("moves_checked") or not check_moves)
-    )
-
-
-def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> None:
+def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None) -> dict[str, int]:
     # These import torch, which takes seconds; that the source exists has been checked before.
     from data.chess.checked_rows import read_chunks
     from models.chess_tokens import BOARD_LENGTH
 
-    # Before reading: the next call then notices a change while reading.
-    source = identity_of(parquet)
-    folder.mkdir()
     with (
         _GrowingArray(folder / "tokens.npy", np.uint8, BOARD_LENGTH) as tokens,
         _GrowingArray(folder / "offsets.npy", np.int64) as offsets,
@@ -86,19 +75,15 @@ def _write(parquet: Path, folder: Path, check_moves: bool, processes: int | None
             win_probs.append(chunk.win_probs)
             unlabelled_offsets.append(unlabelled.length + np.cumsum(chunk.unlabelled_lengths))
             unlabelled.append(chunk.unlabelled)
-    counts = {"num_boards": tokens.length, "num_action_values": actions.length}
-    facts = {"target": "action_value", "source": source, "moves_checked": check_moves, **counts}
-    write_meta(folder, FORMAT, version=VERSION, **facts)
+    return {"num_boards": tokens.length, "num_action_values": actions.length}
 
 
 def _write_states(
     target: Target, parquet: Path, folder: Path, check_moves: bool, processes: int | None
-) -> None:
+) -> dict[str, int]:
     from data.chess.states import read_states
     from models.chess_tokens import BOARD_LENGTH
 
-    source = identity_of(parquet)
-    folder.mkdir()
     kind = np.float32 if target == "state_value" else np.uint16
     with (
         _GrowingArray(folder / "tokens.npy", np.uint8, BOARD_LENGTH) as tokens,
@@ -107,8 +92,7 @@ def _write_states(
         for chunk in read_states(parquet, target, check_moves, processes):
             tokens.append(chunk.tokens)
             labels.append(chunk.labels)
-    facts = {"target": target, "source": source, "moves_checked": check_moves, "num_boards": tokens.length}
-    write_meta(folder, FORMAT, version=VERSION, **facts)
+    return {"num_boards": tokens.length}
 
 
 class _GrowingArray:

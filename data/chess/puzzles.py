@@ -20,16 +20,15 @@ from cli.errors import InputError
 from data.chess.fen_files import legal_move, read_fen
 from data.chess.game_files import parse_game
 from data.hub import local_files
-from data.parquet import is_parquet, list_files, open_file, read_batches
+from data.parquet import is_parquet, read_rows
 from data.text_files import TextSource
 
 
-COLUMNS = ("PuzzleId", "FEN", "Moves", "Rating")  # required
-OPTIONAL = ("Themes", "PGN")
 _SCHEMA = pa.schema(
     [("PuzzleId", pa.string()), ("FEN", pa.string()), ("Moves", pa.string()), ("Rating", pa.float64())]
 )
-_ROWS_PER_BATCH = 8192
+COLUMNS = _SCHEMA.names  # required
+OPTIONAL = ("Themes", "PGN")
 
 
 class Puzzle(NamedTuple):
@@ -92,12 +91,8 @@ def _csv_rows(source: TextSource) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in list_files(path):
-        file = open_file(name, _SCHEMA, "Lichess's puzzles on the hub")
-        columns = [*COLUMNS, *(set(OPTIONAL) & set(file.schema_arrow.names))]
-        for first_row, batch in read_batches(name, file, columns, _ROWS_PER_BATCH):
-            for number, row in enumerate(batch.to_pylist(), start=first_row):
-                yield f"{name} row {number} (id {row['PuzzleId']})", row
+    for where, row in read_rows(path, _SCHEMA, "Lichess's puzzles on the hub", OPTIONAL):
+        yield f"{where} (id {row['PuzzleId']})", row
 
 
 def _read_puzzle(where: str, row: dict[str, Any]) -> Puzzle:

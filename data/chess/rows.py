@@ -1,14 +1,13 @@
 """The row formats of chess data: boards with action values, boards with a state value, and played moves."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cli.files import atomic_write
+from data.parquet import write_tables
 
 
 SCHEMA = pa.schema(
@@ -25,6 +24,9 @@ PLAYED_MOVES = pa.schema(
     [pa.field("fen", pa.string(), nullable=False), pa.field("move", pa.string(), nullable=False)]
 )
 ROWS_PER_GROUP = 16_384
+COMPRESSION = 19
+# For conversions of many rows, where level 19 would take longer than everything else.
+FAST_COMPRESSION = 3
 MADE_BY = "python -m data.chess.annotate and python -m data.chess.chessbench"  # for error messages
 # A model's prediction for a state: the values of actions, the value of the state, or the move played.
 Target = Literal["action_value", "state_value", "move"]
@@ -47,14 +49,10 @@ class PlayedMove(NamedTuple):
 
 def write_rows(path: str | Path, rows: Iterable[tuple], schema: pa.Schema = SCHEMA) -> int:
     """Write rows of a schema to a Parquet file, atomically, one row group at a time; return their number."""
-    num_rows = 0
-    rows = iter(rows)
-    with (
-        atomic_write(path) as unfinished,
-        pq.ParquetWriter(unfinished, schema, compression="zstd", compression_level=19) as writer,
-    ):
-        while group := list(itertools.islice(rows, ROWS_PER_GROUP)):
-            columns = [list(column) for column in zip(*group, strict=True)]
-            writer.write_table(pa.table(columns, schema=schema))
-            num_rows += len(group)
-    return num_rows
+    return write_tables(path, _tables(iter(rows), schema), schema, ROWS_PER_GROUP, COMPRESSION)
+
+
+def _tables(rows: Iterator[tuple], schema: pa.Schema) -> Iterator[pa.Table]:
+    while group := list(itertools.islice(rows, ROWS_PER_GROUP)):
+        columns = [list(column) for column in zip(*group, strict=True)]
+        yield pa.table(columns, schema=schema)

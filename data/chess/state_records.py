@@ -1,50 +1,17 @@
-"""Convert ChessBench's state values and moves of behavioural cloning: one Parquet row per record.
+"""Convert ChessBench's state values and moves of behavioural cloning: one Parquet row per record."""
 
-A record is one board and its label (google-deepmind/searchless_chess, arXiv 2402.04494):
-
-    length, FEN, big-endian float64        the win probability of the side to move
-    length, FEN, move                      the move that Stockfish plays, to the end of the record
-"""
-
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError
-from cli.files import atomic_write
-from data.chess.bag_records import (
-    UCI_MOVE,
-    ascii_strings,
-    list_shards,
-    open_bag,
-    read_range,
-    read_records,
-    read_string,
-)
-from data.chess.rows import PLAYED_MOVES, ROWS_PER_GROUP, STATE_VALUES
+from data.chess.bag_records import list_shards, open_bag, read_bag
+from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP
+from data.parquet import write_tables
 from data.resumable_job import ResumableJob
-
-
-# Level 19 would take longer than everything else.
-COMPRESSION = 3
-
-
-def schema_of(bag: str | Path) -> pa.Schema | None:
-    """Return the schema of the rows of a .bag file by its first record; None if it holds action values."""
-    (record,) = read_range(bag, 0, 1)
-    try:
-        _, start = read_string(record, 0)
-    except (ValueError, IndexError):
-        return None
-    rest = record[start:]
-    if len(rest) == 8:
-        return STATE_VALUES
-    return PLAYED_MOVES if UCI_MOVE.fullmatch(rest.decode("latin-1")) else None
 
 
 def convert_states(
@@ -81,72 +48,11 @@ def convert_states(
 
 
 def _write(shards: Sequence[str], path: Path, schema: pa.Schema, progress: tqdm) -> None:
-    with (
-        atomic_write(path) as unfinished,
-        pq.ParquetWriter(unfinished, schema, compression="zstd", compression_level=COMPRESSION) as writer,
-    ):
-        for shard in shards:
-            for batch in _read(shard, schema):
-                writer.write_batch(batch, ROWS_PER_GROUP)
-                progress.update(len(batch))
+    write_tables(path, _read(shards, schema, progress), schema, ROWS_PER_GROUP, FAST_COMPRESSION)
 
 
-def _read(shard: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for start, records in read_records(shard):
-        batch = _decode_usual(records, schema)
-        if batch is None:
-            rows = [_decode(shard, index, record, schema) for index, record in enumerate(records, start)]
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            batch = pa.record_batch(columns, schema=schema)
-        yield batch
-
-
-def _decode(shard: str, index: int, record: bytes, schema: pa.Schema) -> tuple[str, float | str]:
-    try:
-        fen, start = read_string(record, 0)
-        if schema == STATE_VALUES:
-            (label,) = struct.unpack(">d", record[start:])
-            is_valid = 0.0 <= label <= 1.0
-        else:
-            label = record[start:].decode("ascii")
-            is_valid = UCI_MOVE.fullmatch(label)
-        if not is_valid:
-            raise ValueError(f"{label!r} is not a {'win probability' if schema == STATE_VALUES else 'move'}")
-        return fen, label
-    except (ValueError, IndexError, struct.error) as error:
-        raise InputError(
-            f"{shard} record {index} is damaged or of another kind ({error}): download the file again"
-        ) from error
-
-
-def _decode_usual(records: list[bytes], schema: pa.Schema) -> pa.RecordBatch | None:
-    """Decode records together; return None if one is damaged, or has a FEN of 128 bytes or more."""
-    ends = np.cumsum([len(record) for record in records])
-    starts = np.append(0, ends[:-1])
-    text = np.frombuffer(b"".join(records), np.uint8)
-    if (ends == starts).any() or (text[starts] >= 128).any():
-        return None
-    fen_ends = starts + 1 + text[starts]
-    if (fen_ends >= ends).any():
-        return None
-    # As Arrow strings: FEN, label, the length of the next FEN, and so on.
-    bounds = np.stack([starts + 1, fen_ends, ends], axis=1).astype(np.int32)
-    strings = pa.Array.from_buffers(
-        pa.binary(), bounds.size - 1, [None, pa.py_buffer(bounds), pa.py_buffer(text)]
-    )
-    fens, labels = (strings.take(pa.array(np.arange(first, bounds.size - 1, 3))) for first in (0, 1))
-    if schema == STATE_VALUES:
-        if (ends - fen_ends != 8).any():
-            return None
-        values = np.lib.stride_tricks.sliding_window_view(text, 8)[fen_ends].view(">f8")[:, 0]
-        # NaN fails both comparisons.
-        if not ((values >= 0) & (values <= 1)).all():
-            return None
-        labels = pa.array(values.astype(np.float32))
-    else:
-        moves = labels.dictionary_encode()
-        if not all(UCI_MOVE.fullmatch(move.decode("latin-1")) for move in moves.dictionary.to_pylist()):
-            return None
-        labels = moves.cast(pa.binary()).cast(pa.string())
-    fens = ascii_strings(fens)
-    return None if fens is None else pa.record_batch([fens, labels], schema=schema)
+def _read(shards: Sequence[str], schema: pa.Schema, progress: tqdm) -> Iterator[pa.Table]:
+    for shard in shards:
+        for batch in read_bag(shard, schema):
+            yield pa.Table.from_batches([batch])
+            progress.update(len(batch))

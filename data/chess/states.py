@@ -16,7 +16,6 @@ import pyarrow as pa
 from cli.errors import InputError
 from data.chess.checked_rows import (
     Chunk,
-    RowFault,
     check_not_null,
     check_positions,
     find_actions,
@@ -26,7 +25,7 @@ from data.chess.checked_rows import (
 )
 from data.chess.preparation import FORMAT, VERSION
 from data.chess.rows import PLAYED_MOVES, SCHEMA, STATE_VALUES, Target
-from data.parquet import list_files, open_file
+from data.parquet import RowFault, list_files, open_file
 from data.prepared_folder import load_array, read_meta
 from data.training_set import some_of
 from models.chess_tokens import (
@@ -78,26 +77,20 @@ def best_labels(chunk: Chunk, target: Target) -> np.ndarray:
     return chunk.actions[is_best[np.searchsorted(is_best, starts)]]
 
 
-def _check(target: Target, check_moves: bool, part: tuple[str, int, pa.RecordBatch]) -> StateChunk:
-    """Check a batch of rows, given with its file and the number of its first row."""
-    path, first_row, batch = part
+def _check(target: Target, check_moves: bool, batch: pa.RecordBatch) -> StateChunk:
+    check_not_null(batch)
     fens, labels = (batch.column(name) for name in SCHEMAS[target].names)
-    try:
-        check_not_null(batch)
-        if target == "move":
-            lengths = np.ones(len(batch), dtype=np.int64)
-            labels = actions = find_actions(labels, np.arange(len(batch)))
-        else:
-            lengths, actions = np.zeros(len(batch), dtype=np.int64), np.zeros(0, dtype=np.uint16)
-            labels = labels.to_numpy()
-            for row in find_no_win_probs(labels)[:1]:
-                raise RowFault(int(row), f"win_prob {labels[row]} is not between 0 and 1")
-            labels = labels.astype(np.float32)
-        tokens, _, _ = check_positions(fens.to_pylist(), lengths, actions, check_moves)
-        return StateChunk(tokens, labels)
-    except RowFault as fault:
-        row, problem = fault.args
-        raise InputError(f"{path} row {first_row + row}: {problem}") from None
+    if target == "move":
+        lengths = np.ones(len(batch), dtype=np.int64)
+        labels = actions = find_actions(labels, np.arange(len(batch)))
+    else:
+        lengths, actions = np.zeros(len(batch), dtype=np.int64), np.zeros(0, dtype=np.uint16)
+        labels = labels.to_numpy()
+        for row in find_no_win_probs(labels)[:1]:
+            raise RowFault(row, f"win_prob {labels[row]} is not between 0 and 1")
+        labels = labels.astype(np.float32)
+    tokens, _, _ = check_positions(fens.to_pylist(), lengths, actions, check_moves)
+    return StateChunk(tokens, labels)
 
 
 class StateExamples:

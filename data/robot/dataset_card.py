@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from data.robot.episodes import read_episodes, read_info
+from data.robot.images import KINDS
 
 
 def count_episodes(source: Path) -> dict[str, str]:
     """Check all rows, images too, and count them. Raises InputError for the first fault."""
     features = read_info(source, str(source))["features"]
-    images = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
-    episodes = read_episodes(str(source), with_images=bool(images))
+    has_images = any(feature["dtype"] in KINDS for feature in features.values())
+    episodes = read_episodes(str(source), with_images=has_images)
     lengths = np.diff(episodes.starts)
     size = "none" if episodes.images is None else "×".join(map(str, episodes.images.shape[1:3]))
     return {

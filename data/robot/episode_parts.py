@@ -55,10 +55,9 @@ def play_parts(job: Job, folder: Path, processes: int) -> None:
     """Write those parts that `folder` lacks."""
     starts = range(0, job.num_episodes, EPISODES_PER_PART)
     missing = [start for start in starts if not part_path(folder, start).exists()]
-    with tqdm(total=job.num_episodes, unit=" episodes", desc="playing") as progress:
-        finished = [start for start in starts if start not in set(missing)]
-        progress.update(sum(len(part_of(job, start)) for start in finished))
-        play = functools.partial(play_part, job, folder)
+    play = functools.partial(play_part, job, folder)
+    num_finished = job.num_episodes - sum(len(part_of(job, start)) for start in missing)
+    with tqdm(total=job.num_episodes, initial=num_finished, unit=" episodes", desc="playing") as progress:
         for start in map_in_order(play, missing, processes):
             progress.update(len(part_of(job, start)))
 

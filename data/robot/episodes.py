@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 
 from cli.errors import InputError, first_line
 from data.hub import local_snapshot
-from data.parquet import open_file, parquet_files
+from data.parquet import files_of_chunks, read_table
 from data.robot.images import read_images
+from data.robot.lerobot_writer import VERSION
 
 
 MADE_BY = "python -m data.robot.generate"
-VERSION = "v3.0"
 STATES = ("observation.state", "observation.environment_state")
 INDICES = ("episode_index", "frame_index", "task_index")
 
@@ -157,29 +157,12 @@ def read_instructions(folder: Path) -> list[str]:
     return [sentences[index] for index in range(len(indices))]
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file. Raises InputError if it is damaged, or lacks one of `columns`."""
-    try:
-        table = open_file(path).read(columns)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)}): make the dataset again") from None
-    if missing := set(columns or ()) - set(table.column_names):
-        raise InputError(f"{path}: column {min(missing)!r} is missing: make the dataset again")
-    return table
-
-
-def find_files(folder: Path) -> list[Path]:
-    """List the Parquet files in the chunks of a folder, in order."""
-    return [path for chunk in sorted(folder.glob("chunk-*")) for path in parquet_files(chunk)]
-
-
 class _Frames:
     """The columns of all frames, except images."""
 
     def __init__(self, folder: Path, features: dict[str, dict]) -> None:
         self._features = features
-        self.files = find_files(folder / "data")
+        self.files = files_of_chunks(folder / "data")
         if not self.files:
             raise InputError(f"{folder}: no Parquet files in data/chunk-*: make the dataset again")
         wanted = ["action", *STATES, *INDICES, "next.success", "next.reward", "next.done"]
@@ -251,7 +234,7 @@ class _Frames:
         self.check(self.episodes == np.cumsum(is_first) - 1, "an earlier episode is missing")
         lengths = np.diff(starts, append=len(self))
         expected = np.full(info["total_episodes"], -1)
-        for path in find_files(folder / "meta" / "episodes"):
+        for path in files_of_chunks(folder / "meta" / "episodes"):
             table = read_table(path, ["episode_index", "length"])
             if any(column.null_count or not pa.types.is_integer(column.type) for column in table.columns):
                 raise InputError(f"{path}: lacks the length of an episode: make the dataset again")

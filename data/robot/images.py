@@ -14,7 +14,7 @@ from PIL import Image
 from cli.errors import InputError, first_line
 from cli.files import atomic_write
 from data.hub import cache_folder, cache_lock
-from data.parquet import open_file, parquet_files, read_batches
+from data.parquet import files_of_chunks, open_file, read_batches, read_table
 from data.prepared_folder import LOAD_ERRORS, damaged
 from data.robot.lerobot_writer import IMAGE_PREFIX
 
@@ -40,13 +40,15 @@ def read_images(
     path = cache_folder() / "images" / f"{folder.resolve().name}-{key}.npy"
     with cache_lock(path):
         if not path.exists():
-            decode = _decode_videos if is_video else _decode_pngs
             kept = np.zeros(len(episodes), dtype=bool)
             kept[rows] = True
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
             with atomic_write(path) as unfinished, unfinished.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
-                frames = decode(folder, info, feature, files, episodes)
+                if is_video:
+                    frames = _decode_videos(folder, info, feature, shape, np.bincount(episodes))
+                else:
+                    frames = _decode_pngs(files, feature, shape)
                 for is_kept, image in zip(kept, frames, strict=True):
                     if is_kept:
                         file.write(image.tobytes())
@@ -67,10 +69,7 @@ def _find_feature(folder: Path, features: dict[str, dict]) -> tuple[str, tuple[i
     return names[0], tuple(shape)
 
 
-def _decode_pngs(
-    folder: Path, info: dict, feature: str, files: list[Path], episodes: np.ndarray
-) -> Iterator[np.ndarray]:
-    shape = tuple(info["features"][feature]["shape"])
+def _decode_pngs(files: list[Path], feature: str, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     names = [feature, "episode_index", "frame_index"]
     for path in files:
         file = open_file(path)
@@ -102,15 +101,12 @@ def _read_image(content: bytes | None, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _decode_videos(
-    folder: Path, info: dict, feature: str, files: list[Path], episodes: np.ndarray
+    folder: Path, info: dict, feature: str, shape: tuple[int, ...], lengths: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Yield the frames of all episodes; a video holds several episodes, one after the other."""
-    lengths = np.bincount(episodes)
+    """Yield the frames of episodes with these lengths; a video holds several, one after the other."""
     prefix = f"videos/{feature}/"
-    rows: list[dict] = []
-    for chunk in sorted((folder / "meta" / "episodes").glob("chunk-*")):
-        for path in parquet_files(chunk):
-            rows += open_file(path).read().to_pylist()
+    tables = map(read_table, files_of_chunks(folder / "meta" / "episodes"))
+    rows = [row for table in tables for row in table.to_pylist()]
     decoder: Iterator[np.ndarray] = iter(())
     current = None
     for row in sorted(rows, key=lambda row: row["episode_index"]):
@@ -122,7 +118,7 @@ def _decode_videos(
         except (KeyError, AttributeError, ValueError, TypeError):
             raise InputError(f"{folder}: meta/ does not say where the videos of {feature} are") from None
         if place != current:
-            decoder, current = _frames_of_video(video, tuple(info["features"][feature]["shape"])), place
+            decoder, current = _frames_of_video(video, shape), place
         for frame in range(lengths[row["episode_index"]]):
             image = next(decoder, None)
             if image is None:

@@ -7,6 +7,7 @@ columns of a frame are `observation.state`, `observation.images.<camera>` if the
 
 import io
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ class DatasetWriter:
         self._bytes_in_file = self._num_frames = 0
         self._rows: list[dict] = []
         self._image_shape: list[int] = []
-        self._values: dict[str, list[np.ndarray]] = {"observation.state": [], "action": [], "next.reward": []}
+        self._values: dict[str, list[np.ndarray]] = defaultdict(list)
 
     def write(self, episodes: Iterable[Episode]) -> None:
         """Write all episodes and the tables in meta/."""
@@ -142,12 +143,9 @@ class DatasetWriter:
             }
         )
         self._num_frames += length
-        for name, values in (
-            ("observation.state", episode.states),
-            ("action", episode.actions),
-            ("next.reward", rewards[:, None]),
-        ):
-            self._values[name].append(values)
+        self._values["observation.state"].append(episode.states)
+        self._values["action"].append(episode.actions)
+        self._values["next.reward"].append(rewards[:, None])
 
     def _start_file(self, schema: pa.Schema) -> None:
         if self._writer is not None:
@@ -172,9 +170,8 @@ class DatasetWriter:
         table = pa.table(tasks).replace_schema_metadata({"pandas": json.dumps(pandas)})
         pq.write_table(table, self._folder / "meta" / "tasks.parquet")
         values = {name: np.concatenate(parts) for name, parts in self._values.items()}
-        sizes = {name: array.shape[1] for name, array in values.items()}
         features: dict[str, dict] = {
-            name: {"dtype": "float32", "shape": [sizes[name]], "names": None}
+            name: {"dtype": "float32", "shape": [values[name].shape[1]], "names": None}
             for name in ("observation.state", "action")
         }
         if self._image_shape:
@@ -182,8 +179,7 @@ class DatasetWriter:
             image = {"dtype": "image", "shape": self._image_shape, "names": names}
             features[f"{IMAGE_PREFIX}{self._camera}"] = image
         for name, kind in SCALARS.items():
-            dtype = "bool" if pa.types.is_boolean(kind) else str(kind).replace("float", "float32", 1)
-            features[name] = {"dtype": dtype, "shape": [1], "names": None}
+            features[name] = {"dtype": _dtype(kind), "shape": [1], "names": None}
         info = {
             "codebase_version": VERSION,
             "robot_type": "sawyer",
@@ -229,9 +225,12 @@ def _huggingface_metadata(schema: pa.Schema) -> dict[str, str]:
             item = {"dtype": "float32", "_type": "Value"}
             features[field.name] = {"feature": item, "length": field.type.list_size, "_type": "List"}
         else:
-            dtype = str(field.type).replace("float", "float32", 1)
-            features[field.name] = {"dtype": dtype, "_type": "Value"}
+            features[field.name] = {"dtype": _dtype(field.type), "_type": "Value"}
     return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return "float32" if kind == pa.float32() else str(kind)
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -24,10 +24,8 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
 from data.robot.simulator import SceneRenderer, check_camera, import_simulator
-from data.robot.tasks import TASKS, check_tasks, instruction_of
+from data.robot.tasks import instruction_of
 
-
-__all__ = ["TASKS", "RobotEnv", "instruction_of"]
 
 STATE_SIZE, ACTION_SIZE = 39, 4
 HOLD = 3  # simulator steps per decision
@@ -56,10 +54,9 @@ class RobotEnv(gymnasium.Env):
         camera: str = DEFAULT_CAMERA,
         render_mode: str | None = None,
     ) -> None:
-        check_tasks([task])
+        self.instruction = instruction_of(task)
         check_camera(camera)
         self.task, self.image_size, self.camera, self.render_mode = task, image_size, camera, render_mode
-        self.instruction = instruction_of(task)
         self.action_space = spaces.Box(-1, 1, (ACTION_SIZE,), np.float32)
         observations: dict[str, spaces.Space] = {
             "state": spaces.Box(-np.inf, np.inf, (STATE_SIZE,), np.float32)

@@ -113,7 +113,6 @@ class SceneRenderer:
 
 def make_gl_context(size: int) -> mujoco.GLContext:
     """Return an OpenGL context. Raises InputError if this machine has no renderer."""
-    import_simulator()
     from mujoco import gl_context
 
     try:

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data.wordle.rules import check_rule, feedback_codes
+from data.wordle.rules import feedback_codes
 from data.wordle.words import WordLists
 
 
@@ -18,7 +18,6 @@ def feedback_table(words: WordLists, rule: str = "official") -> np.ndarray:
 
     The 30 million patterns of the original game's lists take half a second.
     """
-    check_rule(rule)
     secrets = words.guess_letters[words.answer_indices]  # (num_answers, 5)
     table = np.empty((len(words.guesses), len(secrets)), dtype=np.uint8)
     chunk = max(1, PATTERNS_AT_A_TIME // len(secrets))

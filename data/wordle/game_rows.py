@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.parquet import RowFault
 from data.wordle.rules import (
     ALL_GREEN,
     COLOURS,
@@ -76,14 +77,6 @@ class Games:
         return self.rewards().sum(axis=1)
 
 
-class RowFault(Exception):
-    """The index of a faulty row, and the fault."""
-
-    def __init__(self, row: int, problem: str):
-        super().__init__(row, problem)
-        self.row, self.problem = row, problem
-
-
 def table_of(games: Games) -> pa.Table:
     """Return games, all of whose guesses were allowed words, as rows."""
     is_played = games.is_played
@@ -124,7 +117,7 @@ def games_of(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
     patterns = feedback_codes(secret_letters[rows], letters, rule)
     is_right = patterns == ALL_GREEN
     for i in _first(is_right & (turns != lengths[rows] - 1)):
-        raise RowFault(int(rows[i]), "there are guesses after the right one")
+        raise RowFault(rows[i], "there are guesses after the right one")
     for row in _first(~is_right[ends - 1] & (lengths < NUM_TURNS)):
         raise RowFault(row, f"the game stops after {lengths[row]} wrong guesses: leave out unfinished games")
 
@@ -145,7 +138,7 @@ def _find(kind: str, column: pa.Array, words: tuple[str, ...], rows: np.ndarray)
     indices = pc.index_in(column, pa.array(words))
     for i in _first(indices.is_null().to_numpy(zero_copy_only=False)):
         problem = f"{kind} {str(column[i].as_py())[:20]!r} is not one of {len(words)}"
-        raise RowFault(int(rows[i]), f"{problem} {'secret words' if kind == 'secret' else 'allowed guesses'}")
+        raise RowFault(rows[i], f"{problem} {'secret words' if kind == 'secret' else 'allowed guesses'}")
     return indices.to_numpy().astype(np.int64)
 
 

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError, first_line
-from cli.files import atomic_write
-from data.parquet import list_files, open_file, read_batches
-from data.wordle.game_rows import SCHEMA, Games, RowFault, games_of, table_of
+from data.parquet import RowFault, list_files, open_file, read_batches, write_tables
+from data.wordle.game_rows import SCHEMA, Games, games_of, table_of
 from data.wordle.rules import check_rule
 from data.wordle.words import WordLists
 
@@ -60,15 +59,7 @@ class GameDescription:
 def write_games(path: str | Path, parts: Iterable[Games], description: GameDescription) -> int:
     """Write parts of games to one Parquet file, atomically; return the number of games."""
     schema = SCHEMA.with_metadata({_METADATA_KEY: json.dumps(description.to_json()).encode()})
-    num_games = 0
-    with (
-        atomic_write(path) as unfinished,
-        pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
-    ):
-        for games in _row_groups(parts):
-            writer.write_table(table_of(games).replace_schema_metadata(schema.metadata), ROWS_PER_GROUP)
-            num_games += len(games)
-    return num_games
+    return write_tables(path, map(table_of, _row_groups(parts)), schema, ROWS_PER_GROUP)
 
 
 def _row_groups(parts: Iterable[Games]) -> Iterator[Games]:

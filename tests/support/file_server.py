@@ -16,14 +16,16 @@ import google_crc32c
 class FileServer:
     """`files` are contents by path.
 
-    To make it fail, set `cuts`, the numbers of bytes after which its next downloads break off, or `wrong`,
-    the paths whose contents arrive with a changed byte. `downloads` are (path, first byte).
+    To make it fail, set `cuts`, the numbers of bytes after which its next downloads break off, `wrong`, the
+    paths whose contents arrive with a changed byte, or `statuses`, the errors by path. `downloads` are (path,
+    first byte).
     """
 
     def __init__(self, files: dict[str, bytes]):
         self.files = files
         self.cuts: list[int] = []
         self.wrong: set[str] = set()
+        self.statuses: dict[str, int] = {}
         self.sends_checksums = True
         self.knows_ranges = True
         self.downloads: list[tuple[str, int]] = []
@@ -61,8 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
     def respond(self) -> None:
         server, path = self.server_of_files, self.path.removeprefix("/data/")
         content = server.files.get(path)
-        if content is None:
-            self.send_response(404)
+        if content is None or path in server.statuses:
+            self.send_response(server.statuses.get(path, 404))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

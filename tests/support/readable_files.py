@@ -16,7 +16,6 @@ from eval.loading import identify_model
 from models.tokenization_chess import ChessTokenizer
 from tests.data.atari.test_dqn_replay import write_checkpoint
 from tests.data.chess.test_chessbench import write_bag
-from tests.data.chess.test_state_records import write_bag as write_records
 from tests.eval.chess.test_engines import tiny_model
 from tests.support.atari_episodes import record_random_play
 from tests.support.random_boards import random_file
@@ -96,12 +95,12 @@ def prepared_boards(folder: Path) -> None:
 
 
 def action_values(folder: Path) -> bytes:
-    write_bag(folder / "values.bag", [(FEN, move, 0.5) for move in ("d4e3", "c7c5", "g8f6")])
-    return (folder / "values.bag").read_bytes()
+    records = [(FEN, move, 0.5) for move in ("d4e3", "c7c5", "g8f6")]
+    return write_bag(folder / "values.bag", records).read_bytes()
 
 
 def records(*of_bag: bytes) -> Callable[[Path], bytes]:
-    return lambda folder: write_records(folder / "records.bag", list(of_bag)).read_bytes()
+    return lambda folder: write_bag(folder / "records.bag", list(of_bag)).read_bytes()
 
 
 def recording(folder: Path) -> bytes:

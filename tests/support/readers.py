@@ -17,7 +17,7 @@ from data.atari.dqn_replay import NAME, read_checkpoint
 from data.atari.preparation import prepare as prepare_recording
 from data.atari.recorded_steps import RecordedSteps
 from data.atari.scores import SCORES, read_scores
-from data.chess.bag_records import read_action_values
+from data.chess.bag_records import ACTION_VALUES, read_bag, schema_of
 from data.chess.boards import Boards
 from data.chess.fen_files import read_fen
 from data.chess.lichess_rows import convert
@@ -26,7 +26,7 @@ from data.chess.played_moves import read_moves
 from data.chess.positions import positions_of_boards, read_positions
 from data.chess.puzzles import read_puzzles
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES
-from data.chess.state_records import convert_states, schema_of
+from data.chess.state_records import convert_states
 from data.chess.states import read_states
 from data.replay import Sampling
 from data.robot.episodes import read_episodes
@@ -128,7 +128,8 @@ def read_boards(path: Path) -> None:
 
 
 def read_records(path: Path) -> None:
-    for schema in filter(None, (schema_of(path), STATE_VALUES, PLAYED_MOVES)):
+    schema_of(path)
+    for schema in (STATE_VALUES, PLAYED_MOVES):
         with contextlib.suppress(InputError):
             convert_states([path], path.with_suffix(".parquet"), schema)
 
@@ -244,7 +245,7 @@ READERS = [
         parquet_of([{"fen": FEN, "move": "d4e3"}] * 3, PLAYED_MOVES),
         lambda path: list(read_states(path, "move")),
     ),
-    Reader("values.bag", action_values, lambda path: list(read_action_values(path)), 300),
+    Reader("values.bag", action_values, lambda path: list(read_bag(path, ACTION_VALUES)), 300),
     Reader("states.bag", records(*[state_value(0.25, FEN)] * 3), read_records),
     Reader("moves.bag", records(*[played_move("d4e3", FEN)] * 3), read_records),
     in_folder("boards", "meta.json", prepared_boards, Boards.load),

@@ -16,19 +16,14 @@ import pytest
 
 from cli.errors import InputError
 from data.chess import chessbench, record_store
-from data.chess.bag_records import (
-    RECORDS_PER_BATCH,
-    decode_action_value,
-    open_bag,
-    read_action_values,
-)
+from data.chess.bag_records import ACTION_VALUES, RECORDS_PER_BATCH, decode_record, open_bag, read_bag
 from data.chess.chessbench import convert
 from data.chess.record_store import RecordStore, group_by_board
 from tests.support.commands import REPOSITORY, assert_input_error, run_command, start_command
 
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "chessbench"
-ACTION_VALUES = FIXTURES / "action_value_data.bag"
+BAG = FIXTURES / "action_value_data.bag"
 CHESSBENCH = "data.chess.chessbench"
 
 
@@ -58,7 +53,7 @@ def gathered(many):
     """Gather them in the plainest way: rows by board."""
     boards = {}
     for path in sorted(many.glob("*.bag")):
-        for fen, move, win_prob in map(decode_action_value, open_bag(path)):
+        for fen, move, win_prob in (decode_record(record, ACTION_VALUES) for record in open_bag(path)):
             boards.setdefault(fen, {}).setdefault(move, np.float32(win_prob).item())
     return {fen: sorted(moves.items()) for fen, moves in boards.items()}
 
@@ -68,6 +63,7 @@ def write_bag(path, records):
     for record in records:
         writer.write(record if isinstance(record, bytes) else action_value(*record))
     writer.close()
+    return path
 
 
 def action_value(fen, move, win_prob):
@@ -108,7 +104,7 @@ def test_memory_and_threads_change_nothing_in_the_file(memory_limit, threads, ma
 @pytest.mark.parametrize("records_per_batch", [1, 7, 1000])
 def test_boards_are_whole_wherever_batches_end(records_per_batch, many, gathered, tmp_path):
     with RecordStore(tmp_path / "records.duckdb", 1.0, threads=1) as store:
-        store.add(read_action_values(many / "many-00000-of-00020_data.bag"), 0)
+        store.add(read_bag(many / "many-00000-of-00020_data.bag", ACTION_VALUES), 0)
         records = pa.Table.from_batches(store.sorted_records())
     tables = list(group_by_board(records.to_batches(records_per_batch)))
     fens = [fen for table in tables for fen in table["fen"].to_pylist()]
@@ -122,7 +118,7 @@ def test_records_added_again_change_nothing(many, tmp_path):
     for number, order in enumerate([(0, 1), (0, 0, 1), (1, 0, 1)]):
         with RecordStore(tmp_path / f"{number}.duckdb", 1.0, threads=1) as store:
             for shard in order:
-                store.add(read_action_values(shards[shard]), 1500 * shard)
+                store.add(read_bag(shards[shard], ACTION_VALUES), 1500 * shard)
             boards.append(pa.concat_tables(group_by_board(store.sorted_records())))
     assert boards[0].equals(boards[1]) and boards[0].equals(boards[2])
 
@@ -146,7 +142,7 @@ def test_files_hold_the_rows_of_one_file_in_its_order(many, tmp_path):
 
 def test_all_action_values_of_a_board_make_one_row_with_float32_win_probabilities(expected, tmp_path):
     output = tmp_path / "boards.parquet"
-    result = run_command(CHESSBENCH, ACTION_VALUES, "--output", output)
+    result = run_command(CHESSBENCH, BAG, "--output", output)
     assert result.returncode == 0, result.stderr
     assert "40 boards" in result.stdout
     rows = pq.read_table(output).to_pylist()
@@ -163,8 +159,8 @@ def test_a_truncated_file_is_an_error_and_leaves_earlier_output_alone(num_bytes,
     output = tmp_path / "boards.parquet"
     output.write_text("earlier")
     truncated = tmp_path / "truncated_data.bag"
-    truncated.write_bytes(ACTION_VALUES.read_bytes()[:-num_bytes])
-    result = run_command(CHESSBENCH, ACTION_VALUES, truncated, "--output", output, "--overwrite")
+    truncated.write_bytes(BAG.read_bytes()[:-num_bytes])
+    result = run_command(CHESSBENCH, BAG, truncated, "--output", output, "--overwrite")
     assert_input_error(result, f"{truncated} is truncated")
     assert output.read_text() == "earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boards.parquet", "truncated_data.bag"]
@@ -172,18 +168,18 @@ def test_a_truncated_file_is_an_error_and_leaves_earlier_output_alone(num_bytes,
 
 def test_a_damaged_record_is_named(tmp_path):
     damaged = tmp_path / "damaged_data.bag"
-    content = bytearray(ACTION_VALUES.read_bytes())
-    start = sum(len(record) for record in open_bag(ACTION_VALUES).read_range(0, 7))
+    content = bytearray(BAG.read_bytes())
+    start = sum(len(record) for record in open_bag(BAG).read_range(0, 7))
     content[start : start + 10] = b"\xff" * 10
     damaged.write_bytes(content)
-    result = run_command(CHESSBENCH, ACTION_VALUES, damaged, "--output", tmp_path / "boards.parquet")
+    result = run_command(CHESSBENCH, BAG, damaged, "--output", tmp_path / "boards.parquet")
     assert result.returncode == 2
     assert f"error: {damaged} record 7 is damaged" in result.stderr.splitlines()[-1]
 
 
 def test_records_of_another_kind_are_refused():
     with pytest.raises(InputError, match="record 0 is damaged or of another kind"):
-        list(read_action_values(FIXTURES / "state_value_data.bag"))
+        list(read_bag(FIXTURES / "state_value_data.bag", ACTION_VALUES))
 
 
 GOOD = action_value("8/8/8/8/8/8/8/8 w - - 0 1", "a7a8q", 0.25)
@@ -212,10 +208,10 @@ DAMAGED = [
 @pytest.mark.parametrize("record", DAMAGED)
 def test_batches_refuse_what_single_records_refuse(record, tmp_path):
     with pytest.raises((ValueError, IndexError, struct.error)):
-        decode_action_value(record)
+        decode_record(record, ACTION_VALUES)
     write_bag(tmp_path / "damaged.bag", [GOOD, GOOD, record, GOOD])
     with pytest.raises(InputError, match=r"damaged\.bag record 2 is damaged"):
-        list(read_action_values(tmp_path / "damaged.bag"))
+        list(read_bag(tmp_path / "damaged.bag", ACTION_VALUES))
 
 
 def test_batches_say_what_single_records_say(many, tmp_path):
@@ -223,17 +219,17 @@ def test_batches_say_what_single_records_say(many, tmp_path):
     short_fen = action_value("", "e2e4", 0.0)
     records = [GOOD, long_fen, short_fen, *(GOOD for _ in range(RECORDS_PER_BATCH)), short_fen]
     write_bag(tmp_path / "odd.bag", records)
-    for path in (tmp_path / "odd.bag", ACTION_VALUES, many / "many-00003-of-00020_data.bag"):
-        batches = list(read_action_values(path))
+    for path in (tmp_path / "odd.bag", BAG, many / "many-00003-of-00020_data.bag"):
+        batches = list(read_bag(path, ACTION_VALUES))
         rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
-        singly = map(decode_action_value, open_bag(path))
+        singly = (decode_record(record, ACTION_VALUES) for record in open_bag(path))
         assert rows == [(fen, move, np.float32(win_prob).item()) for fen, move, win_prob in singly]
 
 
 def test_an_existing_output_is_replaced_only_on_request(tmp_path):
     output = tmp_path / "boards.parquet"
     output.write_text("earlier")
-    assert_input_error(run_command(CHESSBENCH, ACTION_VALUES, "--output", output), "--overwrite")
+    assert_input_error(run_command(CHESSBENCH, BAG, "--output", output), "--overwrite")
     assert output.read_text() == "earlier"
 
 
@@ -338,6 +334,6 @@ def test_a_full_disk_is_one_line_and_partial_results_are_kept(many, tmp_path):
     [("--files", 0), ("--threads", 0), ("--memory-limit", 0.1), ("--memory-limit", "nan")],
 )
 def test_invalid_numbers_are_refused(wrong, tmp_path):
-    result = run_command(CHESSBENCH, ACTION_VALUES, "--output", tmp_path / "boards.parquet", *wrong)
+    result = run_command(CHESSBENCH, BAG, "--output", tmp_path / "boards.parquet", *wrong)
     assert result.returncode == 2
     assert wrong[0] in result.stderr.splitlines()[-1]

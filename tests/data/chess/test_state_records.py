@@ -4,17 +4,17 @@ import json
 import struct
 from pathlib import Path
 
-import bagz
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from cli.errors import InputError
-from data.chess.bag_records import RECORDS_PER_BATCH
+from data.chess.bag_records import ACTION_VALUES, RECORDS_PER_BATCH, schema_of
 from data.chess.preparation import prepare
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES
-from data.chess.state_records import convert_states, schema_of
+from data.chess.state_records import convert_states
 from data.chess.states import StateExamples
+from tests.data.chess.test_chessbench import write_bag
 from tests.support.commands import assert_input_error, run_command
 
 
@@ -34,14 +34,6 @@ def played_move(move: str, fen: str = FEN) -> bytes:
 def _string(text: str) -> bytes:
     length = bytes([len(text)]) if len(text) < 128 else bytes([len(text) & 127 | 128, len(text) >> 7])
     return length + text.encode()
-
-
-def write_bag(path: Path, records: list[bytes]) -> Path:
-    writer = bagz.Writer(str(path))
-    for record in records:
-        writer.write(record)
-    writer.close()
-    return path
 
 
 @pytest.mark.slow
@@ -126,7 +118,7 @@ def test_files_hold_the_records_of_the_shards_in_order(tmp_path):
 
 
 def test_the_first_record_says_what_a_bag_holds(tmp_path):
-    assert schema_of(FIXTURES / "action_value_data.bag") is None
+    assert schema_of(FIXTURES / "action_value_data.bag") == ACTION_VALUES
     assert schema_of(FIXTURES / BAGS["state_value"]) == STATE_VALUES
     assert schema_of(FIXTURES / BAGS["move"]) == PLAYED_MOVES
     mixed = [FIXTURES / BAGS["state_value"], FIXTURES / "action_value_data.bag"]

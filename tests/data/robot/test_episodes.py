@@ -275,6 +275,20 @@ def test_a_video_that_is_too_short_names_the_first_missing_frame(tmp_path):
         read(folder, with_images=True)
 
 
+def test_a_damaged_table_of_videos_is_one_line(tmp_path):
+    folder = write_robot_data(tmp_path / "set", image_size=8)
+    write_video(folder, sum(LENGTHS))
+    content = bytearray((folder / EPISODES).read_bytes())
+    group = pq.read_metadata(folder / EPISODES).row_group(0)
+    column = group.column(group.num_columns - 1)
+    assert column.path_in_schema == f"videos/{IMAGE}/file_index"
+    start = column.dictionary_page_offset
+    content[start : start + 20] = b"\xff" * 20
+    (folder / EPISODES).write_bytes(content)
+    with pytest.raises(InputError, match=f"{EPISODES}: cannot be read"):
+        read(folder, with_images=True)
+
+
 def test_without_av_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     folder = write_robot_data(tmp_path / "set", image_size=8)
     write_video(folder, sum(LENGTHS))

@@ -7,9 +7,9 @@ from gymnasium.utils.env_checker import check_env
 
 from cli.errors import InputError
 from data.robot import simulator
-from data.robot.metaworld import MAX_DECISIONS, RobotEnv, instruction_of
+from data.robot.metaworld import MAX_DECISIONS, RobotEnv
 from data.robot.scripted_policies import ScriptedPolicy
-from data.robot.tasks import INSTRUCTIONS, TASKS
+from data.robot.tasks import INSTRUCTIONS, TASKS, instruction_of
 from tests.support.programs import needs
 
 

@@ -3,15 +3,14 @@
 import json
 import os
 import subprocess
-import sys
 
 import datasets
 import pytest
 from huggingface_hub import DatasetCard
 
 from cli.errors import InputError
-from data import publish
 from data.robot.episodes import read_episodes
+from tests.data.test_publish import run_main
 from tests.support.commands import REPOSITORY, run_code
 from tests.support.robot_data import write_robot_data
 
@@ -22,11 +21,6 @@ from data.robot.episodes import read_episodes
 episodes = read_episodes(sys.argv[1], with_images=True)
 print(json.dumps([float(episodes.states.sum()), int(episodes.images.sum())]))
 """
-
-
-def run_main(monkeypatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["data.publish", *map(str, arguments)])
-    publish.main()
 
 
 def test_a_published_folder_has_a_card_with_counts_and_the_same_files(tmp_path, monkeypatch, capsys):

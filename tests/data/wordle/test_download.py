@@ -1,9 +1,6 @@
 """Downloading the original word lists, from a server of the test's own."""
 
 import hashlib
-import threading
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -11,6 +8,7 @@ from cli.errors import InputError
 from data.wordle.download import BASE_URL, SOURCES, WordSource, download
 from data.wordle.words import load_word_lists, read_words
 from tests.support.commands import assert_input_error, run_command
+from tests.support.file_server import FileServer
 
 
 DOWNLOAD = "data.wordle.download"
@@ -29,46 +27,12 @@ LISTS = (
 )
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `files`, bytes by path; the first requests get `faults`: a status, or fewer bytes."""
-
-    def __init__(self):
-        self.files = {"/lists/all.txt": "\n".join(GUESSES).encode(), "/lists/few.txt": b"SPEED\r\n"}
-        self.faults, self.requests = [], Counter()
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/lists"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests[self.path] += 1
-        fault = self.server.faults.pop(0) if self.server.faults else None
-        content = self.server.files.get(self.path)
-        if isinstance(fault, int) or content is None:
-            self.send_error(fault or 404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[:3] if fault == "cut off" else content)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     # A proxy of the machine does not reach this server.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with FileServer({"all.txt": "\n".join(GUESSES).encode(), "few.txt": b"SPEED\r\n"}) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_lists_are_written_sorted_and_each_file_is_fetched_once(server, tmp_path):
@@ -79,12 +43,15 @@ def test_lists_are_written_sorted_and_each_file_is_fetched_once(server, tmp_path
     assert read_words(folder / "few.txt") == ["speed"]
     words = load_word_lists(folder / "answers.txt", folder / "guesses.txt")
     assert words.answers == ("crane", "trace")
-    assert server.requests == {"/lists/all.txt": 1, "/lists/few.txt": 1}
+    assert server.downloads == [("all.txt", 0), ("few.txt", 0)]
 
 
 @pytest.mark.parametrize("fault", [503, 404, "cut off"])
 def test_a_failed_download_is_an_error_and_nothing_is_written(server, fault, tmp_path):
-    server.faults = [None, fault]
+    if fault == "cut off":
+        server.cuts = [10**6, 3]
+    else:
+        server.statuses = {"few.txt": fault}
     with pytest.raises(InputError, match=r"few.txt cannot be downloaded \(.+\): try again when online, or"):
         download(tmp_path, server.url, LISTS, retries=0)
     assert list(tmp_path.iterdir()) == []
@@ -101,7 +68,7 @@ def test_a_failed_download_is_an_error_and_nothing_is_written(server, fault, tmp
     ],
 )
 def test_other_content_is_an_error_and_nothing_is_written(server, content, tmp_path):
-    server.files["/lists/all.txt"] = content
+    server.files["all.txt"] = content
     error = "all.txt does not have the 2 words of answers.txt .*: name a mirror with --base-url"
     with pytest.raises(InputError, match=error):
         download(tmp_path, server.url, LISTS)
@@ -113,24 +80,22 @@ def test_existing_lists_are_replaced_only_on_request(server, tmp_path):
     with pytest.raises(InputError, match=r"guesses.txt exists: .*--overwrite"):
         download(tmp_path, server.url, LISTS)
     assert (tmp_path / "guesses.txt").read_text() == "earlier"
-    assert not server.requests
+    assert not server.downloads
     download(tmp_path, server.url, LISTS, overwrite=True)
     assert read_words(tmp_path / "guesses.txt") == sorted(GUESSES)
 
 
 def test_the_command_reports_a_mirror_with_other_words_in_one_line(server, tmp_path):
-    server.files |= {f"/lists/{source.remote}": b"slate\n" for source in SOURCES}
+    server.files |= {source.remote: b"slate\n" for source in SOURCES}
     result = run_command(DOWNLOAD, "--output", tmp_path / "lists", "--base-url", server.url)
     assert_input_error(result, f"{server.url}/wordle_official_guess.txt does not have the 2315 words of")
     assert not (tmp_path / "lists").exists()
 
 
-@pytest.mark.parametrize("url", ["the server", "nowhere"])
-def test_without_a_connection_the_error_is_one_line(server, url, tmp_path):
-    server.shutdown()
-    server.server_close()
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/lists", "nowhere"])
+def test_without_a_connection_the_error_is_one_line(url, tmp_path):
     with pytest.raises(InputError, match=r"cannot be downloaded \(.+\): try again") as error:
-        download(tmp_path, server.url if url == "the server" else url, LISTS, retries=0)
+        download(tmp_path, url, LISTS, retries=0)
     assert "\n" not in str(error.value)
 
 
