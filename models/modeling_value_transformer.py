@@ -315,11 +315,6 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         self.ranking_head = nn.Linear(config.hidden_size, 1) if ranks else None
         self.post_init()
 
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks: compiled one by one; Muon trains their matrices."""
-        return self.model.blocks
-
     @can_return_tuple
     def forward(
         self,
@@ -421,11 +416,6 @@ class _ForStates(ValueTransformerPreTrainedModel):
         self.model = ValueTransformerModel(config)
         self.board = ChessEmbedding(config) if config.board_rotation else None
 
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks: compiled one by one; Muon trains their matrices."""
-        return self.model.blocks
-
     def _run(
         self, input_ids: Tensor, output_hidden_states: bool, num_kept: int | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
@@ -500,7 +490,8 @@ class ValueTransformerForMovePrediction(_ForStates):
     ) -> MovePredictionOutput:
         """Predict the action in states, `input_ids` (batch, length); `labels` (batch,) are those taken.
 
-        The loss is the mean over states, or their sum divided by `num_items_in_batch`.
+        The loss is the mean over states, or their sum divided by `num_items_in_batch`; a label of -100 is
+        ignored.
         """
         hidden, hidden_states = self._run(input_ids, output_hidden_states)
         logits = self.head(hidden[:, -1]).float()
@@ -510,8 +501,9 @@ class ValueTransformerForMovePrediction(_ForStates):
             logits = logits + products[:, starts, ends].float() * self.config.hidden_size**-0.5
         loss = None
         if labels is not None:
-            num_items = max(len(labels), 1) if num_items_in_batch is None else num_items_in_batch
-            loss = nn.functional.cross_entropy(logits, labels, reduction="sum") / num_items
+            if num_items_in_batch is None:
+                num_items_in_batch = (labels != -100).sum().clamp(min=1)
+            loss = nn.functional.cross_entropy(logits, labels, reduction="sum") / num_items_in_batch
         return MovePredictionOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 
@@ -528,11 +520,6 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
         self.value_loss = value_loss_of(config)
         self.head = ValueHead(config.hidden_size, self.value_loss, config.vocab_size)
         self.post_init()
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks: compiled one by one; Muon trains their matrices."""
-        return self.model.blocks
 
     @can_return_tuple
     def forward(
