@@ -17,7 +17,7 @@ from data.atari.collector import Collector
 from data.atari.games import make_game
 from data.replay import Sampling
 from eval.atari.agent import write_settings
-from tests.support.commands import run_command
+from tests.support.commands import run_checked
 from tests.support.training_runs import (
     finish,
     kill_at,
@@ -60,9 +60,7 @@ ONLINE = [
 
 
 def train(*arguments: object) -> str:
-    result = run_command("train", *arguments)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return run_checked("train", *arguments)
 
 
 @pytest.fixture(scope="module")
