@@ -233,7 +233,8 @@ def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(cha
     changed = states.clone()
     square = model.board.action_positions(actions)[:, 0, changed_end]
     changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
-    before, after = (model._run(s, actions, None, False)[0][:, -2:] for s in (states, changed))
+    outputs = (model(s[:, 1:], actions, output_hidden_states=True) for s in (states, changed))
+    before, after = (output.hidden_states[-1][:, -2:] for output in outputs)
     assert before.shape == (3, 2, 32)
     same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
     assert same == [changed_end == 1, changed_end == 0]
