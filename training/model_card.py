@@ -113,6 +113,9 @@ def _metadata(
 ) -> ModelCardData:
     dataset = read_name(config.data.train) if config.data.train else None
     kind = [facts.tag] if facts.tag else ["value-function", config.value_loss.name.replace("_", "-")]
+    measured = None
+    if results is not None:
+        measured = [_eval_result(r, facts.task) for r in results if r.value is not None]
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
@@ -120,9 +123,7 @@ def _metadata(
         tags=[config.task, *kind, "arxiv:2403.03950"],
         datasets=[dataset.repo] if dataset else None,
         model_name=title,
-        eval_results=None
-        if results is None
-        else [_eval_result(r, facts.task) for r in results if r.value is not None],
+        eval_results=measured,
     )
 
 
