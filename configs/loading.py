@@ -93,7 +93,7 @@ def one_line_errors(source: str, or_else: str = "") -> Iterator[None]:
 
 def _tasks_with(key: str) -> list[str]:
     """Return the tasks that have a setting or a section of this name."""
-    domains = {task: _flatten(OmegaConf.to_container(OmegaConf.structured(d))) for task, d in DOMAINS.items()}
+    domains = {task: flatten(OmegaConf.to_container(OmegaConf.structured(d))) for task, d in DOMAINS.items()}
     return [task for task, keys in domains.items() if any(f"{name}.".startswith(f"{key}.") for name in keys)]
 
 
@@ -152,11 +152,11 @@ def differences(config: Config, path: Path) -> dict[str, str]:
 
     Raises InputError if `path` is not a file that `save_config` wrote.
     """
-    if not path.is_file() or not (saved := _flatten(OmegaConf.to_container(read_yaml(path)))):
+    if not path.is_file() or not (saved := flatten(OmegaConf.to_container(read_yaml(path)))):
         raise InputError(f"{path}: the settings that the run was started with are missing")
     # Settings added since the run was started have their defaults.
-    saved = _flatten(OmegaConf.to_container(OmegaConf.structured(type(config)))) | saved
-    now = _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
+    saved = flatten(OmegaConf.to_container(OmegaConf.structured(type(config)))) | saved
+    now = flatten(OmegaConf.to_container(OmegaConf.structured(config)))
     may_differ = {key for key, field in walk_settings(config) if field.metadata.get("may_differ")}
     keys = [key for key in sorted(saved.keys() | now.keys()) if key not in may_differ]
     return {
@@ -164,10 +164,11 @@ def differences(config: Config, path: Path) -> dict[str, str]:
     }
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their keys with dots."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
 
 

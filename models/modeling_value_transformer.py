@@ -315,11 +315,6 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         self.ranking_head = nn.Linear(config.hidden_size, 1) if ranks else None
         self.post_init()
 
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks: compiled one by one; Muon trains their matrices."""
-        return self.model.blocks
-
     @can_return_tuple
     def forward(
         self,
@@ -344,8 +339,7 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             if self.board is not None and not attention_mask.all():
                 raise ValueError("all boards have the same length: attention_mask must be 1 everywhere")
             attention_mask = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask], dim=1)
-        run = self._run_pairs if self.config.attention == "full" else self._run_in_one_pass
-        hidden, hidden_states = run(states, action_ids, attention_mask, output_hidden_states)
+        hidden, hidden_states = self._run(states, action_ids, attention_mask, output_hidden_states)
         logits = self.head(hidden)
         preference = None
         if self.ranking_head is not None and self.config.preference_scale is not None:
@@ -370,8 +364,17 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
         attention_mask: Tensor | None,
         output_hidden_states: bool,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Return the last hidden states of action tokens, and all hidden states if they are wanted."""
-        num_kept = action_ids.shape[1] * self.config.tokens_per_action
+        """Return the last hidden states of actions, (batch, num_actions, width), and all if wanted."""
+        if self.config.attention == "full" and action_ids.shape[1] != 1:
+            # Every (state, action) pair is a sequence of its own, without the padding.
+            row, column = (action_ids >= 0).nonzero(as_tuple=True)
+            mask = None if attention_mask is None else attention_mask[row]
+            pairs = states[row], action_ids[row, column, None]
+            hidden, hidden_states = self._run(*pairs, mask, output_hidden_states)
+            of_actions = hidden.new_zeros(*action_ids.shape, hidden.shape[-1])
+            return of_actions.index_put((row, column), hidden[:, 0]), hidden_states
+        num_tokens = self.config.tokens_per_action
+        num_kept = action_ids.shape[1] * num_tokens
         action_positions = rotation = None
         if self.board is not None and self.config.action_embedding == "board":
             action_positions = self.board.action_positions(action_ids)
@@ -387,28 +390,8 @@ class ValueTransformerForActionValue(ValueTransformerPreTrainedModel):
             num_kept=None if output_hidden_states else num_kept,
         )
         hidden = output.last_hidden_state
-        return hidden[:, hidden.shape[1] - num_kept :], output.hidden_states
-
-    def _run_in_one_pass(
-        self, states: Tensor, action_ids: Tensor, *options
-    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Return the last hidden states of actions, (batch, num_actions, width), and all as `_run` does."""
-        hidden, hidden_states = self._run(states, action_ids, *options)
-        num_tokens = self.config.tokens_per_action
-        return hidden[:, num_tokens - 1 :: num_tokens], hidden_states
-
-    def _run_pairs(
-        self, states: Tensor, action_ids: Tensor, attention_mask: Tensor | None, *options
-    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Do the same with every (state, action) pair as a sequence of its own, without the padding."""
-        if action_ids.shape[1] == 1:
-            return self._run_in_one_pass(states, action_ids, attention_mask, *options)
-        row, column = (action_ids >= 0).nonzero(as_tuple=True)
-        mask = None if attention_mask is None else attention_mask[row]
-        hidden, hidden_states = self._run(states[row], action_ids[row, column, None], mask, *options)
-        of_pairs = hidden[:, -1]  # (pairs, width)
-        of_actions = of_pairs.new_zeros(*action_ids.shape, of_pairs.shape[-1])
-        return of_actions.index_put((row, column), of_pairs), hidden_states
+        of_actions = hidden[:, hidden.shape[1] - num_kept :]
+        return of_actions[:, num_tokens - 1 :: num_tokens], output.hidden_states
 
 
 class _ForStates(ValueTransformerPreTrainedModel):
@@ -420,11 +403,6 @@ class _ForStates(ValueTransformerPreTrainedModel):
         super().__init__(config)
         self.model = ValueTransformerModel(config)
         self.board = ChessEmbedding(config) if config.board_rotation else None
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks: compiled one by one; Muon trains their matrices."""
-        return self.model.blocks
 
     def _run(
         self, input_ids: Tensor, output_hidden_states: bool, num_kept: int | None = None
@@ -500,7 +478,8 @@ class ValueTransformerForMovePrediction(_ForStates):
     ) -> MovePredictionOutput:
         """Predict the action in states, `input_ids` (batch, length); `labels` (batch,) are those taken.
 
-        The loss is the mean over states, or their sum divided by `num_items_in_batch`.
+        The loss is the mean over states, or their sum divided by `num_items_in_batch`; a label of -100 is
+        ignored.
         """
         hidden, hidden_states = self._run(input_ids, output_hidden_states)
         logits = self.head(hidden[:, -1]).float()
@@ -510,8 +489,9 @@ class ValueTransformerForMovePrediction(_ForStates):
             logits = logits + products[:, starts, ends].float() * self.config.hidden_size**-0.5
         loss = None
         if labels is not None:
-            num_items = max(len(labels), 1) if num_items_in_batch is None else num_items_in_batch
-            loss = nn.functional.cross_entropy(logits, labels, reduction="sum") / num_items
+            if num_items_in_batch is None:
+                num_items_in_batch = (labels != -100).sum().clamp(min=1)
+            loss = nn.functional.cross_entropy(logits, labels, reduction="sum") / num_items_in_batch
         return MovePredictionOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 
@@ -528,11 +508,6 @@ class ValueTransformerForTokenValue(ValueTransformerPreTrainedModel):
         self.value_loss = value_loss_of(config)
         self.head = ValueHead(config.hidden_size, self.value_loss, config.vocab_size)
         self.post_init()
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The repeated blocks: compiled one by one; Muon trains their matrices."""
-        return self.model.blocks
 
     @can_return_tuple
     def forward(

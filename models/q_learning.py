@@ -123,7 +123,7 @@ class QLearning:
             following = target_network()
             chosen = self._next_actions(output.value, following.value, taken, legal)  # of s_i
             # The discount is 0 after the last action, so any value serves there, such as that of s_0.
-            discounts = self.discount * shift(weight)
+            discounts = self.discount * torch.nn.functional.pad(weight[:, 1:], (0, 1))
             return self._bootstrap(rewards, discounts, following, chosen, lambda x: x.roll(-1, dims=1))
 
         return self._loss(output, taken, targets, is_action)
@@ -365,11 +365,6 @@ def gather_actions(values: Tensor, actions: Tensor) -> Tensor:
     rest = values.shape[actions.ndim + 1 :]
     index = actions[(..., *[None] * (1 + len(rest)))].expand(*actions.shape, 1, *rest)
     return values.gather(actions.ndim, index).squeeze(actions.ndim)
-
-
-def shift(values: Tensor) -> Tensor:
-    """Move the entry at i + 1 to i along dimension 1; the last becomes 0."""
-    return torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
 
 
 def discounted_sums(rewards: Tensor, discount: float) -> Tensor:

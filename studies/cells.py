@@ -1,5 +1,6 @@
 """The cells of a study: a run of train.py for every variant, point and seed."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from cli.errors import InputError
-from configs.loading import differences, load_config, load_run_config
+from configs.loading import differences, flatten, load_config, load_run_config
 from configs.schema import Config
 from data.hub import pin
-from studies.definition import SET_BY_CELLS, Study, flatten
+from studies.definition import SET_BY_CELLS, Study
 from studies.measurements import Measurement, StudiedDomain, measure_once
 from studies.runs import Run
 from training.run_log import read_metrics
@@ -64,7 +65,11 @@ def make_cells(
                     raise InputError(f"variant {variant} and point {point} both set {', '.join(in_both)}")
                 layers = (study.settings, study.variants[variant], study.points[point])
                 given = [flatten(layer) for layer in (*layers, study.quick if quick else {}, {"seed": seed})]
-                line = [f"{key}={value}" for layer in given for key, value in layer.items()]
+                line = [
+                    f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+                    for layer in given
+                    for key, value in layer.items()
+                ]
                 folder = output / "-".join(filter(None, (variant, point, f"seed{seed}")))
                 cells.append(_make_cell(study, variant, point, seed, folder, [*line, *settings]))
     return cells

@@ -22,7 +22,6 @@
 The settings of variants and points override `settings`; `quick` overrides them all.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from typing import Any, Literal
 from omegaconf import MISSING, OmegaConf
 
 from cli.errors import InputError
-from configs.loading import find_yaml, one_line_errors, read_yaml
+from configs.loading import find_yaml, flatten, one_line_errors, read_yaml
 
 
 STUDY_FOLDER = Path(__file__).parent
@@ -92,17 +91,6 @@ def read_study(name: str) -> Study:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return study
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings by their keys with dots, values as train.py reads them."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
 
 
 def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ and scored on the other half, so that boards of one game, neighbours in a file, 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -54,16 +54,13 @@ class Probed(Protocol):
 def recorded_layers(model: ValueTransformerModel | ValueConvNet) -> Iterator[list[Tensor]]:
     """Record the hidden states of a forward pass: the input of the first block, and the output of each."""
     layers: list[Tensor] = []
-    handles = [model.blocks[0].register_forward_pre_hook(lambda _, inputs: layers.append(inputs[0].detach()))]
-    handles += [
-        block.register_forward_hook(lambda _, inputs, output: layers.append(output.detach()))
-        for block in model.blocks
-    ]
-    try:
+    with ExitStack() as hooks:
+        before = model.blocks[0].register_forward_pre_hook(lambda _, args: layers.append(args[0].detach()))
+        hooks.enter_context(before)
+        for block in model.blocks:
+            after = block.register_forward_hook(lambda _, args, output: layers.append(output.detach()))
+            hooks.enter_context(after)
         yield layers
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def probe(features: np.ndarray, targets: Targets) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cli.options import SHIPPED_MODEL
-from tests.support.commands import run_command
+from tests.support.commands import run_checked
 from tests.support.forked_python import forked_programs
 from tests.support.hub_server import TOKEN, HubServer
 from tests.support.programs import missing_programs
@@ -163,9 +163,8 @@ def pushed_run(settings, model_hub, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("runs") / "tiny"
     arguments = [*settings, *EIGHT_STEPS, "evaluation.boards=50", f"output_dir={output_dir}"]
     arguments += [f"push_to_hub={REPO}", "push_checkpoints=true"]
-    result = run_command("train", *arguments, **model_hub.environment)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"published: {model_hub.url}/{REPO}"
+    printed = run_checked("train", *arguments, **model_hub.environment)
+    assert printed.splitlines()[-1] == f"published: {model_hub.url}/{REPO}"
     return output_dir
 
 

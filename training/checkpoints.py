@@ -60,16 +60,15 @@ def find_checkpoint(accelerator: Accelerator, output_dir: Path) -> Path | None:
 
 def _find_intact(output_dir: Path) -> list:
     """Return the newest intact checkpoint or None, and an error message if there are only damaged ones."""
-    checkpoints = list_checkpoints(output_dir)
     damages = {}
-    for checkpoint in reversed(checkpoints):
+    for checkpoint in reversed(list_checkpoints(output_dir)):
         damage = find_damage(checkpoint)
         if damage is None:
             break
         damages[checkpoint] = damage
-    if not checkpoints:
-        return [None, None]
-    if len(damages) == len(checkpoints):
+    else:
+        if not damages:
+            return [None, None]
         remedy = "output_dir=FOLDER starts another run"
         return [None, f"all checkpoints of {output_dir} are damaged ({checkpoint}: {damage}): {remedy}"]
     for damaged, damage in damages.items():

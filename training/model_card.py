@@ -23,7 +23,7 @@ from configs.loading import load_run_config
 from configs.schema import Config
 from data.hub import read_name
 from eval.model_folder import model_digest
-from training.card_facts import Result, data_name
+from training.card_facts import CardFacts, Result, data_name
 from training.publish import SETTINGS
 from training.run_log import format_count, read_metrics
 from training.tasks import TASKS
@@ -68,49 +68,15 @@ def write_model_card(
     config = load_run_config(run)
     results = training_results(run, config, config.training.steps) if results is None else results
     name = name or str(folder)
-    card = _make_card(run, config, folder, name, results, branches, step, note, on_hub, space)
-    with atomic_write(folder / "README.md") as path:
-        path.write_text(card, encoding="utf-8")
-    (folder / SETTINGS).write_text(shareable_settings(config), encoding="utf-8")
-    shutil.copyfile(LICENSE, folder / "LICENSE")
-    if (run / "curves.png").is_file():
-        shutil.copyfile(run / "curves.png", folder / "curves.png")
-
-
-def _make_card(
-    run: Path,
-    config: Config,
-    folder: Path,
-    name: str,
-    results: Sequence[Result],
-    branches: Sequence[str],
-    step: int | None,
-    note: str,
-    on_hub: bool,
-    space: str | None,
-) -> str:
-    if name == str(run / "model"):
-        title = run.resolve().name
-    else:
-        title = name.rstrip("/").split("/")[-1]
+    title = run.resolve().name if name == str(run / "model") else name.rstrip("/").split("/")[-1]
     revision = f'revision="step_{step}", ' if step else ""
     # A folder may be copied anywhere: its code is run inside it.
     load = f'"{name if on_hub else "."}", {revision}trust_remote_code=True'
     facts = TASKS[config.task].card_facts(config, folder, name, load)
-    dataset = read_name(config.data.train) if config.data.train else None
-    kind = [facts.tag] if facts.tag else ["value-function", config.value_loss.name.replace("_", "-")]
-    metadata = ModelCardData(
-        license="apache-2.0",
-        library_name="transformers",
-        pipeline_tag="reinforcement-learning",
-        tags=[config.task, *kind, "arxiv:2403.03950"],
-        datasets=[dataset.repo] if dataset else None,
-        model_name=title,
-        # The hub reads results of the branch main alone.
-        eval_results=None if step else [_eval_result(r, facts.task) for r in results if r.value is not None],
-    )
+    settings = shareable_settings(config)
     card = ModelCard.from_template(
-        metadata,
+        # The hub reads results of the branch main alone.
+        _metadata(config, facts, title, None if step else results),
         template_path=str(TEMPLATE),
         title=title,
         name=name,
@@ -132,9 +98,33 @@ def _make_card(
         optimizer=OPTIMIZERS[config.optimizer.name],
         ema_decay=config.training.ema_decay,
         note=note,
-        settings=shareable_settings(config),
+        settings=settings,
     )
-    return str(card)
+    with atomic_write(folder / "README.md") as path:
+        path.write_text(str(card), encoding="utf-8")
+    (folder / SETTINGS).write_text(settings, encoding="utf-8")
+    shutil.copyfile(LICENSE, folder / "LICENSE")
+    if (run / "curves.png").is_file():
+        shutil.copyfile(run / "curves.png", folder / "curves.png")
+
+
+def _metadata(
+    config: Config, facts: CardFacts, title: str, results: Sequence[Result] | None
+) -> ModelCardData:
+    dataset = read_name(config.data.train) if config.data.train else None
+    kind = [facts.tag] if facts.tag else ["value-function", config.value_loss.name.replace("_", "-")]
+    measured = None
+    if results is not None:
+        measured = [_eval_result(r, facts.task) for r in results if r.value is not None]
+    return ModelCardData(
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="reinforcement-learning",
+        tags=[config.task, *kind, "arxiv:2403.03950"],
+        datasets=[dataset.repo] if dataset else None,
+        model_name=title,
+        eval_results=measured,
+    )
 
 
 def training_results(run: Path, config: Config, step: int) -> list[Result]:

@@ -9,6 +9,7 @@ so one operation rotates all heads. A product that is added to the hidden states
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,9 @@ def for_onnxruntime(model: PreTrainedModel, num_states: int | None) -> PreTraine
     model.set_attn_implementation("eager")  # for a mask that is added to scores
     if model.config.attention != "prefix" or model.config.tokens_per_action > 1:
         num_states = None
-    for layer, block in enumerate(model.blocks):
-        model.blocks[layer] = ExportedBlock(block, num_states)
+    blocks: Any = model.base_model.blocks
+    for layer, block in enumerate(blocks):
+        blocks[layer] = ExportedBlock(block, num_states)
     return model
 
 

@@ -14,7 +14,7 @@ from training.sharding import Weights
 
 
 def make_optimizers(model: PreTrainedModel, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of `model.blocks` and AdamW for the rest, or AdamW for all parameters.
+    """Return Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all parameters.
 
     Frozen parameters are left out.
     """
@@ -146,14 +146,14 @@ class TargetNetwork:
             weight.copy_(read(name))
 
 
-def compile_blocks(model: nn.Module) -> None:
+def compile_blocks(model: PreTrainedModel) -> None:
     """Compile the repeated blocks of a model one by one, which takes less time than the whole model."""
     for block in blocks_of(model):
         block.compile()
 
 
-def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """Return the repeated blocks of a model, its property `blocks`."""
-    blocks = model.blocks
+def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the repeated blocks of a model, the `blocks` of its backbone."""
+    blocks = model.base_model.blocks
     assert isinstance(blocks, nn.ModuleList)
     return blocks

@@ -13,8 +13,6 @@ Rounded weights are another model, so its results are measured on the published 
 --results then writes the same files again, with a card that shows them.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import shutil

@@ -55,7 +55,7 @@ class Task(Protocol):
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model; its property `blocks` lists repeated blocks, for compilation and for Muon."""
+        """The model; its backbone lists repeated `blocks`, for compilation and for Muon."""
 
     @property
     def metrics(self) -> Sequence[str]:

@@ -8,22 +8,19 @@ from benchmarks.__main__ import BENCHMARKS
 from benchmarks.timing import Table
 from data.wordle.games import GameDescription
 from data.wordle.words import WordLists, load_word_lists
-from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import make_wordle_tokenizer
-from tests.eval.chess.test_engines import tiny_model
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, run_checked, run_command
 from tests.support.wordle_models import tiny_token_model
 
 
 def run_quick(tmp_path, *arguments: object) -> dict:
     """Run benchmarks with little work; check that what they print is in the JSON, which is returned."""
     output = tmp_path / "speed.json"
-    result = run_command("benchmarks", *arguments, "--quick", "--json", output)
-    assert result.returncode == 0, result.stderr
+    printed = run_checked("benchmarks", *arguments, "--quick", "--json", output)
     measured = json.loads(output.read_text())
     for tables in measured["tables"].values():
         for table in tables:
-            assert str(Table(**table)) in result.stdout
+            assert str(Table(**table)) in printed
     return measured
 
 
@@ -45,10 +42,8 @@ def test_all_benchmarks_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_trained_models_play(tmp_path):
-    tiny_model().save_pretrained(tmp_path / "chess")
-    ChessTokenizer().save_pretrained(tmp_path / "chess")
-    measured = run_quick(tmp_path, "play", "--model", tmp_path / "chess")
+def test_trained_models_play(tmp_path, model_folder):
+    measured = run_quick(tmp_path, "play", "--model", model_folder)
     assert measured["tables"]["play"][0]["notes"][0].startswith("0.1M parameters")
 
     words = WordLists(*[load_word_lists("american_446").answers[::4]] * 2)
@@ -73,9 +68,8 @@ def test_bad_options_are_refused_in_one_line(tmp_path):
 
 
 def test_without_stockfish_labels_are_left_out():
-    result = run_command("benchmarks", "data", "--quick", STOCKFISH="/nowhere")
-    assert result.returncode == 0, result.stderr
-    assert "labels are not measured: " in result.stdout and "character by character" in result.stdout
+    printed = run_checked("benchmarks", "data", "--quick", STOCKFISH="/nowhere")
+    assert "labels are not measured: " in printed and "character by character" in printed
 
 
 def test_unknown_names_and_negative_seeds_are_refused():

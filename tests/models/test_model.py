@@ -233,7 +233,8 @@ def test_with_two_tokens_one_knows_where_a_move_starts_and_one_where_it_ends(cha
     changed = states.clone()
     square = model.board.action_positions(actions)[:, 0, changed_end]
     changed[torch.arange(3), square] = (changed[torch.arange(3), square] + 1) % 31
-    before, after = (model._run(s, actions, None, False)[0][:, -2:] for s in (states, changed))
+    outputs = (model(s[:, 1:], actions, output_hidden_states=True) for s in (states, changed))
+    before, after = (output.hidden_states[-1][:, -2:] for output in outputs)
     assert before.shape == (3, 2, 32)
     same = [torch.equal(before[:, slot], after[:, slot]) for slot in (0, 1)]
     assert same == [changed_end == 1, changed_end == 0]
@@ -414,8 +415,11 @@ def test_a_policy_has_a_logit_for_every_action_and_the_cross_entropy_of_the_move
     boards, actions = random_inputs()
     output = model(boards, labels=actions[:, 0])
     assert output.logits.shape == (3, len(ACTIONS))
-    expected = -output.logits.log_softmax(-1).gather(1, actions[:, :1]).mean()
-    torch.testing.assert_close(output.loss, expected)
+    losses = -output.logits.log_softmax(-1).gather(1, actions[:, :1])
+    torch.testing.assert_close(output.loss, losses.mean())
+    # A label of -100 does not count.
+    partial = model(boards, labels=actions[:, 0].index_fill(0, torch.tensor([0]), -100))
+    torch.testing.assert_close(partial.loss, losses[1:].mean())
 
 
 def test_with_board_embedding_a_policy_adds_the_product_of_the_two_squares():
@@ -545,7 +549,8 @@ def test_outputs_are_tuples_and_hidden_states_where_they_are_wanted():
     boards, actions = random_inputs()
     for model, inputs in ((small_model(), (boards, actions)), (small_token_model(), (boards[:, :20],))):
         output = model(*inputs, output_hidden_states=True)
-        assert len(output.hidden_states) == 1 + len(model.blocks) and model(*inputs).hidden_states is None
+        assert len(output.hidden_states) == 1 + len(model.model.blocks)
+        assert model(*inputs).hidden_states is None
         values = model.head(output.hidden_states[-1][:, -output.logits.shape[1] :])
         torch.testing.assert_close(values.view_as(output.logits), output.logits)
         as_tuple = model(*inputs, return_dict=False)

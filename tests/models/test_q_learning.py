@@ -25,9 +25,9 @@ def outputs_of(logits: torch.Tensor, value_loss) -> TokenValueOutput:
     return TokenValueOutput(logits=logits, value=value_loss.value(logits))
 
 
-def random_case(value_loss, seed: int = 0):
+def random_case(value_loss):
     """Two sequences of 4 and 2 actions over 5 tokens."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     shape = (2, 4, 5, value_loss.num_outputs)
     online = torch.randn(shape, generator=generator).requires_grad_()
     target = torch.randn(shape, generator=generator)

@@ -28,13 +28,13 @@ def tiny_q_transformer(seed: int = 0, **settings) -> QTransformer:
     return QTransformer(QTransformerConfig(**SIZES | settings)).eval()
 
 
-def random_inputs(model: QTransformer, batch: int = 2, seed: int = 1) -> dict[str, torch.Tensor]:
-    generator, config = torch.Generator().manual_seed(seed), model.config
-    inputs = {"input_ids": torch.randint(2, config.vocab_size, (batch, 3), generator=generator)}
+def random_inputs(model: QTransformer) -> dict[str, torch.Tensor]:
+    generator, config = torch.Generator().manual_seed(1), model.config
+    inputs = {"input_ids": torch.randint(2, config.vocab_size, (2, 3), generator=generator)}
     if config.state_size:
-        inputs["states"] = torch.randn(batch, config.history, config.state_size, generator=generator)
+        inputs["states"] = torch.randn(2, config.history, config.state_size, generator=generator)
     if config.image_size:
-        shape = (batch, config.history, config.image_size, config.image_size, 3)
+        shape = (2, config.history, config.image_size, config.image_size, 3)
         inputs["images"] = torch.randint(0, 256, shape, generator=generator).byte()
     return inputs
 

@@ -28,21 +28,17 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 MIRROR = str.maketrans("12345678", "87654321")
 
 
-def random_positions(num_games: int, seed: int = 0) -> list[chess.Board]:
+@pytest.fixture(scope="module")
+def positions() -> list[chess.Board]:
     """Positions of random games, with castling, en passant and promotions among them."""
-    generator = random.Random(seed)
+    generator = random.Random(0)
     positions = []
-    for _ in range(num_games):
+    for _ in range(20):
         board = chess.Board()
         while not board.is_game_over() and board.ply() < 150:
             positions.append(board.copy())
             board.push(generator.choice(list(board.legal_moves)))
     return positions
-
-
-@pytest.fixture(scope="module")
-def positions() -> list[chess.Board]:
-    return random_positions(20)
 
 
 def test_actions_come_in_chessbench_order():

@@ -166,8 +166,8 @@ def test_hl_gauss_becomes_one_hot_as_sigma_vanishes():
     )
 
 
-def c51_loss(num_bins: int = 21):
-    return make_value_loss("c51", value_min=-10.0, value_max=10.0, num_bins=num_bins)
+def c51_loss():
+    return make_value_loss("c51", value_min=-10.0, value_max=10.0, num_bins=21)
 
 
 @pytest.mark.parametrize("discount", [0.0, 0.5, 0.99, 1.0])

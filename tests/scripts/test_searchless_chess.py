@@ -17,7 +17,7 @@ from scripts.convert_searchless_chess import convert_checkpoint
 from scripts.searchless_parameters import convert
 from tests.models.test_model import LOAD_ELSEWHERE
 from tests.scripts.test_orbax import ARRAYS, write_folders
-from tests.support.commands import REPOSITORY, assert_input_error, run_code, run_command
+from tests.support.commands import REPOSITORY, assert_input_error, run_checked, run_code
 
 
 COMMAND = ["python", "scripts/convert_searchless_chess.py"]
@@ -115,11 +115,9 @@ def test_a_converted_model_works_in_every_command_and_elsewhere(tmp_path):
 
     scores = tmp_path / "scores.json"
     options = ("--model", folder, "--device", "cpu", "--limit", 6, "--json", scores)
-    result = run_command("eval.chess.actions", *options, "--data", SAMPLE / "test_boards.parquet")
-    assert result.returncode == 0, result.stderr
+    run_checked("eval.chess.actions", *options, "--data", SAMPLE / "test_boards.parquet")
     assert json.loads(scores.read_text())["num_boards"] == 6
-    result = run_command("eval.chess.puzzles", *options, "--puzzles", SAMPLE / "puzzles.csv")
-    assert result.returncode == 0, result.stderr
+    run_checked("eval.chess.puzzles", *options, "--puzzles", SAMPLE / "puzzles.csv")
     assert json.loads(scores.read_text())["num_puzzles"] == 6
 
 
@@ -138,12 +136,10 @@ def test_the_command_ends_in_one_line(tmp_path, options, parts):
     assert not any(tmp_path.iterdir())
 
 
-def refused(
-    checkpoint: Path, output: Path, message: str, weights: str | None = None, heads=NUM_HEADS
-) -> None:
+def refused(checkpoint: Path, output: Path, message: str, weights: str | None = None) -> None:
     """Assert that a checkpoint is refused with a message in one line, and nothing is left behind."""
     with pytest.raises(InputError, match=message) as error:
-        convert_checkpoint(checkpoint, output, weights, heads)
+        convert_checkpoint(checkpoint, output, weights, NUM_HEADS)
     assert "\n" not in str(error.value)
     assert not output.exists() and not list(output.parent.glob(f".{output.name}*"))
 

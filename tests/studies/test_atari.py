@@ -13,7 +13,7 @@ from data.atari.games import make_game
 from eval.atari.playing import evaluate_policy
 from studies import atari
 from tests.support.atari_episodes import record_random_play
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, run_checked, run_command
 from training.tasks import make_task
 from training.tasks.atari import AtariTask
 
@@ -122,12 +122,10 @@ def test_agents_are_probed_in_episodes_of_their_own_game(tmp_path, recording):
 def test_a_study_of_a_recording_is_trained_and_probed(tmp_path, recording):
     output = tmp_path / "study"
     chosen = ["--variants", "mse", "--points", "noise_0.1", "--seeds", 0, "--quick"]
-    result = run_command("studies", "atari_offline", "--output", output, *chosen, f"data.train={recording}")
-    assert result.returncode == 0, result.stderr
+    run_checked("studies", "atari_offline", "--output", output, *chosen, f"data.train={recording}")
     results = json.loads((output / "results.json").read_text())
     assert results["levels"][0]["title"] == "the data" and len(results["cells"]) == 1
-    result = run_command("studies.probes", output, "--point", "noise_0.1", "--examples", 40)
-    assert result.returncode == 0, result.stderr
+    run_checked("studies.probes", output, "--point", "noise_0.1", "--examples", 40)
     results = json.loads((output / "probes/results.json").read_text())
     scores = {row["point"]: row["mean"] for row in results["means"] if row["measure"] == "objects"}
     assert set(scores) == {"0", "1", "2"} and scores["0"] > 0.9

@@ -16,7 +16,7 @@ from eval.chess.action_evaluation import evaluate_actions
 from eval.chess.engines import ValueEngine
 from eval.chess.puzzles import evaluate_puzzles
 from eval.loading import load_model
-from tests.support.commands import REPOSITORY, assert_input_error, run_command, start_command
+from tests.support.commands import REPOSITORY, assert_input_error, run_checked, run_command, start_command
 from tests.support.easy_boards import easy_file
 from training.run_log import read_metrics
 
@@ -133,9 +133,8 @@ def test_repeated_nothing_is_trained_or_measured_and_other_settings_are_refused(
     output, results, _ = study
     files = [path for cell in CELLS for path in (output / cell).rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files}
-    result = run_command("studies", *arguments(folder, "--variants", "two_hot", "hl_gauss"))
-    assert result.returncode == 0, result.stderr
-    assert "2 cells, 2 of them trained already" in result.stdout and "is trained\n" not in result.stdout
+    printed = run_checked("studies", *arguments(folder, "--variants", "two_hot", "hl_gauss"))
+    assert "2 cells, 2 of them trained already" in printed and "is trained\n" not in printed
     assert before == {path: path.stat().st_mtime_ns for path in files}
     again = json.loads((output / "results.json").read_text())
     for key in ("cells", "means", "differences", "curves"):
@@ -146,15 +145,14 @@ def test_repeated_nothing_is_trained_or_measured_and_other_settings_are_refused(
 
 def test_the_models_are_probed(study):
     output, _, _ = study
-    result = run_command("studies.probes", output, "--examples", 40)
-    assert result.returncode == 0, result.stderr
+    printed = run_checked("studies.probes", output, "--examples", 40)
     results = json.loads((output / "probes/results.json").read_text())
     found = {(row["variant"], row["point"], row["measure"]): row["mean"] for row in results["means"]}
     for variant in ("two_hot", "hl_gauss"):
         # A network makes the values that it predicts linear.
         assert found[variant, "1", "value"] > found[variant, "0", "material"]
         assert found[variant, "1", "value"] > 0.5
-    assert (output / "probes/report.md").read_text() in result.stdout
+    assert (output / "probes/report.md").read_text() in printed
     assert_input_error(run_command("studies.probes", output, "--examples", 1), "too few to split: increase")
     assert_input_error(run_command("studies.probes", output, "--point", "7"), "'7' is not a point")
     assert_input_error(run_command("studies.probes", output / "probes/a"), "is not the folder of a study")

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from configs.loading import load_config
-from models.tokenization_chess import ChessTokenizer
 from studies.chess import StudiedChess
 from studies.measurements import Measure, Measurement, measure_once
 from tests.eval.chess.test_engines import tiny_model
@@ -47,17 +46,19 @@ def studied_boards(path: Path, **settings: object) -> StudiedChess:
     return StudiedChess(config, torch.device("cpu"))
 
 
-def test_certain_wins_and_losses_are_measured_alone(tmp_path):
-    studied = studied_boards(easy_file(tmp_path / "boards.parquet", 40))
-    model = tiny_model().eval()
-    model.save_pretrained(tmp_path / "model")
-    ChessTokenizer().save_pretrained(tmp_path / "model")
-    (measurement,) = studied.measurements(["certain_moves"])
-    found = measurement.measure(tmp_path / "model")
-
+def measured(studied: StudiedChess, name: str, folder: Path) -> tuple[dict, dict, np.ndarray]:
+    """Return what a measurement finds of the tiny model, all boards as a batch, and its values of them."""
+    (measurement,) = studied.measurements([name])
     batch = studied.boards.batch(np.arange(40), True)
+    inputs = (torch.as_tensor(batch[name]) for name in ("input_ids", "action_ids"))
     with torch.no_grad():
-        value = model(torch.as_tensor(batch["input_ids"]), torch.as_tensor(batch["action_ids"])).value.numpy()
+        value = tiny_model().eval()(*inputs).value.numpy()
+    return measurement.measure(folder), batch, value
+
+
+def test_certain_wins_and_losses_are_measured_alone(tmp_path, model_folder):
+    studied = studied_boards(easy_file(tmp_path / "boards.parquet", 40))
+    found, batch, value = measured(studied, "certain_moves", model_folder)
     labels, is_move = batch["win_probs"], batch["action_ids"] >= 0
     wins, losses = is_move & (labels == 1), is_move & (labels == 0)
     assert 0 < wins.sum() < is_move.sum() / 2 and losses.sum() > 0
@@ -68,18 +69,9 @@ def test_certain_wins_and_losses_are_measured_alone(tmp_path):
     assert found["won_regret"] == pytest.approx((1 - chosen)[wins.any(axis=1)].mean(), abs=1e-6)
 
 
-def test_moves_that_are_not_among_the_five_best_are_measured_alone(tmp_path):
+def test_moves_that_are_not_among_the_five_best_are_measured_alone(tmp_path, model_folder):
     rows = random_file(tmp_path / "boards.parquet", 40)
-    studied = studied_boards(tmp_path / "boards.parquet")
-    model = tiny_model().eval()
-    model.save_pretrained(tmp_path / "model")
-    ChessTokenizer().save_pretrained(tmp_path / "model")
-    (measurement,) = studied.measurements(["other_moves"])
-    found = measurement.measure(tmp_path / "model")
-
-    batch = studied.boards.batch(np.arange(40), True)
-    with torch.no_grad():
-        value = model(torch.as_tensor(batch["input_ids"]), torch.as_tensor(batch["action_ids"])).value.numpy()
+    found, _, value = measured(studied_boards(tmp_path / "boards.parquet"), "other_moves", model_folder)
     errors = []
     for of_board, row in zip(value, rows, strict=True):
         others = np.argsort(row.win_probs)[:-5]

@@ -22,7 +22,7 @@ from studies.plastic_network import (
     synthetic_images,
     train,
 )
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, run_checked, run_command
 
 
 def test_synthetic_images_have_the_spectrum_of_photographs():
@@ -180,8 +180,7 @@ def test_after_jumps_mse_errs_more_than_hl_gauss(tmp_path):
     """The paper's finding, for this seed, at a size of seconds; and finished cells are kept."""
     line = ["studies.plasticity", "--output", tmp_path / "out", "--quick", "--variants", "mse", "hl_gauss"]
     line += ["--seeds", "0", "--steps", "400", "--batch-size", "32", "--num-images", "64"]
-    result = run_command(*line)
-    assert result.returncode == 0, result.stderr
+    printed = run_checked(*line)
     results = json.loads((tmp_path / "out/results.json").read_text())
     error = {
         (row["variant"], row["point"]): row["mean"] for row in results["means"] if row["measure"] == "error"
@@ -194,7 +193,7 @@ def test_after_jumps_mse_errs_more_than_hl_gauss(tmp_path):
         > np.mean([error["hl_gauss", bias] for bias in late]) + 0.2
     )
     assert (tmp_path / "out/report.png").stat().st_size > 10_000
-    assert (tmp_path / "out/report.md").read_text() in result.stdout
+    assert (tmp_path / "out/report.md").read_text() in printed
     again = run_command(*line)
     assert "2 cells, 2 of them trained already" in again.stdout and "is trained\n" not in again.stdout
     assert_input_error(run_command(*line, "--steps", 410), "other settings: steps: 400, now 410")
@@ -227,6 +226,5 @@ def test_a_finished_study_is_reported_without_its_images(tmp_path):
     finished = {"settings": asdict(config), "parameters": 9, "stages": stages}
     (tmp_path / "mse-seed0/result.json").write_text(json.dumps(finished))
     line = ["--output", tmp_path, "--images", "user/name", "--variants", "mse", "--seeds", "0"]
-    result = run_command("studies.plasticity", *line, HF_ENDPOINT="http://127.0.0.1:9")
-    assert result.returncode == 0, result.stderr
-    assert "1 cells, 1 of them trained already" in result.stdout and (tmp_path / "report.md").exists()
+    printed = run_checked("studies.plasticity", *line, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "1 cells, 1 of them trained already" in printed and (tmp_path / "report.md").exists()

@@ -106,7 +106,7 @@ def test_changes_compare_the_differences_of_a_seed_at_two_points():
     assert summary(rows)["changes"] == {}
 
 
-def grid_with(changes: dict[tuple[str, str, int], float], measure: Measure = AGREEMENT):
+def grid_with(changes: dict[tuple[str, str, int], float]):
     """Return the grid of three seeds: 30% if wide, 19% if narrow, except for the `changes`."""
     usual = {"wide": 0.30, "narrow": 0.19}
     rows = [
@@ -118,7 +118,7 @@ def grid_with(changes: dict[tuple[str, str, int], float], measure: Measure = AGR
             {(variant, seed): (None, changes.get((variant, point, seed), usual[variant]))}, point
         )
     ]
-    return grid_of(long_values(rows, ["agreement"]), measure)
+    return grid_of(long_values(rows, ["agreement"]), AGREEMENT)
 
 
 LOWER = Measure("agreement", "error", ".3f", higher_is_better=False)

@@ -18,7 +18,7 @@ from eval.wordle.model_player import ModelPlayer, read_game
 from models.tokenization_wordle import END_OF_STATE, make_wordle_tokenizer
 from studies.probed_wordle import ProbedWordle
 from studies.wordle import StudiedWordle
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, run_checked, run_command
 from tests.support.wordle_models import tiny_token_model
 from training.run_log import read_metrics
 
@@ -40,8 +40,7 @@ CELLS = [f"{loss}-0.3-seed0" for loss in ("mse", "hl_gauss")]
 @pytest.fixture(scope="module")
 def games(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "games.parquet"
-    result = run_command("data.wordle.generate", "--words", "american_446", "--games", 400, "--output", path)
-    assert result.returncode == 0, result.stderr
+    run_checked("data.wordle.generate", "--words", "american_446", "--games", 400, "--output", path)
     return path
 
 
@@ -54,9 +53,8 @@ def arguments(games: Path, output: Path) -> list[object]:
 def report(games, tmp_path_factory) -> tuple[Path, dict, str]:
     """The folder of the report, its results, and what the command printed."""
     output = tmp_path_factory.mktemp("study") / "out"
-    result = run_command(*arguments(games, output))
-    assert result.returncode == 0, result.stderr
-    return output, json.loads((output / "results.json").read_text()), result.stdout
+    printed = run_checked(*arguments(games, output))
+    return output, json.loads((output / "results.json").read_text()), printed
 
 
 @pytest.mark.slow
@@ -87,11 +85,10 @@ def test_results_are_those_of_the_models(report):
 @pytest.mark.slow
 def test_one_turn_is_that_of_the_wordle_command(report, tmp_path):
     output, results, _ = report
-    result = run_command(
+    run_checked(
         "eval.wordle", "--model", output / CELLS[0] / "model", "--protocol", "one_turn", "--num-games", 2000,
         "--json", tmp_path / "results.json",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
     alone = json.loads((tmp_path / "results.json").read_text())
     assert alone["success_rate"] == results["cells"][0]["one_turn_success_rate"]
     levels = {level["title"]: level["value"] for level in results["levels"] if "one_turn" in level["key"]}
@@ -101,8 +98,7 @@ def test_one_turn_is_that_of_the_wordle_command(report, tmp_path):
 @pytest.mark.slow
 def test_its_models_are_probed(report):
     output, _, _ = report
-    result = run_command("studies.probes", output, "--point", "0.3", "--examples", 200)
-    assert result.returncode == 0, result.stderr
+    run_checked("studies.probes", output, "--point", "0.3", "--examples", 200)
     results = json.loads((output / "probes/results.json").read_text())
     found = {(row["variant"], row["point"], row["measure"]): row["mean"] for row in results["means"]}
     assert {place[:2] for place in found} == {

@@ -81,6 +81,13 @@ def run_command(module: str, *arguments: object, **environment: str) -> subproce
     return _finish(start_command(module, *arguments, **environment))
 
 
+def run_checked(module: str, *arguments: object, **environment: str) -> str:
+    """Run `python -m module`, which has to succeed; return what it printed."""
+    result = run_command(module, *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def start_code(code: str, *arguments: object, folder: Path, **environment: str) -> ForkedCommand:
     """Start `python -c code` in a folder; it finds this project's modules only if that is the repository."""
     return ForkedCommand(["-c", code, *map(str, arguments)], os.environ | environment, folder)

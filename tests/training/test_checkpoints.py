@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.commands import assert_input_error, run_command, start_command
+from tests.support.commands import assert_input_error, run_checked, run_command, start_command
 from tests.support.training_runs import read_losses, start_processes
 from training.checkpoints import Interruption, find_damage
 from training.run_folder import list_checkpoints
@@ -24,8 +24,7 @@ def arguments(settings) -> list[str]:
 @pytest.fixture(scope="module")
 def whole_run(arguments, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("whole") / "run"
-    result = run_command("train", *arguments, f"output_dir={output_dir}", "checkpoint.keep=3")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *arguments, f"output_dir={output_dir}", "checkpoint.keep=3")
     return output_dir
 
 
@@ -98,11 +97,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(arguments,
     shutil.rmtree(run / "model")
     truncate(run / "checkpoints/step_0000012")
     flip_a_bit(run / "checkpoints/step_0000008")
-    result = run_command("train", *arguments, f"output_dir={run}", "resume=true", "checkpoint.keep=3")
-    assert result.returncode == 0, result.stderr
-    assert "step_0000012 is damaged (model.safetensors has changed): now" in result.stdout
-    assert "step_0000008 is damaged (optimizer.safetensors has changed): now" in result.stdout
-    assert "continued after step 4" in result.stdout
+    printed = run_checked("train", *arguments, f"output_dir={run}", "resume=true", "checkpoint.keep=3")
+    assert "step_0000012 is damaged (model.safetensors has changed): now" in printed
+    assert "step_0000008 is damaged (optimizer.safetensors has changed): now" in printed
+    assert "continued after step 4" in printed
     assert names(run) == [
         "step_0000004",
         "step_0000008",
@@ -149,8 +147,7 @@ def test_a_run_killed_while_it_saves_loses_nothing_that_was_saved(arguments, tmp
     """Killed when a checkpoint is half written, it still comes to its end, and to the same losses."""
     slow = [*arguments, "model.hidden_size=256", "checkpoint.every=1", "training.steps=6"]
     slow += ["evaluation.boards=8"]
-    expected = run_command("train", *slow, f"output_dir={tmp_path}/whole")
-    assert expected.returncode == 0, expected.stderr
+    run_checked("train", *slow, f"output_dir={tmp_path}/whole")
     run = tmp_path / "run"
     process = start_command("train", *slow, f"output_dir={run}", "checkpoint.keep=10")
     while process.poll() is None and not (
@@ -161,9 +158,8 @@ def test_a_run_killed_while_it_saves_loses_nothing_that_was_saved(arguments, tmp
     process.communicate()
     assert list(run.glob("checkpoints/.step_*.unfinished")), "it was killed in the middle of a checkpoint"
     assert all(find_damage(checkpoint) is None for checkpoint in list_checkpoints(run))
-    result = run_command("train", *slow, f"output_dir={run}", "resume=true", "checkpoint.keep=10")
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"continued after step [1-6]\n", result.stdout)
+    printed = run_checked("train", *slow, f"output_dir={run}", "resume=true", "checkpoint.keep=10")
+    assert re.search(r"continued after step [1-6]\n", printed)
     assert read_losses(run) == read_losses(tmp_path / "whole")
     assert not list(run.glob("checkpoints/.*"))
 
@@ -191,8 +187,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_earlier_checkpoints(arguments, 
     # Where not even a line can be written, the run's settings are not lost either.
     full = with_room_for_files_of(1, *command)
     assert_input_error(full, "no space is left")
-    result = run_command("train", *command)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *command)
     assert read_losses(run) == read_losses(whole_run)
 
 
@@ -214,6 +209,5 @@ def test_a_full_disk_ends_all_processes(arguments, whole_run, tmp_path):
 @pytest.mark.slow
 def test_the_newest_and_those_of_every_so_many_steps_are_kept(arguments, tmp_path):
     changes = ["checkpoint.every=2", "checkpoint.keep=2", "checkpoint.keep_every=4"]
-    result = run_command("train", *arguments, f"output_dir={tmp_path}/run", *changes)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *arguments, f"output_dir={tmp_path}/run", *changes)
     assert names(tmp_path / "run") == ["step_0000004", "step_0000008", "step_0000010", "step_0000012"]

@@ -11,7 +11,7 @@ from cli.errors import InputError
 from configs.loading import load_config
 from data.chess.rows import PLAYED_MOVES, STATE_VALUES, write_rows
 from eval.chess.engines import ValueEngine
-from tests.support.commands import run_code, run_command
+from tests.support.commands import run_checked, run_code
 from tests.support.easy_boards import easy_file
 from tests.support.hub_server import HubServer, Repository
 from tests.support.programs import needs
@@ -41,8 +41,7 @@ def run(request, boards, tmp_path_factory) -> Path:
 def train(source: Path | str, target: str, output_dir: Path, *settings: str, **environment: str) -> Path:
     line = ["--config=chess_tiny.yaml", f"data.train={source}", "data.validation=null", *TINY, *LEARN]
     line += [f"data.target={target}", f"output_dir={output_dir}", *settings]
-    result = run_command("train", *line, **environment)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *line, **environment)
     return output_dir
 
 
@@ -61,8 +60,7 @@ def test_it_plays_mate_in_one_and_solves_puzzles(run, tmp_path):
     engine = ValueEngine(run / "model", device="cpu")
     assert engine.play(chess.Board("6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 1")).uci() == "a1a8"
     line = ["--model", run / "model", "--puzzles", "data/chess/sample/puzzles.csv", "--limit", 20]
-    result = run_command("eval.chess.puzzles", *line, "--json", tmp_path / "puzzles.json")
-    assert result.returncode == 0, result.stderr
+    run_checked("eval.chess.puzzles", *line, "--json", tmp_path / "puzzles.json")
     assert json.loads((tmp_path / "puzzles.json").read_text())["num_puzzles"] == 20
 
 
@@ -76,8 +74,7 @@ def test_matches_and_ratings_are_played_to_the_end(run, tmp_path):
         ("eval.chess.elo", "--opponents", "stockfish:0", "--games", 2, "--output", tmp_path / "elo"),
         ("eval.chess.analyse", "--pgn", games, "--output", tmp_path / "analysis.html"),
     ):
-        result = run_command(module, *model, *line)
-        assert result.returncode == 0, result.stderr
+        run_checked(module, *model, *line)
     assert games.read_text().count("[Result ") == 2
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from cli.errors import InputError
 from configs.loading import load_config
-from tests.support.commands import REPOSITORY, assert_input_error, free_port, run_command
+from tests.support.commands import REPOSITORY, assert_input_error, free_port, run_checked, run_command
 from tests.support.training_runs import (
     finish,
     kill_at,
@@ -42,8 +42,7 @@ def arguments(settings) -> list[str]:
 
 
 def run_alone(arguments: list[str], output_dir: Path) -> Path:
-    result = run_command("train", *arguments, f"output_dir={output_dir}")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *arguments, f"output_dir={output_dir}")
     return output_dir
 
 
@@ -84,9 +83,8 @@ def test_any_backend_on_any_number_of_processes_continues_what_another_began(
     for backend, num_processes, continued in legs:
         last = continued + 4
         kill_at(start_processes(arguments, backend, num_processes), rf"step +{last}/{NUM_STEPS}")
-    result = run_command("train", *arguments)
-    assert result.returncode == 0, result.stderr
-    assert "continued after step 9\n" in result.stdout
+    printed = run_checked("train", *arguments)
+    assert "continued after step 9\n" in printed
     assert_same_run(tmp_path / "run", one_process)
 
 

@@ -24,7 +24,7 @@ from models.modeling_value_transformer import (
 from models.tokenization_chess import ChessTokenizer
 from models.tokenization_wordle import make_wordle_tokenizer
 from tests.eval.chess.test_engines import FENS
-from tests.support.commands import run_command
+from tests.support.commands import run_checked
 from tests.support.wordle_models import tiny_token_model
 from training.onnx_export import Prediction, check_packages, compare, export_onnx
 
@@ -110,9 +110,8 @@ def test_publish_writes_both_files_and_a_hub_serves_them(pushed_run, own_hub, mo
     mentioned = b"\nFor onnxruntime, without torch: `onnx/model.onnx`, `onnx/model_fp16.onnx`, with"
     assert mentioned in pushed["README.md"]
     line = ["--model=user/onnx", "--runtime=onnx", "--opponent=random", "--games=2", f"--pgn={tmp_path}/pgn"]
-    result = run_command("eval.chess.play", *line, **own_hub.environment)
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"user/onnx#\w{8} onnx\n", result.stdout)
+    printed = run_checked("eval.chess.play", *line, **own_hub.environment)
+    assert re.search(r"user/onnx#\w{8} onnx\n", printed)
     training.publish.publish(pushed_run, "user/onnx")
     assert not [name for name in own_hub.files("models", "user/onnx") if name.startswith("onnx/")]
 

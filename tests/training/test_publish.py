@@ -19,7 +19,7 @@ from cli.options import write_json
 from configs.loading import differences, load_config
 from eval.loading import identify_model, load_model
 from eval.model_folder import model_digest
-from tests.support.commands import REPOSITORY, run_code, run_command
+from tests.support.commands import REPOSITORY, run_checked, run_code, run_command
 from tests.support.hub_server import HubServer
 from tests.support.pushed_run import EIGHT_STEPS, REPO, code_blocks
 from tests.support.training_runs import SAMPLE, TINY
@@ -259,9 +259,8 @@ def test_a_run_that_the_hub_refuses_says_how_to_publish_it_later(copied_run, own
 def test_a_run_without_a_login_warns_and_its_last_line_publishes_it_later(settings, own_hub, tmp_path):
     output_dir = tmp_path / "a run"
     arguments = [*settings, *EIGHT_STEPS, f"output_dir={output_dir}", f"push_to_hub={REPO}"]
-    result = run_command("train", *arguments, **(own_hub.environment | {"HF_TOKEN": ""}))
-    assert result.returncode == 0, result.stderr
-    *before, last = result.stdout.splitlines()
+    printed = run_checked("train", *arguments, **(own_hub.environment | {"HF_TOKEN": ""}))
+    *before, last = printed.splitlines()
     first_evaluation = next(i for i, line in enumerate(before) if line.startswith("eval"))
     assert any("not logged in" in line for line in before[:first_evaluation])
     assert last.startswith("warning: not published: ") and "not logged in" in last
@@ -311,8 +310,7 @@ def test_a_wordle_agent_is_pushed_with_its_game_and_measured_from_the_hub(own_hu
     arguments = ["--config=wordle_tiny.yaml", f"data.train={games}", *TINY, *EIGHT_STEPS]
     arguments += ["evaluation.games=20"]
     arguments += [f"output_dir={output_dir}", f"push_to_hub={repo}"]
-    result = run_command("train", *arguments, **own_hub.environment)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *arguments, **own_hub.environment)
     pushed = own_hub.files("models", repo)
     assert {"wordle.json", "tokenizer.json"} <= pushed.keys()
     card = ModelCard(pushed["README.md"].decode())
@@ -324,8 +322,7 @@ def test_a_wordle_agent_is_pushed_with_its_game_and_measured_from_the_hub(own_hu
 
     report = tmp_path / "wordle.json"
     arguments = ["--model", repo, "--protocol=lmrl", "--num-games=20", "--json", report]
-    result = run_command("eval.wordle", *arguments, **own_hub.environment)
-    assert result.returncode == 0, result.stderr
+    run_checked("eval.wordle", *arguments, **own_hub.environment)
     call("--run", output_dir, "--repo", repo, "--results", report)
     card = ModelCard(own_hub.files("models", repo)["README.md"].decode())
     assert "20 games of lmrl" in card.text

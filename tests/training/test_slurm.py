@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.support.commands import REPOSITORY, run_command
+from tests.support.commands import REPOSITORY, run_checked
 from tests.support.training_runs import read_losses
 
 
@@ -72,8 +72,7 @@ def finish_job(job: subprocess.Popen) -> str:
 def test_a_job_whose_time_is_up_saves_is_requeued_and_ends_as_one_process_would(settings, slurm, tmp_path):
     arguments = [*settings, "optimizer.name=adamw", f"training.steps={NUM_STEPS}"]
     arguments += ["evaluation.boards=40", "checkpoint.every=1000"]
-    alone = run_command("train", *arguments, f"output_dir={tmp_path}/alone")
-    assert alone.returncode == 0, alone.stderr
+    run_checked("train", *arguments, f"output_dir={tmp_path}/alone")
 
     arguments.append(f"output_dir={tmp_path}/run")
     job = start_job(arguments, slurm)

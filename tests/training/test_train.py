@@ -19,7 +19,7 @@ from configs.schema import OptimizerConfig, TrainingConfig
 from eval.loading import load_model
 from models.configuration_value_transformer import ValueTransformerConfig
 from models.modeling_value_transformer import ValueTransformerForActionValue
-from tests.support.commands import REPOSITORY, assert_input_error, run_command
+from tests.support.commands import REPOSITORY, assert_input_error, run_checked, run_command
 from tests.support.programs import needs
 from tests.support.training_runs import SAMPLE, read_losses, run_until, start_launch_of_parent
 from training.optimization import EMA, learning_rate_at, make_optimizers
@@ -134,9 +134,8 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
         assert stopped.stderr.startswith("interrupted: saving after this step;")
         assert re.search(r"interrupted after step \d+ and saved; resume=true continues", stopped.stdout)
     assert not (tmp_path / "run/model").exists()
-    resumed = run_command("train", *arguments, "resume=true")
-    assert resumed.returncode == 0, resumed.stderr
-    assert re.search(r"continued after step \d+", resumed.stdout)
+    printed = run_checked("train", *arguments, "resume=true")
+    assert re.search(r"continued after step \d+", printed)
     assert read_losses(tmp_path / "run") == read_losses(finished_run)
     weights = "model/model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
@@ -146,8 +145,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_losses(settings, finished_ru
 def adamw_losses(settings, tmp_path_factory) -> dict[int, float]:
     """For comparisons up to rounding: Muon's bfloat16 iterations would amplify it."""
     output_dir = tmp_path_factory.mktemp("adamw") / "run"
-    result = run_command("train", *settings, f"output_dir={output_dir}", *ADAMW)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, f"output_dir={output_dir}", *ADAMW)
     return read_losses(output_dir)
 
 
@@ -172,8 +170,7 @@ def test_a_run_whose_launcher_was_stopped_saves_too(settings, tmp_path, number, 
 @pytest.mark.slow
 def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_path):
     changes = [*ADAMW, "training.gradient_accumulation_steps=4"]
-    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-5)
 
 
@@ -193,8 +190,7 @@ def test_micro_batches_change_nothing_but_rounding(settings, adamw_losses, tmp_p
     ids=["mse-adamw", "causal-bf16", "checkpointing"],
 )
 def test_other_settings_train_too(settings, tmp_path, changes):
-    result = run_command("train", *settings, f"output_dir={tmp_path}/run", "training.steps=4", *changes)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, f"output_dir={tmp_path}/run", "training.steps=4", *changes)
     assert len(read_losses(tmp_path / "run")) == 4
 
 
@@ -210,8 +206,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(settings, tmp_path):
 def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
     sizes = [setting for setting in settings if not setting.startswith("--config")]
     arguments = ["--config=chessbench_9m.yaml", *sizes, f"output_dir={tmp_path}/run", "training.steps=4"]
-    result = run_command("train", *arguments, "evaluation.boards=20")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *arguments, "evaluation.boards=20")
     model, tokenizer = load_model(tmp_path / "run/model", "cpu")
     assert (model.config.attention, model.config.action_embedding, tokenizer.orient) == (
         "full",
@@ -224,8 +219,7 @@ def test_chessbench_recipe_trains_on_single_actions(settings, tmp_path):
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses(settings, adamw_losses, tmp_path):
     changes = [*ADAMW, "training.compile=true", "data.validation=null"]
-    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert read_losses(tmp_path / "run") == pytest.approx(adamw_losses, abs=1e-4)
 
 
@@ -260,8 +254,7 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
 @pytest.mark.slow
 def test_the_first_step_is_logged_whatever_the_interval(settings, tmp_path):
     changes = ["training.steps=7", "log_every=5", "checkpoint.every=100", "evaluation.boards=20"]
-    result = run_command("train", *settings, f"output_dir={tmp_path}/run", *changes)
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, f"output_dir={tmp_path}/run", *changes)
     assert list(read_losses(tmp_path / "run")) == [1, 5, 7]
 
 
@@ -272,9 +265,8 @@ def test_a_run_with_a_constant_learning_rate_gets_more_steps_to_the_same_bits(se
     for name, parts in commands.items():
         for part in parts:
             line = [*arguments, *part, f"output_dir={tmp_path / name}", "resume=true"]
-            result = run_command("train", *line)
-            assert result.returncode == 0, result.stderr
-    assert "continued after step 4\n" in result.stdout
+            printed = run_checked("train", *line)
+    assert "continued after step 4\n" in printed
     assert read_losses(tmp_path / "parts") == read_losses(tmp_path / "whole")
     weights = "model/model.safetensors"
     assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
@@ -286,9 +278,8 @@ def test_a_run_that_ended_before_its_first_checkpoint_starts_again(settings, tmp
     long = ["training.steps=100000", "checkpoint.every=100000", "evaluation.every=100000"]
     stopped = run_until([*arguments, *long], r"step +1/", signal.SIGKILL)
     assert stopped.returncode == -signal.SIGKILL and (tmp_path / "run/metrics.jsonl").exists()
-    result = run_command("train", *arguments, "training.steps=3")
-    assert result.returncode == 0, result.stderr
-    assert f"output  {tmp_path}/run, started again: the run there had no checkpoint yet\n" in result.stdout
+    printed = run_checked("train", *arguments, "training.steps=3")
+    assert f"output  {tmp_path}/run, started again: the run there had no checkpoint yet\n" in printed
     assert list(read_losses(tmp_path / "run")) == [1, 2, 3]
 
 

@@ -16,7 +16,8 @@ from configs.loading import load_config
 from data.atari.collector import Collector
 from data.atari.games import make_game
 from data.replay import Sampling
-from tests.support.commands import run_command
+from eval.atari.agent import write_settings
+from tests.support.commands import run_checked
 from tests.support.training_runs import (
     finish,
     kill_at,
@@ -59,9 +60,7 @@ ONLINE = [
 
 
 def train(*arguments: object) -> str:
-    result = run_command("train", *arguments)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return run_checked("train", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +220,14 @@ def test_the_card_shows_what_an_evaluation_measured():
         ("human-normalised score", "0.410"),
     ]
     assert {result.measured for result in results} == {"100 episodes of breakout"}
+
+
+@pytest.mark.parametrize(("value_loss", "has_bins"), [("hl_gauss", True), ("mse_sigmoid", False)])
+def test_the_card_promises_a_distribution_only_where_there_is_one(value_loss, has_bins, tmp_path):
+    write_settings(tmp_path, [make_game("minatar_breakout")], stack=1)
+    config = load_config("atari_tiny.yaml", [f"value_loss.name={value_loss}"])
+    facts = AtariTask.card_facts(config, tmp_path, "name", "load")
+    assert [("distribution" in text) for text in (facts.description, facts.example_notes)] == [has_bins] * 2
 
 
 def test_actions_are_random_before_training_and_then_less_and_less():

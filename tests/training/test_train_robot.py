@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from configs.loading import load_config
 from data.robot.tasks import INSTRUCTIONS
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, run_checked, run_command
 from tests.support.robot_data import write_robot_data, write_sentence_encoder
 from tests.support.training_runs import TINY, finish, read_losses, run_until, start_processes
 from training.tasks import make_task
@@ -49,9 +49,8 @@ def settings(episodes) -> list[str]:
 def finished_run(settings, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("run") / "run"
     changes = ["evaluation.episodes=1", "evaluation.every=12"]
-    result = run_command("train", *settings, *changes, f"output_dir={output_dir}")
-    assert result.returncode == 0, result.stderr
-    (output_dir.parent / "stdout").write_text(result.stdout)
+    printed = run_checked("train", *settings, *changes, f"output_dir={output_dir}")
+    (output_dir.parent / "stdout").write_text(printed)
     return output_dir
 
 
@@ -86,8 +85,7 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(settings, finished_
     """The target network is part of what a checkpoint holds."""
     arguments = [*settings, f"output_dir={tmp_path}/run"]
     assert run_until(arguments, r"step +6/12", signal.SIGKILL).returncode == -9
-    resumed = run_command("train", *arguments, "resume=true")
-    assert resumed.returncode == 0, resumed.stderr
+    run_checked("train", *arguments, "resume=true")
     assert read_losses(tmp_path / "run") == read_losses(finished_run)
     weights = "model/model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
@@ -102,8 +100,7 @@ def eight_steps(settings) -> list[str]:
 @pytest.fixture(scope="module")
 def one_process(eight_steps, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("one") / "run"
-    result = run_command("train", *eight_steps, f"output_dir={output_dir}")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *eight_steps, f"output_dir={output_dir}")
     return output_dir
 
 
@@ -111,8 +108,7 @@ def one_process(eight_steps, tmp_path_factory) -> Path:
 def test_micro_batches_and_processes_change_nothing_but_rounding(eight_steps, one_process, tmp_path, backend):
     arguments = [*eight_steps, f"output_dir={tmp_path}/two"]
     if backend == "alone":
-        result = run_command("train", *arguments, "training.gradient_accumulation_steps=4")
-        assert result.returncode == 0, result.stderr
+        run_checked("train", *arguments, "training.gradient_accumulation_steps=4")
     else:
         finish(start_processes([*arguments, "training.gradient_accumulation_steps=2"], backend))
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(one_process), abs=1e-5)
@@ -144,16 +140,14 @@ def test_sharded_weights_act_in_the_simulator(settings, tmp_path, backend):
     ids=lambda changes: "-".join(change.split("=")[1] for change in changes),
 )
 def test_other_targets_losses_and_observations_train_too(settings, tmp_path, changes):
-    result = run_command("train", *settings, *changes, f"output_dir={tmp_path}/run", "training.steps=3")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, *changes, f"output_dir={tmp_path}/run", "training.steps=3")
     assert len(read_losses(tmp_path / "run")) == 3
 
 
 def test_a_sentence_encoder_is_saved_with_the_model_and_not_trained(settings, tmp_path):
     encoder = write_sentence_encoder(tmp_path / "encoder")
     changes = [f"model.instruction_encoder={tmp_path}/encoder", "training.steps=3"]
-    result = run_command("train", *settings, *changes, f"output_dir={tmp_path}/run")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *settings, *changes, f"output_dir={tmp_path}/run")
     saved = load_file(tmp_path / "run/model/model.safetensors")
     for name, weight in encoder.state_dict().items():
         assert torch.equal(saved[f"instruction_tokens.encoder.{name}"], weight)
@@ -173,9 +167,8 @@ def test_the_large_configuration_has_60m_parameters_and_takes_two_steps(tmp_path
         "trackers=[]",
         "log_every=1",
     ]
-    result = run_command("train", "--config=robot_60m.yaml", *changes, f"output_dir={tmp_path}/run")
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"^model   (58|59|60|61|62)\.\d+?M parameters", result.stdout, re.MULTILINE)
+    printed = run_checked("train", "--config=robot_60m.yaml", *changes, f"output_dir={tmp_path}/run")
+    assert re.search(r"^model   (58|59|60|61|62)\.\d+?M parameters", printed, re.MULTILINE)
     assert len(read_losses(tmp_path / "run")) == 2
 
 

@@ -17,7 +17,7 @@ from configs.loading import load_config
 from data.wordle.games import GameDescription, read_games
 from data.wordle.rules import ALL_GREEN
 from models.tokenization_wordle import TOKENS
-from tests.support.commands import assert_input_error, run_command
+from tests.support.commands import assert_input_error, run_checked, run_command
 from tests.support.training_runs import TINY, finish, read_losses, run_until, start_launch, start_processes
 from training.optimization import TargetNetwork
 from training.sharding import Weights
@@ -33,8 +33,7 @@ ANY_NEXT = "q_learning.mask_illegal_in_max=false"
 def games(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("games") / "games.parquet"
     arguments = ["--games=300", "--words=american_446", "--rule=simplified", "--seed=1", f"--output={path}"]
-    result = run_command("data.wordle.generate", *arguments)
-    assert result.returncode == 0, result.stderr
+    run_checked("data.wordle.generate", *arguments)
     return path
 
 
@@ -54,9 +53,8 @@ def settings(games) -> list[str]:
 @pytest.fixture(scope="module")
 def finished_run(settings, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("run") / "run"
-    result = run_command("train", *settings, f"output_dir={output_dir}")
-    assert result.returncode == 0, result.stderr
-    (output_dir.parent / "stdout").write_text(result.stdout)
+    printed = run_checked("train", *settings, f"output_dir={output_dir}")
+    (output_dir.parent / "stdout").write_text(printed)
     return output_dir
 
 
@@ -87,8 +85,7 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(settings, finished_
     """The target network is part of what a checkpoint holds."""
     arguments = [*settings, f"output_dir={tmp_path}/run"]
     assert run_until(arguments, r"step +6/20", signal.SIGKILL).returncode == -9
-    resumed = run_command("train", *arguments, "resume=true")
-    assert resumed.returncode == 0, resumed.stderr
+    run_checked("train", *arguments, "resume=true")
     assert read_losses(tmp_path / "run") == read_losses(finished_run)
     weights = "model/model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
@@ -99,8 +96,7 @@ def test_micro_batches_change_nothing_but_rounding(settings, tmp_path):
     for accumulation in (1, 4):
         changes = ["optimizer.name=adamw", f"training.gradient_accumulation_steps={accumulation}"]
         output_dir = tmp_path / f"run_{accumulation}"
-        result = run_command("train", *settings, *changes, "training.steps=8", f"output_dir={output_dir}")
-        assert result.returncode == 0, result.stderr
+        run_checked("train", *settings, *changes, "training.steps=8", f"output_dir={output_dir}")
         losses.append(read_losses(output_dir))
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
@@ -114,8 +110,7 @@ def eight_steps(settings, tmp_path_factory) -> list[str]:
 @pytest.fixture(scope="module")
 def one_process(eight_steps, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("one") / "run"
-    result = run_command("train", *eight_steps, f"output_dir={output_dir}")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *eight_steps, f"output_dir={output_dir}")
     return output_dir
 
 
@@ -173,8 +168,7 @@ def test_playing_games_leaves_training_compiled(settings):
 )
 def test_other_targets_and_losses_train_too(settings, tmp_path, changes):
     arguments = [*settings, *changes, f"output_dir={tmp_path}/run", "training.steps=4"]
-    result = run_command("train", *arguments, "q_learning.target_every=2")
-    assert result.returncode == 0, result.stderr
+    run_checked("train", *arguments, "q_learning.target_every=2")
     assert len(read_losses(tmp_path / "run")) == 4
 
 
@@ -186,13 +180,12 @@ def test_a_support_that_does_not_cover_the_returns_is_warned_of(settings, games,
         f"output_dir={tmp_path}/run",
         "training.steps=2",
     ]
-    result = run_command("train", *arguments, "q_learning.discount=1")
-    assert result.returncode == 0, result.stderr
+    printed = run_checked("train", *arguments, "q_learning.discount=1")
     played, _ = read_games(games)
     rewards = played.rewards()
     to_come = np.cumsum(rewards[:, ::-1], axis=1)[:, ::-1][played.is_played]
     share = f"{(to_come < -3).mean():.1%}"
-    assert f"warning: {share} of the returns lie outside [value_min, value_max] = [-3, 1]" in result.stdout
+    assert f"warning: {share} of the returns lie outside [value_min, value_max] = [-3, 1]" in printed
 
 
 @pytest.mark.parametrize(
@@ -222,14 +215,13 @@ def test_bad_settings_give_one_line_and_leave_nothing(settings, tmp_path, change
 def test_resuming_on_other_games_is_refused(settings, finished_run, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
     other = tmp_path / "other.parquet"
-    result = run_command(
+    run_checked(
         "data.wordle.generate",
         "--games=300",
         "--words=american_446",
         "--rule=simplified",
         f"--output={other}",
     )
-    assert result.returncode == 0, result.stderr
     arguments = [*settings, f"data.train={other}", f"output_dir={tmp_path}/run", "resume=true"]
     assert_input_error(run_command("train", *arguments), "data.train does not hold the examples")
 

@@ -214,13 +214,12 @@ class AtariTask(QLearningTask):
 
     @staticmethod
     def card_facts(config: AtariConfig, model_folder: Path, name: str, load: str) -> CardFacts:
-        """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
         games = _read_games(model_folder)
         learning = LEARNING[config.q_learning.target]
         if config.q_learning.cql_alpha and config.q_learning.target != "behavior_cloning":
             learning += " with CQL"
         steps = config.atari.first_training_step + config.training.steps * config.atari.update_every
-        has_bins = config.value_loss.name != "mse"
+        has_bins = config.value_loss.has_bins
         return CardFacts(
             task="Atari",
             description=f"An agent for {', '.join(games)}. From pixels it predicts, for each action, "
@@ -241,7 +240,6 @@ class AtariTask(QLearningTask):
 
     @staticmethod
     def results_of_run(row: dict, config: AtariConfig, model_folder: Path) -> list[Result]:
-        """Return the results in an evaluation row of metrics.jsonl."""
         amount = f"{config.evaluation.episodes:,} episodes of each game"
         data = ", ".join(_read_games(model_folder))
         return results_of(row, METRICS, amount=amount, data=data, measured=f"{amount}: {data}")

@@ -229,7 +229,6 @@ class ChessTask(OfflineTask):
 
     @staticmethod
     def card_facts(config: ChessConfig, model_folder: Path, name: str, load: str) -> CardFacts:
-        """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
         text = card_text(config, load)
         return CardFacts(
             task="Chess without search",
@@ -253,7 +252,6 @@ class ChessTask(OfflineTask):
 
     @staticmethod
     def results_of_run(row: dict, config: ChessConfig, model_folder: Path) -> list[Result]:
-        """Return the results in an evaluation row of metrics.jsonl."""
         return _results_on_boards(row, config.data.validation or "")
 
     @staticmethod

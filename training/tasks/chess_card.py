@@ -48,18 +48,21 @@ With the package [chess](https://github.com/niklasf/python-chess)
 the model plays, here its first move:
 
 """
-PLAY_BY_VALUE = """\
+PLAY = """\
 ```python
 import chess
 
 board = chess.Board()
 moves = [move.uci() for move in board.legal_moves]
 inputs = tokenizer.encode_positions([board.fen()], [moves], return_tensors="pt")
-board.push_uci(moves[model(**inputs).value[0].argmax()])
+{play}
 ```"""
-PLAY_BY_SCORE = PLAY_BY_VALUE.replace(
-    "board.push_uci(moves[model(**inputs).value[0].argmax()])",
-    "outputs = model(**inputs)\nboard.push_uci(moves[(outputs.value + outputs.preference)[0].argmax()])",
+BY_VALUE = "board.push_uci(moves[model(**inputs).value[0].argmax()])"
+BY_SCORE = """\
+outputs = model(**inputs)
+board.push_uci(moves[(outputs.value + outputs.preference)[0].argmax()])"""
+BY_PREDICTION = (
+    'board.push_uci(moves[model(inputs["input_ids"]).logits[0, inputs["action_ids"][0]].argmax()])'
 )
 PLAY_BY_STATES = """\
 ```python
@@ -72,15 +75,6 @@ for move in board.legal_moves:
     board.pop()
 inputs = tokenizer.encode_positions(after, [[]] * len(after), return_tensors="pt")
 board.push(list(board.legal_moves)[model(inputs["input_ids"]).value.argmin()])
-```"""
-PLAY_BY_PREDICTION = """\
-```python
-import chess
-
-board = chess.Board()
-moves = [move.uci() for move in board.legal_moves]
-inputs = tokenizer.encode_positions([board.fen()], [moves], return_tensors="pt")
-board.push_uci(moves[model(inputs["input_ids"]).logits[0, inputs["action_ids"][0]].argmax()])
 ```"""
 
 
@@ -106,7 +100,8 @@ def card_text(config: ChessConfig, load: str) -> CardText:
             "on moves that were played, or on the best moves of a chess engine",
             start + PREDICT_MOVES,
             "`.logits` are those of all 1,968 moves, also illegal ones; the softmax over the legal moves "
-            f"gives their probabilities, here of three of them. {WITH_CHESS}{PLAY_BY_PREDICTION}",
+            "gives their probabilities, here of three of them. "
+            f"{WITH_CHESS}{PLAY.format(play=BY_PREDICTION)}",
             "boards",
             loss="the cross-entropy of the move",
             tag="behavioral-cloning",
@@ -120,6 +115,6 @@ def card_text(config: ChessConfig, load: str) -> CardText:
         "on the action values of a chess engine",
         start + VALUE_MOVES,
         f"The values are win probabilities{distributions}. "
-        f"{PIPELINE.format(load=load)}{WITH_CHESS}{PLAY_BY_SCORE if ranks else PLAY_BY_VALUE}",
+        f"{PIPELINE.format(load=load)}{WITH_CHESS}{PLAY.format(play=BY_SCORE if ranks else BY_VALUE)}",
         "boards with all their moves" if config.data.example == "board" else "moves",
     )

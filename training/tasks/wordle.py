@@ -178,7 +178,6 @@ class WordleTask(QLearningTask):
 
     @staticmethod
     def card_facts(config: WordleConfig, model_folder: Path, name: str, load: str) -> CardFacts:
-        """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
         has_bins = config.value_loss.has_bins
         learning = LEARNING[config.q_learning.target]
         if config.q_learning.cql_alpha and config.q_learning.target != "behavior_cloning":
@@ -209,7 +208,6 @@ class WordleTask(QLearningTask):
 
     @staticmethod
     def results_of_run(row: dict, config: WordleConfig, model_folder: Path) -> list[Result]:
-        """Return the results in an evaluation row of metrics.jsonl."""
         game = _read_game(model_folder)
         num_answers = len(game.words.answers)
         amount = f"{min(config.evaluation.games, num_answers):,} games"
