@@ -102,7 +102,10 @@ class RobotConfig(Config):
         super().check()
         self.model.check()
         if self.data.image_shift and self.model.observation == "states":
-            raise ValueError("data.image_shift shifts images: set model.observation=images, or both")
+            raise ValueError(
+                "data.image_shift shifts images, which model.observation=states has not: set "
+                "data.image_shift=0, or model.observation=images or both"
+            )
         learning = self.q_learning
         if learning.target == "behavior_cloning" and (
             learning.conservative != "cql" or not learning.conservative_weight

@@ -16,9 +16,9 @@ class Decisions:
 
     `input_ids` (instructions, tokens) are the tokens of every instruction. `reward_noise` adds noise from
     U(0, n) to every reward, a function of frame and `seed`. With `only_successes`, episodes without a reward
-    are left out. With `image_shift` n there are (2n + 1)² copies of every decision. In each its images are
-    shifted by other numbers of pixels, −n to n in both directions, and repeat their edges (Kostrikov et al.,
-    "Image Augmentation Is All You Need", arXiv 2004.13649).
+    are left out. With `image_shift` n every decision has (2n + 1)² copies, one for each shift of its images by
+    −n to n pixels in both directions. The pixels of an edge are repeated beyond it (Kostrikov et al., "Image
+    Augmentation Is All You Need", arXiv 2004.13649).
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class Decisions:
         if episodes.states is not None:
             batch["states"] = episodes.states[frames]
         if episodes.images is not None:
-            batch["images"] = self._shifted_images(episodes.images[frames], shift)
+            images = episodes.images[frames]
+            batch["images"] = self._shifted_images(images, shift) if self.image_shift else images
         return batch
 
     def _shifted_images(self, images: np.ndarray, shift: np.ndarray) -> np.ndarray:

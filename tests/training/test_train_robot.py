@@ -179,7 +179,7 @@ def test_the_large_configuration_has_60m_parameters_and_takes_two_steps(tmp_path
         (["data.train=README.md"], ["README.md"]),
         (["model.num_attention_heads=3"], ["must be a multiple of model.num_attention_heads=3"]),
         (["q_learning.target=behavior_cloning"], ["set q_learning.conservative=cql"]),
-        (["data.image_shift=4"], ["set model.observation=images, or both"]),
+        (["data.image_shift=4"], ["set data.image_shift=0, or model.observation=images or both"]),
         (["q_learning.double=true"], ["q_learning.double", "task wordle"]),
         (["value_loss.name=mse", "value_loss.padding=2"], ["padding", "for hl_gauss, not for mse"]),
         (["model.instruction_encoder=nowhere"], ["model.instruction_encoder=nowhere cannot be loaded"]),
