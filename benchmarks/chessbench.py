@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from benchmarks.settings import Settings
 from benchmarks.timing import Table
-from data.chess.chessbench import COMPRESSION, LEAST_MEMORY, convert
-from data.chess.rows import SCHEMA
+from data.chess.chessbench import LEAST_MEMORY, convert
+from data.chess.rows import FAST_COMPRESSION, SCHEMA
 
 
 NUM_RECORDS, NUM_SHARDS = 4_000_000, 32
@@ -80,7 +80,7 @@ def convert_in_plain_python(bags: Sequence[Path], output: Path) -> None:
         [known[move] for move in listed] for listed, known in zip(moves, boards.values(), strict=True)
     ]
     table = pa.table([list(boards), moves, win_probs], schema=SCHEMA)
-    pq.write_table(table, output, compression="zstd", compression_level=COMPRESSION)
+    pq.write_table(table, output, compression="zstd", compression_level=FAST_COMPRESSION)
 
 
 def run_conversion(convert: Convert, bags: Sequence[Path], output: Path) -> dict[str, float]:
