@@ -36,10 +36,10 @@ def draw_report(results: dict, path: Path) -> None:
 def draw_curves(results: dict) -> "Figure":
     """Draw evaluations during training, means over seeds: a column for each measure, by examples and by time.
 
-    The horizontal axes are logarithmic, so the evaluation before the first step is left out.
+    The evaluation before the first step is left out, because it is far from the others.
     """
     import seaborn as sns
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     curves = pd.DataFrame(results["curves"])
     measures = [measure for measure in results["measures"] if measure["key"] in curves]
@@ -64,15 +64,13 @@ def draw_curves(results: dict) -> "Figure":
         height=3.2,
         facet_kws={"sharex": "row", "sharey": "col", "margin_titles": False},
     )
-    grid.set(xscale="log")
     for row, (axis_row, title) in enumerate(zip(grid.axes, axes.values(), strict=True)):
         for axis, measure in zip(axis_row, measures, strict=True):
             # The tables are of measurements after training, on other data.
             name = f"{measure['label']}\nevaluated during training" if row == 0 else ""
             axis.set(title=name, xlabel=title, ylabel="")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_locator(MaxNLocator(4))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axis.xaxis.set_minor_locator(NullLocator())
             _format_values(axis, measure)
     return grid.figure
 
