@@ -52,7 +52,7 @@ class RobotDataConfig(OfflineDataConfig):
     only_successes: bool = False  # leave out the episodes without success, as behaviour cloning may want
     # Add noise from U(0, n) to every reward, sampled once: n.
     reward_noise: float = setting(0.0, NOT_NEGATIVE)
-    # Shift images at random by up to so many pixels in training, against overfitting.
+    # The largest random shift of images in training, in pixels; it reduces overfitting.
     image_shift: int = setting(0, NOT_NEGATIVE)
 
     def check_files(self) -> None:

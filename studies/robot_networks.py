@@ -7,8 +7,9 @@ differ between networks that were trained with different losses:
   of the sum of all. Features are the inputs of the head for many decisions.
 - The agreement of gradients: the mean cosine of the gradients of two batches, with the network as its own
   target network. Noise lowers it.
-- The share of successes in gradients: of the norms of the gradients of features, one for every decision, the
-  share of decisions in successful episodes. The squared error has gradients in proportion to errors.
+- The share of successes in gradients. Every decision has a gradient of its features. The share is the sum of
+  the norms of these gradients over decisions in successful episodes, divided by the sum over all decisions.
+  The gradient of a squared error is proportional to the error.
 - The distance to successes: the mean distance of the best bin from the action of the data, which is in
   [−1, 1], over the dimensions of decisions in successful episodes.
 - The loss of plasticity (Lyle et al., arXiv 2204.09560): the error after training on new targets, less that
@@ -19,13 +20,13 @@ differ between networks that were trained with different losses:
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from configs.loading import load_run_config
 from configs.robot import RobotConfig
@@ -163,12 +164,9 @@ class TrainedNetwork:
         loss, _, _ = self._task.loss(self.model, batch, with_metrics=False)
         return loss
 
-    @contextmanager
-    def _features_to(self, features: list[Tensor]) -> Iterator[None]:
+    def _features_to(self, features: list[Tensor]) -> RemovableHandle:
         """Append the inputs of the head, (batch, dimensions, width), in every pass of the model."""
-        hook = self.model.head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
-        with hook:
-            yield
+        return self.model.head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
 
     def _logits(self, model: QTransformer, batch: Batch) -> Tensor:
         """Return the outputs for all bins, (batch, dimensions, action bins, num_outputs)."""

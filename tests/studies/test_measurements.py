@@ -47,7 +47,7 @@ def studied_boards(path: Path, **settings: object) -> StudiedChess:
 
 
 def measured(studied: StudiedChess, name: str, folder: Path) -> tuple[dict, dict, np.ndarray]:
-    """Return what a measurement finds of the tiny model, all boards as a batch, and its values of them."""
+    """Return the measures of the tiny model, all boards as a batch, and its values of these boards."""
     (measurement,) = studied.measurements([name])
     batch = studied.boards.batch(np.arange(40), True)
     inputs = (torch.as_tensor(batch[name]) for name in ("input_ids", "action_ids"))

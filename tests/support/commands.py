@@ -82,7 +82,7 @@ def run_command(module: str, *arguments: object, **environment: str) -> subproce
 
 
 def run_checked(module: str, *arguments: object, **environment: str) -> str:
-    """Run `python -m module`, which has to succeed; return what it printed."""
+    """Run `python -m module`, assert that it succeeds, and return its output."""
     result = run_command(module, *arguments, **environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
