@@ -7,7 +7,7 @@ import torch
 from benchmarks.settings import Settings
 from benchmarks.timing import Alternative, Table, compare
 from cli.errors import InputError
-from data.robot.metaworld import DEFAULT_CAMERA, MAX_DECISIONS, RobotEnv
+from data.robot.metaworld import DEFAULT_CAMERA, FPS, MAX_DECISIONS, RobotEnv
 from data.robot.tasks import INSTRUCTIONS
 from eval.robot.evaluation import EPISODES_AT_A_TIME, play_episodes
 from eval.robot.model_policy import ModelPolicy
@@ -58,7 +58,7 @@ def decisions(settings: Settings) -> Table:
     num_episodes, few_episodes = (2, 1) if settings.quick else (NUM_EPISODES, FEW_EPISODES)
     torch.manual_seed(settings.seed)
     model = QTransformer(QTransformerConfig(state_size=39)).eval().to(settings.device)
-    policy = ModelPolicy(model, make_instruction_tokenizer(list(INSTRUCTIONS.values())))
+    policy = ModelPolicy(model, make_instruction_tokenizer(list(INSTRUCTIONS.values())), None, FPS)
     fractions: dict[str, float] = {}
 
     def play(name: str, episodes: int, at_a_time: int) -> None:

@@ -75,7 +75,7 @@ class DimensionLearningConfig:
     monte_carlo_floor: bool = True  # a target is at least the return of the data
     # smallest_value: bins that the data does not have are trained towards value_loss.value_min; cql: the
     # cross-entropy of softmax(Q / cql_temperature), which behavior_cloning consists of.
-    conservative: Literal["smallest_value", "cql", "none"] = "smallest_value"
+    conservative: Literal["smallest_value", "cql"] = "smallest_value"
     conservative_weight: float = setting(1.0, NOT_NEGATIVE)
     cql_temperature: float = setting(0.1, POSITIVE)  # of its softmax over Q
     target_tau: float = setting(0.01, FRACTION)  # step of the target network towards the model (Polyak)

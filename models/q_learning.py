@@ -43,7 +43,7 @@ from .value_losses import C51, CategoricalLoss, ValueLoss
 Targets = tuple[Tensor, Tensor | None]
 TARGETS = ("q_learning", "sarsa", "monte_carlo", "behavior_cloning")
 DIMENSION_TARGETS = ("q_learning", "n_step", "monte_carlo", "behavior_cloning")
-CONSERVATIVE_TERMS = ("smallest_value", "cql", "none")
+CONSERVATIVE_TERMS = ("smallest_value", "cql")
 
 
 class ValueOutput(Protocol):
@@ -68,7 +68,43 @@ class QLearningLoss:
     fraction_out_of_support: Tensor
 
 
-class QLearning:
+class _QLearning:
+    """The value loss plus α times a conservative term; behaviour cloning is that term alone."""
+
+    value_loss: ValueLoss
+    target: str
+    alpha: float
+
+    def _combine(
+        self,
+        logits: Tensor,
+        actions: Tensor,
+        conservative: Tensor,
+        targets: Callable[[], Targets],
+        is_action: Tensor | None = None,
+    ) -> QLearningLoss:
+        """Return the loss of actions (...) with logits (..., num_actions, num_outputs), where `is_action`."""
+        if self.target == "behavior_cloning":
+            zero = torch.zeros_like(conservative)
+            return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
+        weight = None if is_action is None else is_action.float()
+        outputs = gather_actions(logits, actions)  # (..., num_outputs)
+        with torch.no_grad():
+            target, projected = targets()
+        if isinstance(self.value_loss, C51) and projected is not None:
+            temporal_difference = self.value_loss.cross_entropy(outputs, projected, weight)
+        else:
+            temporal_difference = self.value_loss.loss(outputs, target, weight)
+        return QLearningLoss(
+            total=temporal_difference + self.alpha * conservative,
+            temporal_difference=temporal_difference.detach(),
+            conservative=conservative.detach(),
+            target=masked_mean(target, is_action),
+            fraction_out_of_support=self.value_loss.fraction_out_of_support(target, weight),
+        )
+
+
+class QLearning(_QLearning):
     """The loss above, for padded sequences and for transitions.
 
     `target` is one of TARGETS; `alpha` and `temperature` are those of CQL; `discount` is γ of sequences. With
@@ -169,25 +205,7 @@ class QLearning:
         conservative = output.value.new_zeros(())
         if self.alpha:
             conservative = masked_mean(conservative_loss(output.value, taken, self.temperature), is_action)
-        if self.target == "behavior_cloning":
-            zero = torch.zeros_like(conservative)
-            return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
-
-        weight = None if is_action is None else is_action.float()
-        outputs = gather_actions(output.logits, taken)  # (..., num_outputs)
-        with torch.no_grad():
-            target, projected = targets()
-        if isinstance(self.value_loss, C51) and projected is not None:
-            temporal_difference = self.value_loss.cross_entropy(outputs, projected, weight)
-        else:
-            temporal_difference = self.value_loss.loss(outputs, target, weight)
-        return QLearningLoss(
-            total=temporal_difference + self.alpha * conservative,
-            temporal_difference=temporal_difference.detach(),
-            conservative=conservative.detach(),
-            target=masked_mean(target, is_action),
-            fraction_out_of_support=self.value_loss.fraction_out_of_support(target, weight),
-        )
+        return self._combine(output.logits, taken, conservative, targets, is_action)
 
     def _bootstrap(
         self,
@@ -220,7 +238,7 @@ class QLearning:
         return q.argmax(dim=-1)
 
 
-class DimensionQLearning:
+class DimensionQLearning(_QLearning):
     """Q-learning over the dimensions of an action (Chebotar et al., "Q-Transformer", arXiv 2309.10150).
 
     Dimension i of d has the bin a_i, chosen after those before it. G is the return of the episode from here:
@@ -286,21 +304,11 @@ class DimensionQLearning:
         first dimension of the next ones.
         """
         conservative = self._conservative_term(output.logits, bins)
-        if self.target == "behavior_cloning":
-            zero = torch.zeros_like(conservative)
-            return QLearningLoss(self.alpha * conservative, zero, conservative.detach(), zero, zero)
-        target, projected = self.targets(bins, rewards, returns, is_last, current, following)
-        outputs = gather_actions(output.logits, bins)  # (batch, d, num_outputs)
-        if isinstance(self.value_loss, C51) and projected is not None:
-            temporal_difference = self.value_loss.cross_entropy(outputs, projected)
-        else:
-            temporal_difference = self.value_loss.loss(outputs, target)
-        return QLearningLoss(
-            total=temporal_difference + self.alpha * conservative,
-            temporal_difference=temporal_difference.detach(),
-            conservative=conservative.detach(),
-            target=target.mean(),
-            fraction_out_of_support=self.value_loss.fraction_out_of_support(target),
+        return self._combine(
+            output.logits,
+            bins,
+            conservative,
+            lambda: self.targets(bins, rewards, returns, is_last, current, following),
         )
 
     @torch.no_grad()
@@ -312,7 +320,7 @@ class DimensionQLearning:
         is_last: Tensor,
         current: Callable[[], ValueOutput] | None = None,
         following: Callable[[], ValueOutput] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Targets:
         """Return y, (batch, d), and for c51 also its distributions, (batch, d, num_outputs)."""
         floor = returns[:, None].expand(bins.shape)
         if self.target == "monte_carlo":
@@ -341,7 +349,7 @@ class DimensionQLearning:
         return torch.where(is_raised, floor, target), projected
 
     def _conservative_term(self, logits: Tensor, bins: Tensor) -> Tensor:
-        if self.conservative == "none":
+        if not self.alpha:
             return torch.zeros((), device=logits.device)
         if self.conservative == "cql":
             return conservative_loss(self.value_loss.value(logits), bins, self.temperature).mean()

@@ -12,7 +12,7 @@ from cli.errors import InputError
 from configs.robot import RobotConfig
 from data.robot.episodes import read_episodes
 from data.robot.metaworld import RobotEnv
-from data.robot.tasks import INSTRUCTIONS
+from data.robot.tasks import tasks_of
 from eval.robot.evaluation import play_episodes
 from eval.robot.model_policy import ModelPolicy
 from studies.measurements import Level, Measure, Measurement, choose_measurements
@@ -59,10 +59,8 @@ class StudiedRobot:
         )
 
     def _simulator(self) -> Measurement:
-        names = {text: name for name, text in INSTRUCTIONS.items()}
-        if unknown := [text for text in self.episodes.instructions if text not in names]:
-            raise InputError(f"data.train: the simulator has no task with the instruction {unknown[0]!r}")
-        tasks = [names[text] for text in self.episodes.instructions]
+        rate_of = self.episodes.success_by_instruction()
+        tasks = tasks_of(rate_of)
         of_task = {task: Measure(f"success_{task}", task.removesuffix("-v3"), ".1%") for task in tasks}
 
         def measure(model: Path) -> dict[str, float | None]:
@@ -85,9 +83,8 @@ class StudiedRobot:
                 OVER_ESTIMATION.key: float(np.concatenate(errors).mean()),
             }
 
-        of_data = self.episodes.success_by_instruction()
         rates = {SUCCESS.key: float(self.episodes.successes.mean())}
-        rates |= {of_task[names[text]].key: rate for text, rate in of_data.items()}
+        rates |= {of_task[task].key: rate for task, rate in zip(tasks, rate_of.values(), strict=True)}
         return Measurement(
             "simulator",
             f"{NUM_EPISODES} episodes of each of {', '.join(tasks)}",

@@ -45,6 +45,7 @@ class Episodes:
     instructions: list[str]
     starts: np.ndarray  # (episodes + 1,) int64: the first frame of each episode, and the number of frames
     camera: str | None = None  # of the images, if the dataset names it
+    fps: float | None = None  # decisions per second, if the dataset says so
 
     def __len__(self) -> int:
         """Return the number of episodes."""
@@ -74,14 +75,14 @@ def read_episodes(source: str, *, with_images: bool) -> Episodes:
     starts = frames.check_order(info, folder)
     actions = frames.vectors("action")
     is_inside = (np.abs(actions) <= 1).all(1)
-    frames.check(is_inside, "an action is outside [-1, 1]: scale actions to that range")
+    frames.check(is_inside, "an action is outside [-1, 1]: scale or clip the actions of the dataset")
     names = [name for name in STATES if name in info["features"]]
     states = [frames.vectors(name) for name in names]
     if len(states) == 2 and np.array_equal(states[1][:, : states[0].shape[1]], states[0]):
         states = states[1:]
     rewards = frames.rewards()
     if not rewards.any():
-        raise InputError(f"{source}: no episode is a success, so that nothing can be learnt from it")
+        raise InputError(f"{source}: no episode is a success: give a dataset that has some")
     instructions = read_instructions(folder)
     tasks = frames.numbers("task_index")
     frames.check((tasks >= 0) & (tasks < len(instructions)), "its task is not in meta/tasks.parquet")
@@ -103,6 +104,7 @@ def read_episodes(source: str, *, with_images: bool) -> Episodes:
         instructions=instructions,
         starts=np.concatenate([[0], np.cumsum(lengths)]),
         camera=camera,
+        fps=info.get("fps"),
     )
 
 
@@ -194,7 +196,7 @@ class _Frames:
         """Return a column of vectors: (frames, size) float32."""
         column = self._table[name].combine_chunks()
         shape = self._features[name].get("shape")
-        if not isinstance(shape, list) or len(shape) != 1 or not isinstance(shape[0], int):
+        if not isinstance(shape, list) or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] < 1:
             raise InputError(f"{self.files[0]}: {name} has the shape {shape}, and must be a vector")
         if not _is_list(column.type):
             raise InputError(f"{self.files[0]}: column {name!r} is {column.type}, must be a list of numbers")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cli.errors import InputError, first_line
 from cli.files import atomic_write
@@ -63,10 +63,14 @@ def _find_feature(folder: Path, features: dict[str, dict]) -> tuple[str, tuple[i
     if len(names) != 1:
         found = ", ".join(names) or "no images"
         raise InputError(f"{folder}: has {found}, and images need a dataset with one camera")
-    shape = features[names[0]].get("shape")
-    if not isinstance(shape, list) or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
-        raise InputError(f"{folder}: {names[0]} has the shape {shape}, must be [height, width, 3]")
-    return names[0], tuple(shape)
+    match features[names[0]].get("shape"):
+        case [int(height), int(width), 3] | [3, int(height), int(width)] if min(height, width) > 0:
+            return names[0], (height, width, 3)
+        case shape:
+            raise InputError(
+                f"{folder}: {names[0]} has the shape {shape}, must be [height, width, 3] or "
+                "[3, height, width]"
+            )
 
 
 def _decode_pngs(files: list[Path], feature: str, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
@@ -93,6 +97,8 @@ def _read_image(content: bytes | None, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError("is missing")
     try:
         image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    except UnidentifiedImageError:
+        raise ValueError("cannot be decoded (unknown format)") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot be decoded ({first_line(error)})") from None
     if image.shape != shape:

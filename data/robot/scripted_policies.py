@@ -8,10 +8,7 @@ import numpy as np
 
 from data.robot.metaworld import ACTION_SIZE, DEFAULT_CAMERA, Observation
 from data.robot.simulator import import_simulator
-from data.robot.tasks import INSTRUCTIONS
-
-
-_TASK_OF = {instruction: task for task, instruction in INSTRUCTIONS.items()}
+from data.robot.tasks import TASK_OF_INSTRUCTION
 
 
 class ScriptedPolicy:
@@ -26,7 +23,7 @@ class ScriptedPolicy:
         """Return the actions in some environments: (n, 4) float32."""
         actions = np.stack(
             [
-                _scripted(_TASK_OF[instruction]).get_action(history[-1]["state"])
+                _scripted(TASK_OF_INSTRUCTION[instruction]).get_action(history[-1]["state"])
                 for history, instruction in zip(histories, instructions, strict=True)
             ]
         )

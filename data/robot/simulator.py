@@ -1,7 +1,7 @@
 """Meta-World's simulator: how it is imported, and how its scenes are rendered.
 
-MuJoCo chooses its renderer when it is imported, by the variable MUJOCO_GL. Without a renderer it simulates
-all the same, and only pictures are missing.
+MuJoCo chooses its renderer when it is imported, by the variable MUJOCO_GL. With `disable`, the default on
+Linux without a renderer, it simulates and only pictures are missing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_camera(camera: str) -> None:
 
 @functools.cache
 def import_simulator() -> ModuleType:
-    """Import Meta-World. Raises InputError if it is not installed."""
+    """Import Meta-World. Raises InputError if it is not installed, or if MUJOCO_GL names no renderer here."""
     if sys.platform == "linux":
         found = (name for name, library in LIBRARIES.items() if find_library(library))
         os.environ.setdefault("MUJOCO_GL", next(found, "disable"))
@@ -52,6 +52,11 @@ def import_simulator() -> ModuleType:
         if (error.name or "").partition(".")[0] not in ("metaworld", "mujoco"):
             raise
         raise InputError(f"Meta-World is not installed ({error}): {INSTALL_SIMULATOR}") from None
+    except (AttributeError, RuntimeError):  # of MuJoCo's import of the renderer
+        renderer = os.environ.get("MUJOCO_GL")
+        raise InputError(
+            f"MUJOCO_GL={renderer}: MuJoCo finds no such renderer: unset it, or {INSTALL_RENDERER}"
+        ) from None
     # Scripted policies ask for more than the largest action, and the environments clip it.
     warnings.filterwarnings("ignore", "Constant.s. may be too high", UserWarning)
     return metaworld

@@ -1,6 +1,7 @@
 """The 50 tasks of Meta-World and their instructions, after the descriptions in arXiv 1910.10897, appendix A.
 
-The instruction of push-back-v3 says pull, so that no two tasks have the same one.
+They are LeRobot's too, but for push-back-v3, which has the instruction of push-v3 there. Here it says pull,
+so that an instruction names a task.
 """
 
 import argparse
@@ -55,7 +56,7 @@ INSTRUCTIONS = {
     "reach-v3": "Reach a goal position",
     "reach-wall-v3": "Bypass a wall and reach a goal",
     "shelf-place-v3": "Pick and place a puck onto a shelf",
-    "soccer-v3": "Kick a soccer ball into the goal",
+    "soccer-v3": "Kick a soccer into the goal",
     "stick-pull-v3": "Grasp a stick and pull a box with the stick",
     "stick-push-v3": "Grasp a stick and push a box using the stick",
     "sweep-into-v3": "Sweep a puck into a hole",
@@ -64,6 +65,7 @@ INSTRUCTIONS = {
     "window-open-v3": "Push and open a window",
 }
 TASKS = tuple(INSTRUCTIONS)
+TASK_OF_INSTRUCTION = {instruction: task for task, instruction in INSTRUCTIONS.items()}
 
 
 class TasksHelpFormatter(argparse.HelpFormatter):
@@ -86,6 +88,14 @@ def check_tasks(tasks: Iterable[str]) -> None:
         if task in seen:
             raise InputError(f"the task {task} is given twice: give it once")
         seen.add(task)
+
+
+def tasks_of(instructions: Iterable[str]) -> list[str]:
+    """Return the task of each instruction. Raises InputError for one that no task has."""
+    instructions = list(instructions)
+    if unknown := [text for text in instructions if text not in TASK_OF_INSTRUCTION]:
+        raise InputError(f"the simulator has no task with the instruction {unknown[0]!r}")
+    return [TASK_OF_INSTRUCTION[text] for text in instructions]
 
 
 def instruction_of(task: str) -> str:

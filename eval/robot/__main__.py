@@ -94,7 +94,7 @@ def main() -> None:
     names = [name] + ([arguments.compare] if arguments.compare else [])
     for each in names:
         if is_scripted(each):
-            load_policy(each, arguments)  # a misspelt policy is found before a model is loaded
+            load_policy(each, arguments, [])  # a misspelt policy is found before a model is loaded
         else:
             check_model_folder(each)
     import_simulator()
@@ -108,7 +108,7 @@ def main() -> None:
             raise InputError(f"{name} does not name the tasks of its data: give --tasks")
         check_tasks(tasks)
         names += [each for each in REFERENCES if each not in names]
-    policies = {each: load_policy(each, arguments) for each in names}
+    policies = {each: load_policy(each, arguments, tasks) for each in names}
     recorders = {}
     if arguments.video:
         RobotEnv(tasks[0]).picture(PICTURE)  # an error of the renderer comes before the episodes
@@ -142,13 +142,15 @@ def is_scripted(name: str) -> bool:
     return name.startswith(POLICY_PREFIX)
 
 
-def load_policy(name: str, arguments: argparse.Namespace) -> Policy:
-    """Return a model, or `policy:POLICY`. Raises InputError if it does not exist."""
+def load_policy(name: str, arguments: argparse.Namespace, tasks: list[str]) -> Policy:
+    """Return a model, or `policy:POLICY`. Raises InputError if there is none, or if it cannot do a task."""
     if is_scripted(name):
         return make_policy(name.removeprefix(POLICY_PREFIX), np.random.default_rng(arguments.seed))
     from eval.robot.model_policy import ModelPolicy
 
-    return ModelPolicy.load(name, arguments.device, arguments.dtype)
+    policy = ModelPolicy.load(name, arguments.device, arguments.dtype)
+    policy.check_tasks(tasks)
+    return policy
 
 
 def shown(name: str) -> str:

@@ -12,8 +12,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from cli.errors import InputError
-from data.robot.metaworld import ACTION_SIZE, DEFAULT_CAMERA, STATE_SIZE, Observation
+from data.robot.metaworld import ACTION_SIZE, DEFAULT_CAMERA, FPS, STATE_SIZE, Observation
 from data.robot.simulator import check_camera
+from data.robot.tasks import INSTRUCTIONS
 from eval.loading import ROBOT, load_model
 from eval.model_folder import local_folder
 from eval.predictions import check_finite
@@ -28,10 +29,18 @@ FACTS = "robot.json"
 
 
 class ModelPolicy:
-    """Takes the best bin of each dimension; `chosen` has the values of the last actions, as arrays."""
+    """Takes the best bin of each dimension; `chosen` has the values of the last actions, as arrays.
+
+    `camera` and `fps` (decisions per second) are those of the training data, if it names them. Raises
+    InputError if the simulator differs.
+    """
 
     def __init__(
-        self, model: QTransformer, tokenizer: PreTrainedTokenizerBase, camera: str | None = None
+        self,
+        model: QTransformer,
+        tokenizer: PreTrainedTokenizerBase,
+        camera: str | None,
+        fps: float | None,
     ) -> None:
         config = model.config
         self.model, self.tokenizer = model, tokenizer
@@ -43,13 +52,21 @@ class ModelPolicy:
                 f"the model reads states of {config.state_size} numbers and chooses actions of "
                 f"{config.num_dimensions}; the simulator has {STATE_SIZE} and {ACTION_SIZE}"
             )
+        if fps != FPS:
+            raise InputError(f"the model takes {fps} decisions a second, the simulator {FPS}")
+        if self.image_size and camera is None:
+            raise InputError("the training data does not name the camera of its images")
         check_camera(self.camera)
 
     @classmethod
     def load(cls, name: str, device: str, dtype: str) -> Self:
-        """Load a model and the camera of its training data. Raises InputError if there is no such model."""
+        """Load a model. Raises InputError if there is none, or if the simulator differs from its data."""
         model, tokenizer = load_model(name, device, dtype, ROBOT)
-        return cls(model, tokenizer, read_facts(name).get("camera"))
+        facts = read_facts(name)
+        try:
+            return cls(model, tokenizer, facts.get("camera"), facts.get("fps"))
+        except InputError as error:
+            raise InputError(f"{name}: {error}: it cannot be evaluated here") from None
 
     def act(self, histories: Sequence[Sequence[Observation]], instructions: Sequence[str]) -> np.ndarray:
         """Return the best actions in some episodes, (n, 4) float32."""
@@ -64,6 +81,10 @@ class ModelPolicy:
         )
         check_finite(self.chosen.value)
         return self.chosen.actions
+
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Raise InputError if the model cannot read the instruction of a task."""
+        self._read([INSTRUCTIONS[task] for task in tasks])
 
     def _stack(self, key: str, histories: Sequence[Sequence[Observation]]) -> torch.Tensor:
         """Return the newest observations, (n, history, …); the first one stands in for those before it."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.modeling_q_transformer import DimensionValueOutput
-from models.q_learning import DimensionQLearning
+from models.q_learning import CONSERVATIVE_TERMS, DimensionQLearning
 from models.value_losses import VALUE_LOSSES, make_value_loss
 
 
@@ -132,7 +132,7 @@ def iterate(mdp: SmallMDP, objective: DimensionQLearning) -> tuple[torch.Tensor,
 )
 def test_targets_are_those_of_value_iteration_by_brute_force(mdp, name, target, floor):
     objective = DimensionQLearning(
-        loss_named(name), target=target, discount=DISCOUNT, monte_carlo_floor=floor, conservative="none"
+        loss_named(name), target=target, discount=DISCOUNT, monte_carlo_floor=floor, alpha=0
     )
     first, both = iterate(mdp, objective)
     expected_first, expected_both = mdp.brute_force(target, floor)
@@ -172,7 +172,17 @@ def test_reward_and_end_of_the_episode_change_the_loss(name, target):
     assert min(abs(a - b) for i, a in enumerate(losses) for b in losses[:i]) > 1e-3, losses
 
 
-@pytest.mark.parametrize("conservative", ["smallest_value", "cql"])
+@pytest.mark.parametrize("conservative", CONSERVATIVE_TERMS)
+def test_a_term_without_weight_is_0(conservative):
+    value_loss = loss_named("hl_gauss", num_bins=21)
+    online, _, _, bins = random_case(value_loss)
+    objective = DimensionQLearning(value_loss, target="monte_carlo", conservative=conservative, alpha=0)
+    returns = torch.linspace(0, 1, 4)
+    result = objective.loss(online, bins, returns, returns, returns > 2)
+    assert result.conservative == 0 and result.total == result.temporal_difference
+
+
+@pytest.mark.parametrize("conservative", CONSERVATIVE_TERMS)
 @pytest.mark.parametrize("name", VALUE_LOSSES)
 def test_the_loss_is_that_of_the_equations(name, conservative):
     value_loss = loss_named(name, num_bins=21)
@@ -207,7 +217,7 @@ def test_the_loss_is_that_of_the_equations(name, conservative):
     assert current.logits.grad is None and following.logits.grad is None
 
 
-@pytest.mark.parametrize("name", [name for name in VALUE_LOSSES if name != "one_hot"])
+@pytest.mark.parametrize("name", VALUE_LOSSES)
 def test_conservatism_takes_values_to_the_known_optimum(name):
     """Bins that are never taken go to 0, others to π·y / (π + α(1 − π) / (B − 1))."""
     value_loss = loss_named(name, num_bins=51)
@@ -228,7 +238,11 @@ def test_conservatism_takes_values_to_the_known_optimum(name):
         return loss
 
     optimizer.step(step)
-    expected = fractions * y / (fractions + alpha * (1 - fractions) / 3)
+    shares = fractions / (fractions + alpha * (1 - fractions) / 3)
+    expected = shares * y
+    if name == "one_hot":  # it rounds both targets to the centre of a bin
+        of_y, of_0 = value_loss.value(outputs_for(value_loss, torch.tensor([y, 0.0])))
+        expected = shares * of_y + (1 - shares) * of_0
     # The smallest value of mse_softmax is the centre of the first bin.
     expected = expected.clamp(min=value_loss.support()[0].item() if name == "mse_softmax" else 0)
     torch.testing.assert_close(value_loss.value(table.detach()), expected, rtol=0, atol=1e-3)
@@ -265,7 +279,7 @@ def test_padding_keeps_the_bias_at_zero_small_over_many_maxima():
     ("options", "message"),
     [
         ({"target": "sarsa"}, "target must be one of q_learning, n_step"),
-        ({"conservative": "half"}, "conservative must be one of smallest_value, cql, none"),
+        ({"conservative": "half"}, "conservative must be one of smallest_value, cql"),
         ({"target": "behavior_cloning"}, "conservative must be cql"),
     ],
 )

@@ -63,7 +63,7 @@ def test_the_squared_error_has_gradients_in_proportion_to_errors(run):
         "value_loss.name=mse",
         "q_learning.target=monte_carlo",
         "q_learning.discount=1",
-        "q_learning.conservative=none",
+        "q_learning.conservative_weight=0",
     )
     returns = torch.cat([batch["returns"] for batch in network._batches()])
     assert set(returns.tolist()) == {0, 1}

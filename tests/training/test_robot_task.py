@@ -1,11 +1,15 @@
 """The loss of a batch of decisions depends on all its parts and on all settings of the objective."""
 
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate import Accelerator
 
+from cli.errors import InputError
 from configs.loading import load_config
 from tests.support.robot_data import write_robot_data
 from tests.support.training_runs import TINY
@@ -13,6 +17,9 @@ from training.optimization import TargetNetwork
 from training.sharding import Weights
 from training.tasks import make_task
 from training.tasks.robot import RobotTask
+
+
+DATA = "data/chunk-000/file-000.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +95,36 @@ def test_every_part_of_a_decision_changes_the_loss(episodes):
         part = batch[name].clone()
         part[place] = ~part[place] if part.dtype == torch.bool else part[place].roll(1, 0)
         assert loss_of(task, batch | {name: part}) != before, (name, place)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "changes", "fault"),
+    [
+        ({"state_size": 38}, [], "reads states of 38 numbers"),
+        ({"image_size": 16}, ["model.observation=images"], "there is no camera 'front'"),
+    ],
+)
+def test_data_of_other_robots_are_found_before_training(tmp_path, monkeypatch, sizes, changes, fault):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_robot_data(tmp_path / "set", **sizes)
+    info = folder / "meta/info.json"
+    info.write_text(info.read_text().replace("behindGripper", "front"))
+    table = pq.read_table(folder / DATA)
+    names = [name.replace("behindGripper", "front") for name in table.column_names]
+    pq.write_table(table.rename_columns(names), folder / DATA)
+    with pytest.raises(InputError, match=f"{folder}: .*{fault}.*: set evaluation.episodes=0"):
+        task_with(folder, *changes, "evaluation.episodes=1")
+    task_with(folder, *changes)
+
+
+def test_a_model_names_the_tasks_of_its_episodes_alone(episodes, tmp_path):
+    folder = shutil.copytree(episodes, tmp_path / "set")
+    path = folder / "meta/tasks.parquet"
+    sentences = {"Open a drawer": 0, "Press a button from the top": 1, "Reach a goal position": 2}
+    pq.write_table(pa.table({"task": [*sentences], "task_index": [*sentences.values()]}), path)
+    assert task_with(folder).task_names == ["drawer-open-v3", "button-press-topdown-v3"]
+    sentences["Cook a meal"] = sentences.pop("Press a button from the top")
+    pq.write_table(pa.table({"task": [*sentences], "task_index": [*sentences.values()]}), path)
+    assert task_with(folder).task_names == ["drawer-open-v3"]
+    with pytest.raises(InputError, match="no task with the instruction 'Cook a meal'"):
+        task_with(folder, "evaluation.episodes=1")

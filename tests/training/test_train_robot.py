@@ -127,7 +127,7 @@ def test_sharded_weights_act_in_the_simulator(settings, tmp_path, backend):
     "changes",
     [
         ["q_learning.target=n_step", "value_loss.name=mse_sigmoid", "data.only_successes=true"],
-        ["q_learning.target=monte_carlo", "value_loss.name=mse", "q_learning.conservative=none"],
+        ["q_learning.target=monte_carlo", "value_loss.name=mse", "q_learning.conservative_weight=0"],
         ["q_learning.target=behavior_cloning", "q_learning.conservative=cql", "data.reward_noise=0.1"],
         [
             "model.observation=images",

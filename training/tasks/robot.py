@@ -20,7 +20,7 @@ from data.hub import pin
 from data.robot.episodes import read_episodes
 from data.robot.examples import Decisions
 from data.robot.simulator import import_simulator
-from data.robot.tasks import INSTRUCTIONS
+from data.robot.tasks import TASK_OF_INSTRUCTION, tasks_of
 from eval.robot.evaluation import play_episodes
 from eval.robot.model_policy import FACTS, ModelPolicy
 from models.configuration_q_transformer import QTransformerConfig
@@ -161,15 +161,17 @@ class RobotTask(QLearningTask):
             seed=self.config.seed,
         )
         self.data_success_rate = float(self.episodes.successes.mean())
+        instructions = self.episodes.success_by_instruction()
+        self.task_names = [TASK_OF_INSTRUCTION[text] for text in instructions if text in TASK_OF_INSTRUCTION]
         if self.can_evaluate:
             import_simulator()
-        names = {text: name for name, text in INSTRUCTIONS.items()}
-        self.task_names = [names.get(text, "") for text in self.episodes.instructions]
-        if self.can_evaluate and (unknown := [t for t in self.episodes.instructions if t not in names]):
-            raise InputError(
-                f"{data.train}: the simulator has no task with the instruction {unknown[0]!r}: set "
-                "evaluation.episodes=0 to train without evaluations"
-            )
+            try:
+                tasks_of(instructions)
+                self.policy = ModelPolicy(self.model, self.tokenizer, self.episodes.camera, self.episodes.fps)
+            except InputError as error:
+                raise InputError(
+                    f"{data.train}: {error}: set evaluation.episodes=0 to train without evaluations"
+                ) from None
 
     @property
     def can_evaluate(self) -> bool:
@@ -183,8 +185,9 @@ class RobotTask(QLearningTask):
         return f"prefix_causal attention, {self.model.num_prefix_tokens} tokens of observation"
 
     def describe_data(self) -> str:
+        num_tasks = len(self.episodes.success_by_instruction())
         return (
-            f"{len(self.episodes.starts) - 1:,} episodes of {len(self.episodes.instructions)} tasks, "
+            f"{len(self.episodes):,} episodes of {num_tasks} task{'s' if num_tasks > 1 else ''}, "
             f"{len(self.examples.frames):,} decisions, success {self.data_success_rate:.1%}"
         )
 
@@ -223,7 +226,7 @@ class RobotTask(QLearningTask):
         # The cache grows with every dimension: torch would recompile.
         with torch.compiler.set_stance("force_eager"):
             found = play_episodes(
-                ModelPolicy(self.model, self.tokenizer, self.episodes.camera),
+                self.policy,
                 self.task_names,
                 self.config.evaluation.episodes,
                 EVALUATION_SEED,
@@ -239,6 +242,7 @@ class RobotTask(QLearningTask):
             "tasks": self.task_names,
             "instructions": self.episodes.instructions,
             "camera": self.episodes.camera,
+            "fps": self.episodes.fps,
             "data_success_rate": self.data_success_rate,
             "data_success": self.episodes.success_by_instruction(),
         }
@@ -249,9 +253,12 @@ class RobotTask(QLearningTask):
         """Return facts about a saved model: `name` is its --model, `load` from_pretrained's arguments."""
         saved, has_bins = _read_facts(model_folder), config.value_loss.has_bins
         learning = LEARNING[config.q_learning.target]
-        if config.q_learning.conservative != "none" and config.q_learning.target != "behavior_cloning":
+        if config.q_learning.conservative_weight and config.q_learning.target != "behavior_cloning":
             learning += ", conservatively"
-        with_images = config.model.observation != "states"
+        observation = config.model.observation
+        shapes = {} if observation == "images" else {"states": "1, config.history, config.state_size"}
+        if observation != "states":
+            shapes["images"] = "1, config.history, config.image_size, config.image_size, 3"
         instructions = ", ".join(f"“{text}”" for text in saved["instructions"][:10])
         return CardFacts(
             task="Robot",
@@ -264,35 +271,20 @@ class RobotTask(QLearningTask):
             example=EXAMPLE.format(
                 load=load,
                 instruction=saved["instructions"][0].replace('"', ""),
-                observations="".join(
-                    f"    {kind}=torch.zeros({shape}),\n"
-                    for kind, shape, is_read in (
-                        (
-                            "states",
-                            "1, config.history, config.state_size",
-                            config.model.observation != "images",
-                        ),
-                        (
-                            "images",
-                            "1, config.history, config.image_size, config.image_size, 3",
-                            with_images,
-                        ),
-                    )
-                    if is_read
-                ),
+                observations="".join(f"    {kind}=torch.zeros({shape}),\n" for kind, shape in shapes.items()),
             ),
             example_notes="The action is in [−1, 1], and `.value` has the values of all its bins"
             f"{'; `.probs` has the distribution of the chosen ones' if has_bins else ''}. `{FACTS}` holds "
             "the tasks, instructions and camera of the training data.",
             commands=tuple(command.format(name=name) for command in COMMANDS),
-            results_notes="An episode is a success or not; the training episodes are those of noisy scripts.",
+            results_notes="An episode is a success or not.",
             batch_unit="decisions",
             data=f"The instructions are {instructions}"
             f"{' and others' if len(saved['instructions']) > 10 else ''}"
-            f"{f', the camera is `{camera}`' if (camera := saved['camera']) and with_images else ''}.",
+            f"{f', the camera is `{camera}`' if (camera := saved['camera']) and 'images' in shapes else ''}.",
             limits=(
-                "The model knows the words of its instructions and the scenes of its simulator, no others.",
-                "Its values are those of decisions like the training data's; others are trained to be low.",
+                "The model was trained with these instructions and scenes alone.",
+                "Its values are those of decisions like the training data's.",
             ),
         )
 

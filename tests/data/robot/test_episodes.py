@@ -235,6 +235,17 @@ def test_a_faulty_image_is_one_line_with_its_place_and_leaves_no_array(tmp_path,
     assert not list((tmp_path / "cache").rglob("*.npy"))
 
 
+def test_the_shape_of_images_may_name_their_channels_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_robot_data(tmp_path / "set", image_size=8)
+    expected = read(folder, with_images=True).images
+    change_info(folder, lambda info: info["features"][IMAGE].update(shape=[3, 8, 8]))
+    np.testing.assert_array_equal(read(folder, with_images=True).images, expected)
+    change_info(folder, lambda info: info["features"][IMAGE].update(shape=[8, 8]))
+    with pytest.raises(InputError, match=r"has the shape \[8, 8\], must be \[height, width, 3\]"):
+        read(folder, with_images=True)
+
+
 def write_video(folder: Path, num_frames: int, size: int = 16) -> None:
     """Replace the images of a dataset by a video of grey frames, each brighter than the one before."""
     import av

@@ -10,6 +10,7 @@ from data.robot import simulator
 from data.robot.metaworld import MAX_DECISIONS, RobotEnv
 from data.robot.scripted_policies import ScriptedPolicy
 from data.robot.tasks import INSTRUCTIONS, TASKS, instruction_of
+from tests.support.commands import assert_input_error, run_command
 from tests.support.programs import needs
 
 
@@ -126,3 +127,10 @@ def test_without_a_renderer_states_are_simulated_and_the_error_says_how_to_insta
     assert RobotEnv("reach-v3").reset(seed=0)[0].keys() == {"state"}
     with pytest.raises(InputError, match=r"no pictures can be rendered .*: apt-get install libegl1"):
         RobotEnv("reach-v3", image_size=32)
+
+
+@pytest.mark.slow
+def test_an_unknown_renderer_is_one_line(tmp_path):
+    arguments = ["--tasks", "reach-v3", "--episodes", "1", "--output", tmp_path / "set"]
+    result = run_command("data.robot.generate", *arguments, MUJOCO_GL="none")
+    assert_input_error(result, "MUJOCO_GL=none: MuJoCo finds no such renderer: unset it, or apt-get install")

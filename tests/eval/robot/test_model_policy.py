@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from cli.errors import InputError
+from data.robot.metaworld import FPS
 from eval.robot.model_policy import FACTS, ModelPolicy
 from models.configuration_q_transformer import QTransformerConfig
 from models.modeling_q_transformer import QTransformer
@@ -24,7 +25,7 @@ def make_policy(**settings) -> ModelPolicy:
     torch.manual_seed(0)
     sizes = {"state_size": 39, "hidden_size": 32, "num_hidden_layers": 1, "num_instruction_tokens": 6}
     model = QTransformer(QTransformerConfig(**(sizes | settings))).eval()
-    return ModelPolicy(model, make_instruction_tokenizer(INSTRUCTIONS))
+    return ModelPolicy(model, make_instruction_tokenizer(INSTRUCTIONS), "corner", FPS)
 
 
 def observe(seed: int) -> dict[str, np.ndarray]:
@@ -39,7 +40,7 @@ def model_folder(tmp_path_factory) -> Path:
     policy = make_policy()
     policy.model.save_pretrained(folder)
     policy.tokenizer.save_pretrained(folder)
-    facts = {"tasks": ["drawer-open-v3"], "instructions": INSTRUCTIONS[:1], "camera": None}
+    facts = {"tasks": ["drawer-open-v3"], "instructions": INSTRUCTIONS[:1], "camera": None, "fps": FPS}
     facts |= {"data_success_rate": 0.25, "data_success": {"Open a drawer": 0.25}}
     (folder / FACTS).write_text(json.dumps(facts))
     return folder
@@ -77,6 +78,11 @@ def test_unknown_words_and_sizes_are_errors():
         make_policy(state_size=38)
     with pytest.raises(InputError, match="actions of 7; the simulator has 39 and 4"):
         make_policy(num_dimensions=7)
+    model, tokenizer = make_policy(image_size=16).model, make_policy().tokenizer
+    with pytest.raises(InputError, match="takes 80 decisions a second, the simulator 27"):
+        ModelPolicy(model, tokenizer, "corner", 80)
+    with pytest.raises(InputError, match="does not name the camera"):
+        ModelPolicy(model, tokenizer, None, FPS)
 
 
 @needs("renderer")
@@ -98,5 +104,7 @@ def test_the_command_plays_a_model_next_to_its_data_and_the_scripted_policy(mode
 
 @pytest.mark.slow
 def test_tasks_whose_instruction_a_model_does_not_know_are_refused(model_folder):
-    arguments = ["--model", model_folder, "--tasks", "hammer-v3", "--episodes", 1000]
-    assert_input_error(run_command("eval.robot", *arguments), "does not know all words", "Hammer a screw")
+    arguments = ["--tasks", "hammer-v3", "--episodes", 1000]
+    for policies in (["--model", model_folder], ["--policy", "random", "--compare", model_folder]):
+        result = run_command("eval.robot", *policies, *arguments)
+        assert_input_error(result, "does not know all words", "Hammer a screw")
