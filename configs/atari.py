@@ -46,7 +46,7 @@ class AtariDataConfig(DataConfig):
     # Frames in an observation; by default 4, and 1 for MinAtar, whose frames show movement.
     stack: int | None = setting(None, AT_LEAST_ONE)
     clip_rewards: bool = True  # to [-1, 1], for learning; results are of true rewards
-    # Offline: add noise from U(0, n) to every reward, sampled once: n.
+    # Offline: add noise from U(0, η) to every reward, sampled once: η.
     reward_noise: float = setting(0.0, NOT_NEGATIVE)
 
 
@@ -59,7 +59,7 @@ class AtariPlayConfig:
     # Sticky actions; by default 0.25 in ALE and 0.1 in MinAtar.
     repeat_action_probability: float | None = setting(None, FRACTION)
     frame_size: int | None = setting(None, AT_LEAST_ONE)  # height and width of frames; 84 by default
-    max_episode_steps: int = setting(27_000, AT_LEAST_ONE)  # an episode is cut off there
+    max_episode_steps: int = setting(27_000, AT_LEAST_TWO)  # an episode is cut off there
     full_action_space: bool = False  # all actions of the console instead of those that the game uses
     mode: int | None = None  # variants of the game
     difficulty: int | None = None
@@ -130,7 +130,7 @@ class AtariConfig(Config):
     def make_game(self) -> Game:
         """Return the game of online learning; raise InputError if there is no such game."""
         play = self.atari
-        assert play.game is not None, "`check` has seen to it"
+        assert play.game is not None, "`check` requires a game"
         return make_game(
             play.game,
             play.repeat_action_probability,
@@ -146,7 +146,8 @@ class AtariConfig(Config):
         if self.is_online:
             self.make_game()
         if self.atari.record is not None:
-            if Path(self.atari.record).exists() and not self.resume:
+            is_resumed = self.resume and (Path(self.output_dir) / "checkpoints").is_dir()
+            if Path(self.atari.record).exists() and not is_resumed:
                 raise InputError(f"atari.record: {self.atari.record} exists: choose another file")
             check_output(Path(self.atari.record), overwrite=True)
 

@@ -33,7 +33,7 @@ class ChessModelConfig(TransformerSizes):
     # board: a move is embedded with its two squares and the pieces on them; table: one vector per move.
     action_embedding: Literal["board", "table"] = "board"
     # With two, a move has a token for its start and one for its end square; more are scratch tokens.
-    tokens_per_action: int = 1
+    tokens_per_action: int = setting(1, AT_LEAST_ONE)
     board_rotation: bool = True  # rotary positions on the board (models/board_rotation.py)
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ class ChessDataConfig(OfflineDataConfig):
             if folder in CHESSBENCH and not (folder.is_dir() and parquet_files(folder)):
                 raise InputError(
                     f"{folder} has no boards: `python -m data.chess.chessbench --download 20 --output "
-                    f"{CHESSBENCH[0]}` downloads 20 of ChessBench's 2,148 shards, about 11 GB, and its test "
+                    f"{CHESSBENCH[0]}` downloads 20 of ChessBench's 2,148 shards, about 12 GB, and its test "
                     "set; data.train=FILE and data.validation=FILE (or null) name other boards"
                 )
             check_source(source)

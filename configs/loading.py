@@ -20,7 +20,7 @@ from cli.files import atomic_write
 from configs.atari import AtariConfig
 from configs.chess import ChessConfig
 from configs.robot import RobotConfig
-from configs.schema import Config, walk_settings
+from configs.schema import Bound, Config, walk_settings
 from configs.wordle import WordleConfig
 
 
@@ -111,7 +111,7 @@ def load_config(name: str, overrides: list[str]) -> Config:
         given_later = OmegaConf.from_dotlist(overrides)
         task = given_later.get("task", given.get("task", "chess"))
     if not isinstance(task, str) or task not in DOMAINS:
-        raise InputError(f"{path}: task {task!r} is unknown: choose one of {', '.join(DOMAINS)}")
+        raise InputError(f"task {task!r} is unknown: choose one of {', '.join(DOMAINS)}")
     with one_line_errors(str(path)):
         merged = OmegaConf.merge(_structure_of(task), given)
     with one_line_errors("command line"):
@@ -120,11 +120,15 @@ def load_config(name: str, overrides: list[str]) -> Config:
         merged = OmegaConf.merge(_structure_of(task), defaults, given, given_later)
     with one_line_errors(str(path), or_else=", or {}=VALUE on the command line"):
         config: Any = OmegaConf.to_object(merged)
-    _check_bounds(config, str(path))
+    set_later = flatten(OmegaConf.to_container(given_later))
+    for key, value, bound in _bounds_of(config):
+        if value is not None and not bound.contains(value):
+            source = "command line" if key in set_later else path
+            raise InputError(f"{source}: {key} must be {bound.expected}, not {value}")
     try:
         config.check()
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(str(error) if overrides else f"{path}: {error}") from None
     return config
 
 
@@ -172,11 +176,11 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_bounds(config: Any, source: str, prefix: str = "") -> None:
+def _bounds_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Bound]]:
+    """Yield key, value and bound of every setting that has a bound."""
     for declared in dataclasses.fields(config):
         value, key = getattr(config, declared.name), prefix + declared.name
-        bound = declared.metadata.get("bound")
         if dataclasses.is_dataclass(value):
-            _check_bounds(value, source, f"{key}.")
-        elif bound is not None and value is not None and not bound.contains(value):
-            raise InputError(f"{source}: {key} must be {bound.expected}, not {value}")
+            yield from _bounds_of(value, f"{key}.")
+        elif bound := declared.metadata.get("bound"):
+            yield key, value, bound

@@ -50,7 +50,7 @@ class RobotDataConfig(OfflineDataConfig):
     # A LeRobotDataset folder, such as `python -m data.robot.generate` writes, or one on the hub: user/name.
     train: str = setting(may_differ=True)
     only_successes: bool = False  # leave out the episodes without success, as behaviour cloning may want
-    # Add noise from U(0, n) to every reward, sampled once: n.
+    # Add noise from U(0, η) to every reward, sampled once: η.
     reward_noise: float = setting(0.0, NOT_NEGATIVE)
     # The largest random shift of images in training, in pixels; it reduces overfitting.
     image_shift: int = setting(0, NOT_NEGATIVE)

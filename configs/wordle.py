@@ -29,7 +29,7 @@ class WordleDataConfig(OfflineDataConfig):
     words: str | None = setting(None, may_differ=True)
     guesses: str | None = setting(None, may_differ=True)
     rule: Literal["official", "simplified"] | None = None
-    # Add noise from U(0, n) to every reward, sampled once: n.
+    # Add noise from U(0, η) to every reward, sampled once: η.
     reward_noise: float = setting(0.0, NOT_NEGATIVE)
 
     def check_files(self) -> None:

@@ -1,7 +1,7 @@
 """Counter-based random numbers: one for each index, a pure function of (seed, index).
 
-For noise in labels and rewards. The noisy examples are the same in every epoch, however they are batched, and
-the noise needs no memory.
+Noise in labels and rewards is the same in every epoch, however the examples are batched, and needs no memory.
+So do the seeds of episodes, exploration and the indices of a replay memory.
 """
 
 from functools import cache

@@ -76,7 +76,6 @@ class Steps:
         is_over = (ends == TERMINATED) | ((ends == TRUNCATED) & (leads > 0))
         first = np.where(is_over.any(1), is_over.argmax(1), len(leads))
         is_terminal = ends[np.arange(len(rows)), np.minimum(first, len(leads) - 1)] == TERMINATED
-        is_terminal &= first < len(leads)
         num_rewards = first + is_terminal
         rewards = np.where(leads < num_rewards[:, None], powers[:-1] * rewards, np.float32(0)).sum(1)
         next_rows = np.where(is_terminal, rows, self.move(rows, num_rewards))
@@ -191,10 +190,7 @@ class ReplayMemory(Steps):
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
 
     def sample_rows(self, first: int, number: int) -> np.ndarray:
-        """Return the rows of the transitions that are number `first` and the following ones.
-
-        Steps at a time limit are drawn again.
-        """
+        """Return the rows of draws `first`, `first` + 1, …; steps at a time limit are drawn again."""
         oldest = max(0, self.num_added - self.length)
         earliest = oldest + self.sampling.stack - 1 if oldest else 0  # older frames are overwritten
         num_times = self.num_added - self.sampling.n_step - earliest

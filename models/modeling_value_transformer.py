@@ -410,7 +410,9 @@ class _ForStates(ValueTransformerPreTrainedModel):
         """Return the last hidden states, of all tokens or the last `num_kept`, and all if they are wanted."""
         start = torch.full_like(input_ids[:, :1], self.config.bos_token_id)
         states = torch.cat([start, input_ids], dim=1)
-        rotation = None if self.board is None else self.board.rotation(states.shape[1])
+        rotation = None
+        if self.board is not None and self.config.board_rotation:
+            rotation = self.board.rotation(states.shape[1])
         output = self.model(
             states,
             rotation=rotation,

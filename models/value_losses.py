@@ -362,7 +362,7 @@ def _truncated_gaussian(centre: Tensor, sigma: float, num_bins: int) -> tuple[Te
     """Return the mass of Gaussians, truncated to [0, num_bins], in the bins [k, k + 1) that hold any.
 
     `centre` (...) float64 and `sigma` are in bins. Masses are (..., bins) float64, as many bins for all; the
-    first of them is (...) int64. What is left out is 1e-10 of a Gaussian.
+    first of them is (...) int64. Bins outside the window hold 1e-10 of the mass.
     """
     window = min(num_bins, 2 * math.ceil(REACH * sigma) + 2)
     first = (centre - REACH * sigma).floor().clamp(0, num_bins - window).nan_to_num()  # NaN stays in masses

@@ -99,9 +99,7 @@ class StudiedChess:
     def evaluate(self, model: Path, boards: Boards) -> dict:
         """Return the results of eval.chess.actions."""
         loaded, tokenizer = load_model(model, self.device)
-        return evaluate_actions(
-            loaded, boards, tokenizer.orient, self.batch_size, self.device, show_progress=True
-        )
+        return evaluate_actions(loaded, boards, tokenizer.orient, self.batch_size, show_progress=True)
 
     def _held_out(self, name: str, measures: tuple[Measure, ...]) -> Measurement:
         description = f"{self.boards.num_boards:,} boards of {self.source}"

@@ -14,7 +14,7 @@ class CardFacts:
     """Facts about a model for the template training/model_card.md; texts are Markdown."""
 
     task: str  # as the hub shows it next to results: Wordle
-    description: str  # what the model predicts, in whole sentences
+    description: str  # the prediction, in whole sentences
     training: str  # completes "It was trained": on games of other players by Q-learning
     papers: tuple[str, ...]  # links to sources besides Stop Regressing
     network: str  # completes "9M parameters, ": `prefix` attention
@@ -22,7 +22,7 @@ class CardFacts:
     example_notes: str  # the meaning of these values, and more examples
     commands: tuple[str, ...]  # commands of this repository that take the model
     results_notes: str  # how to read the table of results
-    batch_unit: str  # what a batch counts: boards, games
+    batch_unit: str  # the unit of a batch: boards, games
     data: str  # a sentence about the training data, or nothing
     limits: tuple[str, ...]  # whole sentences
     loss: str | None = None  # completes "trained … with", where it is not the value loss of the settings
@@ -59,8 +59,7 @@ def results_of(
 
     `low` and `high` in `found` are the interval of the first of the metrics; None is infinite.
     """
-    errors = dict(found.get("standard_errors") or {})
-    errors["mean_return"] = found.get("return_standard_error")
+    errors = found.get("standard_errors") or {}
     results: list[Result] = []
     for key, title, style, reference_key, reference in metrics:
         value = found.get(key)

@@ -1,4 +1,4 @@
-"""The card of a trained model: what it is, how to use it, what was measured, and the settings that made it.
+"""The card of a trained model: description, use, results and settings.
 
 It is made from the files of a run (config.yaml, metrics.jsonl, model/), the --json files of evaluations and
 the facts that the run's task knows, with the template training/model_card.md. The front matter holds the
@@ -40,6 +40,8 @@ LOSSES = {
     "mse_sigmoid": "the squared error of a sigmoid",
     "mse_softmax": "the squared error of the mean of a softmax over {num_bins} bins",
 }
+# Of a run; evaluations of Atari and of the robot write the latter.
+PICTURES = {"curves.png": "Curves of the training run", "play.gif": "Episodes of the model"}
 OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
 # Settings of the machine and of the run's name, not of the model.
 NOT_SHARED = ("output_dir", "resume", "trackers", "push_to_hub", "push_checkpoints")
@@ -57,7 +59,7 @@ def write_model_card(
     on_hub: bool = False,
     space: str | None = None,
 ) -> None:
-    """Add the card of a run's model to a model folder, with settings, curves and licence.
+    """Add the card of a run's model to a model folder, with settings, pictures and licence.
 
     The folder is `model` in the run unless another is given, the results are those of the run at its end.
     `name`, which loads the model, is the folder, or with `on_hub` an id on the hub. With `step`, the weights
@@ -91,7 +93,7 @@ def write_model_card(
         parameters=format_count(sum(model_weights(folder).values())),
         results=results,
         has_intervals=any("±" in result.shown or "(" in result.shown for result in results),
-        has_curves=(run / "curves.png").is_file(),
+        pictures={name: text for name, text in PICTURES.items() if (run / name).is_file()},
         steps=config.training.steps,
         batch_size=config.training.batch_size,
         data=data_name(config.data.train) if config.data.train else None,
@@ -104,8 +106,9 @@ def write_model_card(
         path.write_text(str(card), encoding="utf-8")
     (folder / SETTINGS).write_text(settings, encoding="utf-8")
     shutil.copyfile(LICENSE, folder / "LICENSE")
-    if (run / "curves.png").is_file():
-        shutil.copyfile(run / "curves.png", folder / "curves.png")
+    for picture in PICTURES:
+        if (run / picture).is_file():
+            shutil.copyfile(run / picture, folder / picture)
 
 
 def _metadata(

@@ -13,8 +13,8 @@ class OnlineBatches:
     """The counterpart of TrainingSet (data/training_set.py) for an agent that plays its own training data.
 
     `choose_actions` gets observations and returns the actions of the network being trained. Training step k
-    follows step `first_training_step` + (k − 1) × `update_every` of the environments: an environment step is
-    stored, the network is trained, the target network is copied, and the next actions are chosen.
+    follows step `first_training_step` + (k − 1) × `update_every` of the environments. The order is: store the
+    environment step, train the network, copy the target network, choose the next actions.
     """
 
     def __init__(
@@ -39,17 +39,12 @@ class OnlineBatches:
             num_due = 1 + (self.collector.num_steps - due) // self.play.update_every
             num_due = min(num_due, last_step + 1 - step)
             samples = self.collector.memory.sample(step, self.batch_size, num_due)
-            chunks = {
-                name: [part.chunk(self.num_micro_batches) for part in tensor.split(self.batch_size)]
-                for name, tensor in samples.items()
-            }
-            for index in range(num_due):
-                micro_batches = [
-                    {name: parts[index][number] for name, parts in chunks.items()}
-                    for number in range(self.num_micro_batches)
-                ]
-                yield step + index, (micro_batches, self.batch_size)
-            step += num_due
+            size = self.batch_size // self.num_micro_batches
+            parts = zip(*(tensor.split(size) for tensor in samples.values()), strict=True)
+            micro_batches = [dict(zip(samples, part, strict=True)) for part in parts]
+            for first in range(0, len(micro_batches), self.num_micro_batches):
+                yield step, (micro_batches[first : first + self.num_micro_batches], self.batch_size)
+                step += 1
 
     def epsilon_at(self, step: int) -> float:
         """Return the fraction of random actions: 1 before training, and then falling to `epsilon`."""

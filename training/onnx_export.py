@@ -48,7 +48,7 @@ class Form(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a model predicts in one state: values of actions, and the scores that choose one."""
+    """The prediction in one state: values of actions, and the scores that choose one."""
 
     values: np.ndarray
     scores: np.ndarray
@@ -135,7 +135,7 @@ def _export(model: "PreTrainedModel", form: Form) -> "onnx.ModelProto":
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what the exporter logs about its own steps."""
+    """Hide the exporter's log of its own steps."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

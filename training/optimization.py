@@ -92,22 +92,23 @@ class EMA:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        if not self.shards:
+            return
         # In place, since DeepSpeed and FSDP keep references to the memory of the weights.
-        for shard, weight in zip(self.shards, self.weights.shards(), strict=bool(self.shards)):
+        for shard, weight in zip(self.shards, self.weights.shards(), strict=True):
             average = shard.clone()
             shard.copy_(weight)
             weight.copy_(average)
-        if self.shards:
-            self.weights.discard_gathered()
+        self.weights.discard_gathered()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the averages as full tensors by parameter name. All processes have to iterate together."""
-        for name, shard in zip(self.weights.parameters, self.shards, strict=bool(self.shards)):
+        for name, shard in zip(self.weights.parameters, self.shards, strict=True):
             yield name, self.weights.full_tensor(name, shard)
 
     def load(self, read: Callable[[str], Tensor]) -> None:
         """Continue from the full tensors that `read` returns by name."""
-        for name, shard in zip(self.weights.parameters, self.shards, strict=bool(self.shards)):
+        for name, shard in zip(self.weights.parameters, self.shards, strict=True):
             shard.copy_(self.weights.shard_of(name, read(name)))
 
 

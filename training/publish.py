@@ -66,7 +66,9 @@ def write_model_folder(
     from training.model_card import read_results, training_results, write_model_card
 
     model = run / "model"
-    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors*"), dirs_exist_ok=True)
+    shutil.copytree(
+        model, folder, ignore=shutil.ignore_patterns("*.safetensors*", "onnx"), dirs_exist_ok=True
+    )
     weights: dict[str, torch.Tensor] = {}
     for file in model.glob("*.safetensors"):
         weights |= load_file(file)
@@ -103,7 +105,8 @@ def publish_folder(run: Path, folder: Path, *, space: str | None = None, **optio
     `space` is written too; it needs the ONNX files. Raises InputError if there is something else at `folder`.
     """
     check_run(run)
-    is_published = (folder / SETTINGS).is_file() and not (folder.parent / "config.yaml").is_file()
+    is_of_run = folder.resolve().name == "model" and (folder.resolve().parent / "config.yaml").is_file()
+    is_published = (folder / SETTINGS).is_file() and not is_of_run
     if folder.exists() and not is_published:
         raise InputError(f"{folder} exists and is not a published model: choose another folder")
     check_output(folder / SETTINGS, overwrite=True)
@@ -175,7 +178,7 @@ def publishing_warnings(config: Config) -> list[str]:
 def publish_after_training(config: Config) -> None:
     """Publish the model of a finished run; if that fails, print the reason and the command to repeat it."""
     run, repo = Path(config.output_dir), config.push_to_hub
-    assert repo is not None, "the caller asks"
+    assert repo is not None, "called only with push_to_hub"
     try:
         print(f"published: {publish(run, repo, checkpoints=config.push_checkpoints)}")
     except InputError as error:
@@ -196,8 +199,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.publish",
         description="Publish a trained model on the Hugging Face hub or in a folder, with its code, "
-        "tokenizer, licence, settings, and a card: what the model is, how to use it, how it was trained and "
-        "what was measured. The hub needs a login, `hf auth login` or HF_TOKEN. The command may be repeated, "
+        "tokenizer, licence, settings, and a card with its use, training "
+        "and results. The hub needs a login, `hf auth login` or HF_TOKEN. The command may be repeated, "
         "for example with --results after evaluating what it published.",
     )
     add = parser.add_argument
@@ -243,6 +246,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--private", action="store_true", help="with --repo: create a private repository")
     arguments = parser.parse_args()
+    if arguments.folder == "":
+        parser.error("argument --folder: give the path of a folder")
     if arguments.folder and (arguments.checkpoints or arguments.private):
         parser.error("--checkpoints and --private need --repo")
     if arguments.folder and arguments.space:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,11 @@ class RunLog:
     def step(
         self, step: int, loss: float, metrics: dict[str, float], grad_norm: float, learning_rate: float
     ) -> None:
-        """Log a training step; `metrics` include the fraction of values `out_of_support`."""
+        """Log a training step; `metrics` include the fraction of values `out_of_support`.
+
+        Metrics that are not finite are left out, such as the mean return of no episodes.
+        """
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         now = time.perf_counter()
         values_per_second = self.num_values / (now - self.clock)
         seconds_left = (now - self.started) / (step - self.first_step) * (self.num_steps - step)

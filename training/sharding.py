@@ -4,6 +4,7 @@ Under DDP and ZeRO-1 and 2 every process holds all weights, and its shards are t
 ZeRO-3 and FSDP2 it holds a shard of each.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -89,7 +90,7 @@ class Weights:
     def gather_state(self, is_kept: bool) -> dict[str, Tensor]:
         """Return copies of full parameters and buffers by name, if `is_kept`. All processes call this."""
         state = {}
-        for name, tensor in (*self.named_tensors(), *self._model.named_buffers()):
+        for name, tensor in itertools.chain(self.named_tensors(), self._model.named_buffers()):
             if is_kept:
                 state[name] = tensor.detach().to("cpu", copy=True)
         return state

@@ -80,14 +80,11 @@ class Collector:
         """The steps of all environments so far."""
         return self.memory.num_added * self.environments.num_environments
 
-    def step(
-        self, choose_actions: Callable[[Tensor], Any], epsilon: float | np.ndarray = 0.0
-    ) -> list[Episode]:
+    def step(self, choose_actions: Callable[[Tensor], Any], epsilon: float = 0.0) -> list[Episode]:
         """Act once in every environment, at random with probability `epsilon`; return episodes that ended.
 
         `choose_actions` gets observations (environments, stack × channels, height, width) on the device of
-        the memory, and returns an action for each. It is not called if all actions are random. `epsilon` is
-        one number, or one for each environment.
+        the memory, and returns an action for each. It is not called if all actions are random.
         """
         number = self.environments.num_environments
         counters = self.num_steps + np.arange(number)
@@ -129,7 +126,7 @@ class Collector:
 
     def save_recording(self) -> None:
         """Write the finished episodes of the run to the recording, if there is one."""
-        if self.record is not None and self.recorded:
+        if self.record is not None:
             write_recording(self.record, self.game, self.recorded)
 
     def state_dict(self) -> dict:
@@ -194,7 +191,10 @@ class Collector:
     def _read_recorded(self, path: str | Path, number: int) -> list[Episode]:
         """Return the episodes that were recorded up to the checkpoint; later ones are played again."""
         recording = read_recording(path)
-        if len(recording.episodes) < number or recording.games != [self.game]:
+        if recording.games != [self.game]:
+            found = ", ".join(game.title for game in recording.games)
+            raise InputError(f"{path} is a recording of {found}, not of this run: choose another file")
+        if len(recording.episodes) < number:
             raise InputError(
                 f"{path} has {len(recording.episodes)} of the {number} episodes that this run has "
                 "recorded: restore the file, or start another run"

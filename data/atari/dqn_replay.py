@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError, command, first_line
 from cli.files import atomic_write
-from data.atari.games import make_game
+from data.atari.games import make_environments, make_game
 from data.atari.preparation import FORMAT, VERSION, create_arrays
 from data.episode_ends import TERMINATED, TRUNCATED
 from data.prepared_folder import LOAD_ERRORS, check_replaceable, write_meta
@@ -112,6 +112,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     game = make_game(arguments.game)
+    if game.is_minatar:
+        raise InputError(f"--game {game.name}: the data set has games of ALE: give its own")
+    num_actions = make_environments(game, 1).num_actions
     numbers = find_checkpoints(arguments.data)
     check_replaceable(arguments.output, FORMAT)
     # The number of steps is known after reading, so the actions are read twice.
@@ -122,6 +125,11 @@ def main() -> None:
         arrays = create_arrays(unfinished, sum(sizes), (1, *FRAME_SHAPE))
         for number in tqdm(numbers, desc="reading", unit=" checkpoints", disable=None):
             frames, kept, steps = read_checkpoint(arguments.data, number)
+            if steps["actions"].max() >= num_actions:
+                raise InputError(
+                    f"{arguments.data}: checkpoint {number} has action {steps['actions'].max()}, and "
+                    f"{game.name} has {num_actions}: give the game of the data"
+                )
             rows = slice(num_steps, num_steps + len(steps["ends"]))
             np.compress(kept, frames, axis=0, out=arrays["frames"][rows, 0])
             for name, values in steps.items():

@@ -112,7 +112,7 @@ def emulate(
     """Yield all steps of episodes, in any order, emulated on all cores.
 
     The episodes have `numbers` in their `source`, by default 0, 1, …. Raises InputError if the emulator does
-    not make the frames, the return or the end of an episode again.
+    not reproduce the frames, the return or the end of an episode.
     """
     num_steps = sum(len(episode.actions) for episode in episodes)
     numbers = np.arange(len(episodes)) if numbers is None else numbers

@@ -50,9 +50,10 @@ class Game:
 
     @property
     def title(self) -> str:
-        """The name, with the variant: asteroids (mode 3, difficulty 1)."""
-        variant = {"mode": self.mode, "difficulty": self.difficulty}
-        parts = [f"{name} {value}" for name, value in variant.items() if value is not None]
+        """The name, with the settings that are not the default: asteroids (mode 3, difficulty 1)."""
+        default = make_game(self.name).settings()
+        changed = self.settings().items() - default.items()
+        parts = [f"{name.replace('_', ' ')} {value}" for name, value in sorted(changed)]
         return f"{self.name} ({', '.join(parts)})" if parts else self.name
 
     @property
@@ -209,10 +210,15 @@ def make_game(
     default_probability, default_size = (0.1, 10) if is_minatar else (0.25, 84)
     if repeat_action_probability is None:
         repeat_action_probability = default_probability
+    if not 0 <= repeat_action_probability <= 1:
+        raise InputError(f"repeat_action_probability is {repeat_action_probability}: give 0 to 1")
+    frame_size = default_size if frame_size is None else frame_size
+    if frame_size < 1:
+        raise InputError(f"frame_size is {frame_size}: give at least 1")
     return Game(
         name,
         repeat_action_probability,
-        frame_size or default_size,
+        frame_size,
         max_steps,
         full_action_space,
         mode,

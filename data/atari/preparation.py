@@ -16,7 +16,7 @@ import numpy as np
 
 from cli.errors import InputError, command
 from data.atari.episodes import emulate
-from data.atari.games import make_environments
+from data.atari.games import make_environments, make_game
 from data.atari.recordings import read_recording
 from data.hub import local_files
 from data.prepared_folder import make_once, read_meta
@@ -71,6 +71,7 @@ def _write(source: Path, folder: Path) -> dict[str, Any]:
     lengths = np.array([len(episode.actions) for episode in recording.episodes])
     starts = np.cumsum(lengths) - lengths
     arrays = create_arrays(folder, int(lengths.sum()), shapes[0])
+    means = []
     for index, game in enumerate(recording.games):
         numbers = np.flatnonzero(recording.game_indices == index)
         episodes = [recording.episodes[number] for number in numbers]
@@ -79,13 +80,14 @@ def _write(source: Path, folder: Path) -> dict[str, Any]:
             for name in ("frames", "actions", "rewards", "ends", "ages"):
                 arrays[name][rows] = getattr(steps, name)
             arrays["games"][rows] = index
+        means.append(np.mean([episode.total_reward for episode in episodes]))
     for array in arrays.values():
         array.flush()
     return {
         "games": [{"name": game.name, **game.settings()} for game in recording.games],
         "num_steps": int(lengths.sum()),
         "num_episodes": len(lengths),
-        "mean_return": float(np.mean([episode.total_reward for episode in recording.episodes])),
+        "mean_return": float(np.mean(means)),  # over games, each counting the same
     }
 
 
@@ -107,7 +109,7 @@ def main() -> None:
     arguments = parse_arguments()
     folder = prepare(arguments.recording, arguments.folder)
     meta = read_meta(folder, FORMAT)
-    names = ", ".join(game["name"] for game in meta["games"])
+    names = ", ".join(make_game(**game).title for game in meta["games"])
     print(
         f"{folder}: {meta['num_steps']:,} steps of {names} in {meta['num_episodes']:,} episodes, mean return "
         f"{meta['mean_return']:.2f}"

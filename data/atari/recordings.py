@@ -55,20 +55,19 @@ def write_recording(path: str | Path, game: Game, episodes: Iterable[Episode]) -
     """Write episodes of a game to a Parquet file, atomically."""
     settings, emulator = json.dumps(game.settings(), sort_keys=True), game.emulator
     rows = [
-        (
-            game.name,
-            episode.seed,
-            episode.actions.tobytes(),
-            episode.total_reward,
-            episode.end == TERMINATED,
-            episode.crc,
-            settings,
-            emulator,
-        )
+        {
+            "game": game.name,
+            "seed": episode.seed,
+            "actions": episode.actions.tobytes(),
+            "return": episode.total_reward,
+            "terminated": episode.end == TERMINATED,
+            "crc": episode.crc,
+            "settings": settings,
+            "emulator": emulator,
+        }
         for episode in episodes
     ]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    write_tables(path, [pa.table(columns, schema=SCHEMA)], SCHEMA, len(rows))
+    write_tables(path, [pa.Table.from_pylist(rows, SCHEMA)], SCHEMA, len(rows) or 1)
 
 
 def read_recording(source: str | Path) -> Recording:

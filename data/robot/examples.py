@@ -15,7 +15,7 @@ class Decisions:
     Before the first frame of an episode there are copies of it.
 
     `input_ids` (instructions, tokens) are the tokens of every instruction. `reward_noise` adds noise from
-    U(0, n) to every reward, a function of frame and `seed`. With `only_successes`, episodes without a reward
+    U(0, η) to every reward, a function of frame and `seed`. With `only_successes`, episodes without a reward
     are left out. With `image_shift` n every decision has (2n + 1)² copies, one for each shift of its images
     by −n to n pixels in both directions. The pixels of an edge are repeated beyond it (Kostrikov et al.,
     "Image Augmentation Is All You Need", arXiv 2004.13649).

@@ -53,16 +53,16 @@ class Agent:
             return self.games
         for name in names:
             if all(game.name != name for game in self.games):
-                known = ", ".join(game.name for game in self.games)
+                known = ", ".join(dict.fromkeys(game.name for game in self.games))
                 raise InputError(f"{self.name} was not trained on {name}: choose from {known}")
-        return [game for game in self.games if game.name in names]
+        return [game for name in dict.fromkeys(names) for game in self.games if game.name == name]
 
     @torch.no_grad()
     def predict(self, game: Game, observations: Tensor) -> ConvNetOutput:
         """Return the model's prediction for observations (batch, channels, height, width) of a game."""
         device = self.model.device
         indices = torch.full((len(observations),), self.games.index(game), device=device)
-        return self.model(observations.to(device), game=indices if len(self.games) > 1 else None)
+        return self.model(observations.to(device), game=indices)
 
     def choose(self, game: Game, observations: Tensor) -> np.ndarray:
         """Return the actions of highest value, (batch,)."""

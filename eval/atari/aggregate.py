@@ -72,7 +72,7 @@ def summarise(scores: np.ndarray, thresholds: np.ndarray, seed: int) -> dict:
     return summary
 
 
-def read_scores(paths: list[str], table: Path) -> tuple[np.ndarray, list[str]]:
+def read_results(paths: list[str], table: Path) -> tuple[np.ndarray, list[str]]:
     """Return the normalised scores (runs, games) in result files, and the names of the games.
 
     Raises InputError for a file that is no result, for a game without scores to compare with, and if the
@@ -192,7 +192,7 @@ def main() -> None:
     if arguments.study:
         read = read_study(arguments.study)
     else:
-        read = {name: read_scores(files, arguments.scores) for name, files in arguments.methods.items()}
+        read = {name: read_results(files, arguments.scores) for name, files in arguments.methods.items()}
     highest = max(scores.max() for scores, _ in read.values())
     thresholds = np.linspace(0, max(highest, 1.0), PROFILE_POINTS)
     methods = {}

@@ -76,7 +76,7 @@ def evaluate_policy(
                 episodes[int(numbers[index])] = in_progress.episode(index, end)
                 progress.update()
                 numbers[index], next_number = next_number, next_number + 1
-            # Environments without another episode continue to act, which nobody looks at.
+            # Environments without another episode continue to act, and their steps are ignored.
             starts = is_over & (numbers < num_episodes)
     return [episodes[number] for number in range(num_episodes)]
 

@@ -25,7 +25,6 @@ def evaluate_actions(
     boards: Boards,
     orient: bool,
     batch_size: int = 64,
-    device: str | torch.device = "cpu",
     indices: np.ndarray | None = None,
     show_progress: bool = False,
 ) -> dict:
@@ -66,7 +65,7 @@ def evaluate_actions(
             if orient:  # orienting twice is the identity
                 real_ids = orient_actions(real_ids, black_to_move(boards.tokens[batch_indices])[:, None])
             if values_actions:
-                values, scores, sums = _predict(model, batch, is_move, device)
+                values, scores, sums = _predict(model, batch, is_move)
                 check_finite(values[is_move])
             else:
                 values = _value_moves(network, boards.tokens[batch_indices], real_ids, batch_size)
@@ -102,12 +101,10 @@ def _value_moves(
 
 @torch.no_grad()
 def _predict(
-    model: PreTrainedModel,
-    batch: dict[str, np.ndarray],
-    is_move: np.ndarray,
-    device: str | torch.device,
+    model: PreTrainedModel, batch: dict[str, np.ndarray], is_move: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return predicted values and scores (boards, moves), and the sums of cross-entropy and KL of boards."""
+    device = model.device
     outputs = model(
         input_ids=torch.as_tensor(batch["input_ids"], device=device).long(),
         action_ids=torch.as_tensor(batch["action_ids"], device=device).long(),

@@ -101,7 +101,7 @@ def main() -> None:
     if arguments.limit is not None and arguments.limit < boards.num_boards:
         indices = np.random.default_rng(arguments.seed).choice(indices, arguments.limit, replace=False)
     results = evaluate_actions(
-        model, boards, tokenizer.orient, arguments.batch_size, model.device, indices, show_progress=True
+        model, boards, tokenizer.orient, arguments.batch_size, indices, show_progress=True
     )
     if arguments.json:
         identity = identify_model(arguments.model)

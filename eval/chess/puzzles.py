@@ -29,7 +29,7 @@ from cli.options import (
 from data.chess.puzzles import Puzzle, read_puzzles
 from eval.chess.engines import ValueEngine
 from eval.intervals import wilson_interval
-from eval.model_folder import model_name
+from eval.model_folder import check_model_folder, model_name
 
 
 RATING_BAND = 200
@@ -143,6 +143,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.json:
         check_output(arguments.json, overwrite=True)
+    check_model_folder(arguments.model)
     puzzles = read_puzzles(arguments.puzzles, arguments.limit)
     engine = ValueEngine(
         arguments.model,

@@ -24,7 +24,7 @@ from data.chess.fen_files import read_epd
 from data.text_files import TextSource
 from eval.chess.engines import ValueEngine
 from eval.intervals import Z_95, mean_and_standard_error, wilson_interval
-from eval.model_folder import model_name
+from eval.model_folder import check_model_folder, model_name
 
 
 MAX_POINTS = 10  # of a position of the Strategic Test Suite
@@ -170,6 +170,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.json:
         check_output(arguments.json, overwrite=True)
+    check_model_folder(arguments.model)
     positions = read_suite(arguments.epd)
     engine = ValueEngine(
         arguments.model,

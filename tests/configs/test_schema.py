@@ -66,7 +66,7 @@ def test_every_value_loss_has_the_learning_rate_of_the_paper_unless_one_is_given
         (["training.steps=1.5"], ["training.steps", "1.5"]),
         (["model.attention=window"], ["model.attention", "'window'", "prefix"]),
         (["training=3"], ["command line", "3"]),
-        (["training.batch_size=0"], ["training.batch_size must be at least 1"]),
+        (["training.batch_size=0"], ["command line: training.batch_size must be at least 1"]),
         (["training.ema_decay=1"], ["training.ema_decay must be in [0, 1)"]),
         (["seed=-1"], ["seed must be from 0 to 2**32 - 1"]),
         (["seed=4294967296"], ["seed must be from 0 to 2**32 - 1", "4294967296"]),
@@ -144,7 +144,7 @@ def test_missing_files_and_keys_are_named(tmp_path):
 @pytest.mark.parametrize("family", ["chess", "chessbench"])
 def test_without_chessbench_the_command_that_downloads_it_is_named(family, size, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = r"python -m data\.chess\.chessbench --download 20 --output runs/chessbench` .* about 11 GB"
+    command = r"python -m data\.chess\.chessbench --download 20 --output runs/chessbench` .* about 12 GB"
     data = load_config(f"{family}_{size}.yaml", []).data
     with pytest.raises(InputError, match=f"runs/chessbench has no boards: `{command}"):
         data.check_files()

@@ -6,6 +6,7 @@ import torch
 
 from models.board_rotation import rotate, rotation_of, square_angles
 from models.chess_tokens import ACTION_IDS, FIRST_SQUARE
+from models.modeling_value_transformer import ValueTransformerForMovePrediction
 from tests.models.test_model import random_inputs, small_model
 
 
@@ -85,6 +86,15 @@ def test_the_rotation_needs_no_weights_and_is_felt():
     assert dict(turned.named_parameters()).keys() == dict(plain.named_parameters()).keys()
     with torch.no_grad():
         assert not torch.allclose(turned(*random_inputs()).logits, plain(*random_inputs()).logits, atol=1e-3)
+
+
+def test_a_model_of_moves_has_no_rotation_where_the_configuration_has_none():
+    turned, plain = (
+        small_model(ValueTransformerForMovePrediction, board_rotation=rotates) for rotates in (True, False)
+    )
+    plain.load_state_dict(turned.state_dict())
+    boards, _ = random_inputs()
+    assert not torch.allclose(turned(boards).logits, plain(boards).logits, atol=1e-3)
 
 
 def test_the_rotation_holds_its_angles_in_bfloat16():

@@ -188,6 +188,21 @@ def test_only_published_models_are_replaced(copied_run, tmp_path):
             publish_folder(copied_run, folder)
     with pytest.raises(InputError, match="is a file, not a folder"):
         publish_folder(copied_run, REPOSITORY / "LICENSE/model")
+    for _ in range(2):
+        publish_folder(copied_run, copied_run / "published")
+
+
+def test_the_film_of_a_run_is_shown_and_files_of_onnx_are_made_again(copied_run, tmp_path):
+    (copied_run / "play.gif").write_bytes(b"GIF89a")
+    (copied_run / "model/onnx").mkdir()
+    (copied_run / "model/onnx/model.onnx").write_bytes(b"of other weights")
+    publish_folder(copied_run, tmp_path / "published", dtype="bfloat16")
+    assert (tmp_path / "published/play.gif").read_bytes() == b"GIF89a"
+    card = (tmp_path / "published/README.md").read_text()
+    assert (
+        "![Episodes of the model](play.gif)" in card and "![Curves of the training run](curves.png)" in card
+    )
+    assert not (tmp_path / "published/onnx").exists() and "onnx" not in card
 
 
 @pytest.mark.parametrize(

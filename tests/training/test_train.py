@@ -1,12 +1,14 @@
 """Training as a user runs it: the command, in a process of its own, on tiny settings."""
 
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -249,6 +251,17 @@ def test_the_log_keeps_what_came_before_the_checkpoint(tmp_path):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         RunLog(tmp_path, first_step, 2, task=None, accelerator=None)
         assert read_metrics(tmp_path / "metrics.jsonl") == kept
+
+
+def test_a_metric_without_a_value_is_left_out(tmp_path, capsys):
+    accelerator = SimpleNamespace(log=lambda values, step: None)
+    log = RunLog(tmp_path, 0, 2, task=SimpleNamespace(unit="values"), accelerator=accelerator)
+    metrics = {"play_return": math.nan, "out_of_support": 0.0}
+    log.step(1, 0.5, metrics, grad_norm=1.0, learning_rate=0.1)
+    assert "nan" not in capsys.readouterr().out.lower()
+    (row,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert row["loss"] == 0.5 and row.keys() >= {"out_of_support", "grad_norm"}
+    assert "play_return" not in row
 
 
 @pytest.mark.slow

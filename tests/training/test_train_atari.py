@@ -17,7 +17,7 @@ from data.atari.collector import Collector
 from data.atari.games import make_game
 from data.replay import Sampling
 from eval.atari.agent import write_settings
-from tests.support.commands import run_checked
+from tests.support.commands import assert_input_error, run_checked, run_command
 from tests.support.training_runs import (
     finish,
     kill_at,
@@ -158,6 +158,15 @@ def test_one_network_learns_several_games_with_a_head_each(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     means = [rows[-1][f"return of {name}"] for name in model.config.games]
     assert rows[-1]["mean_return"] == pytest.approx(sum(means) / 2)
+
+
+@pytest.mark.slow
+def test_a_new_run_does_not_replace_a_recording(played, tmp_path):
+    recording = played / "play.parquet"
+    content = recording.read_bytes()
+    arguments = [*ONLINE, f"output_dir={tmp_path}/run", f"atari.record={recording}", "resume=true"]
+    assert_input_error(run_command("train", *arguments), f"atari.record: {recording} exists")
+    assert recording.read_bytes() == content and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

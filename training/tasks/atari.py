@@ -123,7 +123,7 @@ class AtariTask(QLearningTask):
         return f"{self.model.config.architecture}{experts}"
 
     def describe_data(self) -> str:
-        names = ", ".join(game.name for game in self.games)
+        names = ", ".join(game.title for game in self.games)
         if self.config.is_online:
             play = self.config.atari
             return f"{names}, {play.num_environments} at once, a memory of {play.memory_steps:,} steps"
@@ -160,7 +160,7 @@ class AtariTask(QLearningTask):
     @torch.no_grad()
     def choose_actions(self, pixels: Tensor, game: int = 0) -> np.ndarray:
         """Return the actions of highest value in observations of a game, (batch,)."""
-        games = torch.full((len(pixels),), game, device=self.device) if len(self.games) > 1 else None
+        games = torch.full((len(pixels),), game, device=self.device)
         return self.model(pixels.to(self.device), games).value.argmax(-1).cpu().numpy()
 
     def loss(
@@ -250,11 +250,12 @@ class AtariTask(QLearningTask):
         results = []
         for name, measured in found["games"].items():
             amount = f"{found['episodes']:,} episodes"
-            numbers = measured | {"return_standard_error": measured["standard_error"]}
+            numbers = measured | {"standard_errors": {"mean_return": measured["standard_error"]}}
             results += results_of(numbers, METRICS, amount=amount, data=name, measured=f"{amount} of {name}")
         return results
 
 
 def _read_games(model_folder: Path) -> list[str]:
-    """Return the names of the games that a saved model plays."""
-    return [game["name"] for game in json.loads((model_folder / SETTINGS_FILE).read_bytes())["games"]]
+    """Return the titles of the games that a saved model plays."""
+    games = json.loads((model_folder / SETTINGS_FILE).read_bytes())["games"]
+    return [make_game(**game).title for game in games]

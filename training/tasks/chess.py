@@ -162,19 +162,20 @@ class ChessTask(OfflineTask):
 
         That biases losses with bins, but not mse.
         """
-        boards = self.boards
+        found = []
+        boards, loss, noise = self.boards, self.value_loss, self.config.data.label_noise
         if boards and self.config.unlabelled_moves.loss != "none" and not len(boards.unlabelled):
-            return ["unlabelled_moves.loss has no effect: every legal move has a label"]
-        low, high = -self.config.data.label_noise / 2, 1 + self.config.data.label_noise / 2
-        loss = self.value_loss
-        if loss is None or isinstance(loss, MSE) or not self.config.data.label_noise:
-            return []
-        if loss.value_min <= low and high <= loss.value_max:
-            return []
-        return [
-            f"with data.label_noise labels reach from {low:g} to {high:g}, outside [value_min, value_max] = "
-            f"[{loss.value_min:g}, {loss.value_max:g}]: widen value_loss.value_min and value_max"
-        ]
+            found.append("unlabelled_moves.loss has no effect: every legal move has a label")
+        low, high = -noise / 2, 1 + noise / 2
+        if not noise or loss is None or isinstance(loss, MSE):
+            return found
+        if low < loss.value_min or loss.value_max < high:
+            found.append(
+                f"with data.label_noise labels reach from {low:g} to {high:g}, outside [value_min, "
+                f"value_max] = [{loss.value_min:g}, {loss.value_max:g}]: widen value_loss.value_min and "
+                "value_max"
+            )
+        return found
 
     def loss(
         self, wrapped: nn.Module, batch: dict[str, Tensor], with_metrics: bool
@@ -209,7 +210,7 @@ class ChessTask(OfflineTask):
 
     def evaluate(self) -> dict:
         """Compare with the held-out labels, in the precision of training."""
-        assert self.held_out is not None, "can_evaluate says so"
+        assert self.held_out is not None, "called only if can_evaluate"
         evaluation = self.config.evaluation
         limit = min(evaluation.boards or self.held_out.num_boards, self.held_out.num_boards)
         return evaluate_actions(
@@ -217,7 +218,6 @@ class ChessTask(OfflineTask):
             self.held_out,
             orient=self.config.data.orient,
             batch_size=evaluation.batch_size,
-            device=self.device,
             indices=np.arange(limit),
         )
 
@@ -271,8 +271,8 @@ class ChessTask(OfflineTask):
             names = [opponent["name"] for opponent in found["opponents"]]
             measured = f"{amount} against {', '.join(names)}"
             ratings = [opponent["rating"] for opponent in found["opponents"]]
-            data = f"{len(names)} opponents rated {min(ratings):.0f} to {max(ratings):.0f}"
-            data = data if len(names) > 1 else names[0]
+            several = f"{len(names)} opponents rated {min(ratings):.0f} to {max(ratings):.0f}"
+            data = names[0] if len(names) == 1 else several
             if found["elo"] is None:
                 # The player lost or won all games: one end of the interval is known.
                 low, high = found["low"], found["high"]
@@ -291,7 +291,7 @@ def _metrics(loss: ValueLoss, logits: Tensor, labels: Tensor, weight: Tensor) ->
 
 
 def _move_loss(logits: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Return the cross-entropy of the moves (batch,), their number, and how many are the most probable."""
+    """Return the mean cross-entropy of the moves (batch,), their number, and metrics."""
     metrics = {
         "accuracy": (logits.argmax(dim=-1) == moves).float().mean(),
         "out_of_support": logits.new_zeros(()),

@@ -226,7 +226,8 @@ class WordleTask(QLearningTask):
             if is_one_turn:
                 amount = f"{protocol['num_states']:,} states of games of {protocol['behavior']}"
             data = _describe_words(found["num_answers"], found["rule"])
-            results += results_of(protocol, metrics, amount=amount, data=data, measured=f"{amount}, {data}")
+            numbers = protocol | {"standard_errors": {"mean_return": protocol.get("return_standard_error")}}
+            results += results_of(numbers, metrics, amount=amount, data=data, measured=f"{amount}, {data}")
         return results
 
 

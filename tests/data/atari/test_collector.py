@@ -12,7 +12,7 @@ from cli.errors import InputError
 from data.atari.collector import Collector
 from data.atari.episodes import emulate
 from data.atari.games import make_game, single_game
-from data.atari.recordings import read_recording
+from data.atari.recordings import read_recording, write_recording
 from data.replay import Sampling
 
 
@@ -150,6 +150,9 @@ def test_a_recording_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path):
     assert [episode.to_json() for episode in first.episodes] == [
         episode.to_json() for episode in second.episodes
     ]
+    write_recording(paths[1], GAMES["breakout"], first.episodes)
+    with pytest.raises(InputError, match=r"is a recording of breakout .*, not of this run"):
+        make_collector("minatar_breakout", record=paths[1]).load_state_dict(state)
     paths[1].unlink()
     with pytest.raises(InputError, match="no such file"):
         make_collector("minatar_breakout", record=paths[1]).load_state_dict(state)

@@ -48,8 +48,8 @@ def logs(tmp_path) -> Path:
     return folder
 
 
-def convert(logs: Path, output: Path):
-    return run_command("data.atari.dqn_replay", "--game", "breakout", "--data", logs, "--output", output)
+def convert(logs: Path, output: Path, game: str = "breakout"):
+    return run_command("data.atari.dqn_replay", "--game", game, "--data", logs, "--output", output)
 
 
 def test_steps_are_read_without_padding_and_stale_slots(logs, tmp_path):
@@ -76,4 +76,8 @@ def test_missing_and_damaged_files_are_named_and_nothing_is_written(logs, tmp_pa
     path.unlink()
     assert_input_error(convert(logs, tmp_path / "arrays"), "$store$_reward_ckpt.1.gz is missing")
     assert_input_error(convert(tmp_path, tmp_path / "arrays"), "has no files $store$_observation_ckpt.N.gz")
+    write_checkpoint(logs, 1, [*steps_of([8], 0)[:-1], (1, 9, 0.0, 1), (0, 0, 0.0, 0)])
+    assert_input_error(convert(logs, tmp_path / "arrays"), "checkpoint 1 has action 9, and breakout has 4")
+    result = convert(logs, tmp_path / "arrays", "minatar_breakout")
+    assert_input_error(result, "minatar_breakout: the data set has games of ALE")
     assert not (tmp_path / "arrays").exists()

@@ -106,6 +106,8 @@ def test_a_variant_plays_differently_and_the_default_variant_as_the_vector_envir
         ({"name": "minatar_breakout", "mode": 1}, "no variants"),
         ({"name": "minatar_breakout", "max_steps": 1}, "max_steps at least 2"),
         ({"name": "minatar_breakout", "frame_size": 84}, "frames of 10 by 10"),
+        ({"name": "breakout", "frame_size": -3}, "frame_size is -3"),
+        ({"name": "breakout", "repeat_action_probability": 2}, "repeat_action_probability is 2"),
     ],
 )
 def test_games_that_do_not_exist_are_named(arguments, message):

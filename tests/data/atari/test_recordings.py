@@ -70,6 +70,9 @@ def test_all_games_of_a_folder_are_sampled_equally_often(tmp_path):
     steps = RecordedSteps(prepare(folder), Sampling())
     batch = steps.batch(np.arange(len(steps)))
     assert [game.name for game in steps.games] == ["minatar_asterix", "minatar_breakout"]
+    returns = [read_recording(folder / name).episodes for name in ("a.parquet", "b.parquet")]
+    means = [np.mean([episode.total_reward for episode in episodes]) for episodes in returns]
+    assert len(returns[0]) < len(returns[1]) and steps.mean_return == pytest.approx(np.mean(means))
     counts = np.bincount(batch["games"])
     assert counts[0] == counts[1] == 11 * 2 * 4  # the larger game's steps
 
@@ -101,6 +104,7 @@ def change(path, **columns) -> None:
         ({"emulator": "MinAtar 1.0.11"}, "recorded with MinAtar 1.0.11, .* pip install MinAtar==1.0.11"),
         ({"game": "minatar_braekout"}, "row 2: there is no game 'minatar_braekout': did you mean"),
         ({"settings": '{"frame": 3}'}, "row 2: .* are not settings of a game"),
+        ({"settings": '{"frame_size": "10"}', "game": "breakout"}, "row 2: .* are not settings of a game"),
         ({"settings": "[", "seed": 3}, "row 2: .* are not settings of a game"),
         ({"game": "minatar_freeway"}, "the frames of its games differ in shape: minatar_breakout"),
     ],

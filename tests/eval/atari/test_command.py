@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from data.atari.games import make_environments, make_game
-from eval.atari.agent import write_settings
+from eval.atari.agent import Agent, write_settings
 from eval.atari.playing import evaluate_policy
 from models.configuration_value_convnet import ValueConvNetConfig
 from models.modeling_value_convnet import ValueConvNet
@@ -47,7 +47,7 @@ def test_a_model_is_measured_and_filmed(model, tmp_path):
     result = run_command("eval.atari", "--model", model, *options)
     assert result.returncode == 0, result.stderr
     found = json.loads(output.read_text())
-    game = found["games"]["minatar_breakout"]
+    game = found["games"]["minatar_breakout (max steps 40)"]
     assert len(game["returns"]) == 12 and np.mean(game["returns"]) == game["mean_return"]
     assert game["settings"]["max_steps"] == 40 and game["human_normalised"] is None
     assert "no human score" in result.stdout
@@ -65,6 +65,14 @@ def test_an_ale_game_is_filmed_in_colour(value_loss, tmp_path):
     with Image.open(tmp_path / "play.gif") as image:
         colours = np.asarray(image.convert("RGB"))[:, :160]
         assert image.n_frames > 1 and (colours.max(2) > colours.min(2) + 50).any()
+
+
+def test_games_are_played_in_the_order_of_their_names(model):
+    games = [make_game("minatar_asterix"), BREAKOUT, make_game("minatar_breakout")]
+    agent = Agent(model=None, name="agent", games=games, stack=1)
+    asterix, *both = games
+    assert agent.find_games(["minatar_breakout", "minatar_asterix"]) == [*both, asterix]
+    assert len({game.title for game in games}) == 3
 
 
 def test_episodes_do_not_depend_on_how_many_are_played_at_once():
