@@ -5,7 +5,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 
-IMAGE_ENCODERS = ("convolutions", "resnet18")
+IMAGE_ENCODERS = {"convolutions": 16, "resnet18": 32}  # strides: pixels of a token
 
 
 class QTransformerConfig(PreTrainedConfig):
@@ -68,7 +68,7 @@ class QTransformerConfig(PreTrainedConfig):
             raise ValueError(f"image_encoder must be one of {choices}; got {self.image_encoder!r}")
         if not self.state_size and not self.image_size:
             raise ValueError("an observation needs a state or an image: state_size and image_size are 0")
-        stride = 16 if self.image_encoder == "convolutions" else 32
+        stride = IMAGE_ENCODERS[self.image_encoder]
         if self.image_size % stride:
             raise ValueError(
                 f"image_encoder {self.image_encoder} needs images of a multiple of {stride} pixels, not of "

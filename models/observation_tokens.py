@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from .configuration_q_transformer import QTransformerConfig
+from .configuration_q_transformer import IMAGE_ENCODERS, QTransformerConfig
 
 
 class StateTokens(nn.Module):
@@ -41,10 +41,10 @@ class ImageTokens(nn.Module):
         super().__init__()
         self.network: nn.Sequential
         if config.image_encoder == "resnet18":
-            self.network, num_channels, stride = _resnet18(), 512, 32
+            self.network, num_channels = _resnet18(), 512
         else:
-            self.network, num_channels, stride = _strided_convolutions(), 64, 16
-        self.num_tokens = config.history * (config.image_size // stride) ** 2
+            self.network, num_channels = _strided_convolutions(), 64
+        self.num_tokens = config.history * (config.image_size // IMAGE_ENCODERS[config.image_encoder]) ** 2
         self.projection = nn.Linear(num_channels, config.hidden_size)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ with the episodes of a shorter one. Finished parts of an interrupted run are in 
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from cli.files import atomic_write, check_output
 from cli.options import positive_int, seed_number
 from data.resumable_job import ResumableJob
 from data.robot.episode_parts import Job, play_parts, read_parts
-from data.robot.lerobot_writer import DatasetWriter, Episode
+from data.robot.lerobot_writer import DatasetWriter
 from data.robot.metaworld import DEFAULT_CAMERA, FPS, RobotEnv
 from data.robot.simulator import CAMERAS, check_camera, import_simulator
 from data.robot.tasks import INSTRUCTIONS, TASKS, TasksHelpFormatter, check_tasks
@@ -89,33 +88,25 @@ def main() -> None:
     import_simulator()
     if job.image_size is not None:
         RobotEnv(job.tasks[0], job.image_size)  # its errors come before any work
-    counts = {level: [0, 0] for level in noise}  # successes and episodes
-    num_frames = 0
-
-    def counted() -> Iterator[Episode]:
-        nonlocal num_frames
-        for episode in read_parts(job, partial.folder):
-            counts[episode.noise][0] += episode.success
-            counts[episode.noise][1] += 1
-            num_frames += len(episode)
-            yield episode
-
     with ResumableJob(arguments.output, json.loads(json.dumps(vars(job)))) as partial:
         play_parts(job, partial.folder, arguments.processes)
         with atomic_write(arguments.output) as unfinished:
             unfinished.mkdir()
             instructions = {task: INSTRUCTIONS[task] for task in job.tasks}
             camera = job.camera if job.image_size is not None else None
-            DatasetWriter(unfinished, instructions, FPS, camera).write(counted())
-    num_successes = sum(successes for successes, _ in counts.values())
+            rows = DatasetWriter(unfinished, instructions, FPS, camera).write(read_parts(job, partial.folder))
+    of_noise: dict[float, list[bool]] = {level: [] for level in noise}
+    for row in rows:
+        of_noise[row["noise"]].append(row["success"])
     by_noise = ", ".join(
-        f"noise {level:g} {successes / episodes:.1%} of {episodes}"
-        for level, (successes, episodes) in counts.items()
-        if episodes
+        f"noise {level:g} {sum(successes) / len(successes):.1%} of {len(successes)}"
+        for level, successes in of_noise.items()
+        if successes
     )
+    num_frames, num_successes = (sum(row[key] for row in rows) for key in ("length", "success"))
     print(
-        f"{arguments.output}: {job.num_episodes:,} episodes, {num_frames:,} frames: "
-        f"success {num_successes / job.num_episodes:.1%} ({by_noise})"
+        f"{arguments.output}: {len(rows):,} episodes, {num_frames:,} frames: "
+        f"success {num_successes / len(rows):.1%} ({by_noise})"
     )
     if not num_successes:
         print("no episode is a success, so that nothing can be learnt: give more episodes or less noise")

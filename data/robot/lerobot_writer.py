@@ -88,13 +88,14 @@ class DatasetWriter:
         self._image_shape: list[int] = []
         self._values: dict[str, list[np.ndarray]] = defaultdict(list)
 
-    def write(self, episodes: Iterable[Episode]) -> None:
-        """Write all episodes and the tables in meta/."""
+    def write(self, episodes: Iterable[Episode]) -> list[dict]:
+        """Write all episodes and the tables in meta/; return the rows of meta/episodes."""
         for episode in episodes:
             self._write_episode(episode)
         assert self._writer is not None, "a dataset needs an episode"
         self._writer.close()
         self._write_meta()
+        return self._rows
 
     def _write_episode(self, episode: Episode) -> None:
         length, task = len(episode), self._task_index[episode.task]

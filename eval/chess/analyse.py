@@ -240,12 +240,7 @@ def main() -> None:
         boards, played = [read_fen(arguments.fen, "--fen")], [None]
         if not any(boards[0].legal_moves):
             raise InputError(f"--fen: {arguments.fen} has no legal move to value; give an earlier position")
-    engine = ValueEngine(
-        arguments.model,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        batch_size=arguments.batch_size,
-    )
+    engine = ValueEngine.from_options(arguments)
     if arguments.pgn_output and engine.network.is_policy:
         raise InputError("--pgn-output: a model that predicts moves has no values; give a model of values")
     positions = analyse_boards(engine, boards, played)

@@ -10,6 +10,7 @@ torch is imported with a model that it runs: other players and games do not wait
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
 from abc import ABC, abstractmethod
@@ -186,6 +187,17 @@ class ValueEngine(Engine):
         self.choice = choice
         self.exact_ends = exact_ends
         self.new_game(seed)
+
+    @classmethod
+    def from_options(cls, arguments: argparse.Namespace, exact_ends: ExactEnds = "all") -> Self:
+        """Return the engine that `add_model_options` and `add_batch_size_option` describe."""
+        return cls(
+            arguments.model,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            batch_size=arguments.batch_size,
+            exact_ends=exact_ends,
+        )
 
     def choose(self, board: chess.Board) -> ChosenMove:
         analysis = self.analyse(board)

@@ -166,7 +166,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--color",
         choices=("white", "black", "both"),
-        default="both",
         help="the colour of a human; both alternates (default: both)",
     )
     parser.add_argument("--pgn", metavar="FILE", help="write the games, with win probabilities, to this file")
@@ -192,6 +191,8 @@ def main() -> None:
         check_output(arguments.pgn, arguments.overwrite or is_empty)
     limit = Limit(nodes=arguments.nodes, depth=arguments.depth, time=arguments.time)
     is_human = arguments.opponent == "human"
+    if arguments.color and not is_human:
+        raise InputError("--color is for a human: engines play every opening with both colours")
     if arguments.sprt and is_human:
         raise InputError("--sprt is for a match between engines: leave it out against a human")
     if limit != Limit() and (is_human or arguments.opponent.startswith(("model:", "random"))):
@@ -208,7 +209,9 @@ def main() -> None:
             names = ["human", model.identify()]
             if arguments.pgn:
                 log = GameLog(arguments.pgn, arguments.overwrite)
-            score = play_human(model, openings, arguments.games or 1, arguments.seed, arguments.color, log)
+            score = play_human(
+                model, openings, arguments.games or 1, arguments.seed, arguments.color or "both", log
+            )
         else:
             opponent = parse_player(arguments.opponent, limit, model, OPPONENT_KINDS)
             openings = read_openings(arguments.openings or DEFAULT_BOOK, arguments.skip_bad_games)

@@ -145,15 +145,9 @@ def main() -> None:
         check_output(arguments.json, overwrite=True)
     check_model_folder(arguments.model)
     puzzles = read_puzzles(arguments.puzzles, arguments.limit)
-    engine = ValueEngine(
-        arguments.model,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        batch_size=arguments.batch_size,
-        # As in ChessBench: the network has to find checkmates, but cannot know repetitions, which the rules
-        # find in the games of ChessBench's puzzles.
-        exact_ends="draws",
-    )
+    # As in ChessBench: the network has to find checkmates, but cannot know repetitions, which the rules find
+    # in the games of ChessBench's puzzles.
+    engine = ValueEngine.from_options(arguments, exact_ends="draws")
     results = evaluate_puzzles(engine, puzzles)
     if arguments.json:
         from eval.loading import identify_model  # imports torch

@@ -172,13 +172,8 @@ def main() -> None:
         check_output(arguments.json, overwrite=True)
     check_model_folder(arguments.model)
     positions = read_suite(arguments.epd)
-    engine = ValueEngine(
-        arguments.model,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        batch_size=arguments.batch_size,
-        exact_ends="draws",  # as for puzzles: the model has to find checkmates
-    )
+    # As for puzzles: the model has to find checkmates.
+    engine = ValueEngine.from_options(arguments, exact_ends="draws")
     results = evaluate_suite(engine, positions)
     if arguments.json:
         from eval.loading import identify_model  # imports torch

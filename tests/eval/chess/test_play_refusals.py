@@ -25,6 +25,7 @@ def run(model_folder, monkeypatch, capfd):
         (("--opponent", "random", "--games", 3), ("--games 3", "give an even number")),
         (("--opponent", "random", "--nodes", 3), ("random does not search", "--nodes")),
         (("--opponent", "human", "--sprt", "0,10"), ("--sprt is for a match between engines",)),
+        (("--opponent", "random", "--color", "white"), ("--color is for a human",)),
         (("--opponent", "human", "--time", 3), ("human does not search",)),
         (("--opponent", "random", "--openings", "EMPTY"), ("holds no openings",)),
         (("--opponent", "random", "--pgn", "FOLDER"), ("is a folder",)),
