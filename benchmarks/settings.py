@@ -52,7 +52,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a training configuration, in configs/ or the path of a YAML file, measured as it is "
         "(default: chess_9m.yaml with few boards per step, on the boards of this repository)",
     )
-    add("--model", metavar="DIR", help="a trained model for play or wordle (default: random weights)")
+    add(
+        "--model",
+        metavar="DIR",
+        help="a trained model for play, runtimes or wordle (default: random weights)",
+    )
     add_hardware_options(parser)
     add("--threads", type=positive_int, metavar="N", help="CPU threads of torch (default: torch's)")
     add(

@@ -25,8 +25,8 @@ def model_name(name: str | Path) -> str:
     return (folder.parent.name if folder.name == "model" else "") or folder.name
 
 
-# The files of settings in a model folder, and what each is of. A tokenizer without its settings would have
-# default settings, and might orient boards differently.
+# Required files of settings in a model folder, and the word for each in errors. A tokenizer without its
+# settings would have default settings, and might orient boards differently.
 MODEL_AND_TOKENIZER = {"config.json": "model", "tokenizer_config.json": "tokenizer"}
 MODEL_AND_GAMES = {"config.json": "model", "atari.json": "games"}
 
@@ -36,7 +36,7 @@ def check_model_folder(name: str | Path, files: dict[str, str] = MODEL_AND_TOKEN
     folder = Path(name)
     if not folder.is_dir():
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
-            raise InputError(f"{name}: no such folder; --model takes the folder `model` of a run or a hub id")
+            raise InputError(f"{name}: no such folder: give the folder `model` of a run, or a hub id")
         return
     check_model_files(name, folder, files)
 
@@ -93,7 +93,7 @@ def local_folder(
 
 
 def onnx_file(name: str | Path) -> Path:
-    """Return the ONNX file of a model, that in float32 unless there is only the other.
+    """Return the ONNX file of a model, in float32, or in float16 if there is no other.
 
     Raises InputError if there is no such model, or no file.
     """

@@ -4,8 +4,8 @@
     app = make_app(page, {"double": lambda body: 2 * body["number"]}, port=8000)
     run(app, listener)  # POST /api/double {"number": 4} answers 8
 
-Other sites cannot use it. A browser names the site of a request as Host, which defeats DNS rebinding, and the
-page that sends it as Origin; JSON is not sent to another site without its consent.
+Other sites cannot use it: Host is checked against DNS rebinding, and Origin against other pages. Before a
+browser sends JSON to another site it asks for permission, which is not given.
 """
 
 import json

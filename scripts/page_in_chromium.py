@@ -96,6 +96,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    if not (Path(arguments.space) / "index.html").is_file():
+        raise InputError(f"{arguments.space} holds no page: python -m training.space writes one")
     fens = pq.read_table(BOARDS, columns=["fen"])["fen"].to_pylist()[: arguments.boards]
     found = measure(arguments.space, fens)
     analyses = ValueEngine(arguments.model).analyse_many([chess.Board(fen) for fen in fens])

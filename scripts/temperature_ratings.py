@@ -51,7 +51,9 @@ def play_all(engine: ValueEngine, rounds: int, seed: int) -> tuple[np.ndarray, n
     pairs = np.array([meeting for meeting in meetings for _ in range(rounds)])
     games = []
     for number, (first, second) in enumerate(meetings):
-        for index, opening in enumerate(shuffled_openings(openings, number)[:rounds]):
+        order = shuffled_openings(openings, number)
+        for index in range(rounds):
+            opening = order[index % len(order)]
             for white, black in ((first, second), (second, first)):
                 games.append(OpenGame(number * rounds + index, white, black, opening.board()))
     points = np.zeros(len(pairs))

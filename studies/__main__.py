@@ -50,7 +50,8 @@ def main() -> None:
     output = arguments.output
     check_report(output)
     study = read_study(arguments.name)
-    variants, points = arguments.variants or list(study.variants), arguments.points or study.usual_points
+    variants = list(dict.fromkeys(arguments.variants or study.variants))
+    points = list(dict.fromkeys(arguments.points or study.usual_points))
     check_names("--variants", variants, study.variants)
     check_names("--points", filter(None, points), study.points)
     cells = make_cells(

@@ -83,7 +83,8 @@ def main() -> None:
     started = time.perf_counter()
     output = arguments.output
     check_report(output)
-    variants, seeds = arguments.variants or list(VARIANTS), arguments.seeds or SEEDS
+    variants = list(dict.fromkeys(arguments.variants or VARIANTS))
+    seeds = list(dict.fromkeys(arguments.seeds or SEEDS))
     check_names("--variants", variants, VARIANTS)
     from eval.loading import choose_device  # imports torch, which takes seconds
 

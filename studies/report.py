@@ -39,7 +39,8 @@ def check_report(output: Path) -> None:
 
 def check_failures(failures: Mapping[str, str], num_cells: int) -> None:
     """Raise InputError if cells failed, given by name with the last line that they printed."""
-    for name, line in failures.items():
+    if failures:
+        name, line = next(iter(failures.items()))
         raise InputError(f"{len(failures)} of {num_cells} cells failed: {name}: {line}")
 
 

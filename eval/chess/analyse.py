@@ -110,7 +110,7 @@ def position_data(
         dots = "." if board.turn == chess.WHITE else "…"
         data["played"] = index
         data["label"] = f"{board.fullmove_number}{dots}{moves[index][1]}"
-        data["loss"] = round(moves[0][2] - moves[index][2], 5)
+        data["loss"] = round(max(0.0, moves[0][2] - moves[index][2]), 5)  # the first may not be the highest
     return data
 
 
@@ -232,6 +232,8 @@ def main() -> None:
     arguments = parse_arguments()
     for path in filter(None, (arguments.output, arguments.pgn_output)):
         check_output(path, arguments.overwrite)
+    if arguments.output == arguments.pgn_output:
+        raise InputError(f"--output and --pgn-output are both {arguments.output}: give two files")
     game = None
     if arguments.pgn:
         game = read_game(arguments.pgn, arguments.game or 1)

@@ -7,11 +7,13 @@ uci:/usr/games/gnuchess=2200    any other player, followed by its rating
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from chess.engine import Limit
 
 from cli.errors import InputError
+from eval.chess.engines import GREEDY
 from eval.chess.players import ModelPlayer, Player, StockfishPlayer, parse_player
 from eval.chess.uci_engines import MAX_SKILL
 
@@ -50,8 +52,9 @@ def parse_opponents(names: Sequence[str], limit: Limit, model: ModelPlayer) -> l
     for name in names:
         text, rating = _split_rating(name)
         for single in _expand(text):
-            # A Skill Level has its rating at its default limit.
-            player = parse_player(single, limit if single.startswith("uci:") else Limit(), model, RATED_KINDS)
+            # A Skill Level has its rating at its default limit, and a model that of its best moves.
+            own_limit = limit if single.startswith("uci:") else Limit()
+            player = parse_player(single, own_limit, replace(model, choice=GREEDY), RATED_KINDS)
             known = known_rating(player) if rating is None else rating
             if known is None:
                 raise InputError(

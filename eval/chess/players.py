@@ -9,7 +9,7 @@ random
 import argparse
 import math
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 from chess.engine import Limit
@@ -176,9 +176,7 @@ def parse_player(text: str, limit: Limit, model: ModelPlayer, kinds: str = KINDS
     if text == "random":
         return RandomPlayer()
     if kind == "model" and argument:
-        return ModelPlayer(
-            argument, model.device, model.dtype, exact_ends=model.exact_ends, runtime=model.runtime
-        )
+        return replace(model, model=argument)
     if kind == "uci" and argument.strip():
         try:
             shlex.split(argument)

@@ -101,7 +101,7 @@ class Rating(NamedTuple):
 
 
 def expected_score(difference: float | np.ndarray) -> float | np.ndarray:
-    """Return 1 / (1 + 10^(−difference / 400)), the expected score per game of the stronger player."""
+    """Return 1 / (1 + 10^(−difference / 400)), the expected score per game, with ratings this far apart."""
     return 1 / (1 + 10 ** (-difference / 400))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cli.options import SHIPPED_MODEL
 
 
-# Temperature and Elo, the strongest first. Elo of the best move (0) is that of eval.chess.elo.
+# Temperature and Elo, the strongest first. eval.chess.elo measured that of the best move (0).
 MEASURED = ((0.0, 1253), (0.02, 1019), (0.05, 717), (0.1, 391), (0.2, 171))
 # Of models that predict moves: the most probable move, and moves as often as they are predicted.
 POLICY_TEMPERATURES = (0.0, 0.5, 1.0)

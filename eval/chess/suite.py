@@ -68,7 +68,7 @@ def read_suite(path: str) -> list[SuitePosition]:
         theme = re.sub(r"[\s._#-]*\d+$", "", operations.get("id", "")) or "no id"
         positions.append(SuitePosition(theme, board, best, avoid, points))
     if not positions:
-        raise InputError(f"{path} holds no positions")
+        raise InputError(f"{path} holds no positions: give an EPD file")
     return positions
 
 
@@ -94,7 +94,9 @@ def _read_points(
     if not points or not moves or not all(map(str.isdecimal, points)):
         return None
     if len(points) != len(moves):
-        raise InputError(f"{where}: c8 has {len(points)} numbers of points, but c9 {len(moves)} moves")
+        raise InputError(
+            f"{where}: c8 has {len(points)} numbers of points, but c9 {len(moves)} moves: correct the line"
+        )
     read = [_read_move(board, move, f"{where}, operation c9") for move in moves]
     return dict(zip(read, map(float, points), strict=True))
 

@@ -18,7 +18,7 @@ from eval.chess.games import PlayedGame
 from eval.chess.match import Match, ScheduledGame, games_of_round, shuffled_openings
 from eval.chess.openings import Opening
 from eval.chess.opponents import Opponent
-from eval.chess.players import Player
+from eval.chess.players import ModelPlayer, Player
 from eval.chess.ratings import MatchScore, Rating, expected_score, fit_rating
 from eval.chess.sprt import BOUND, Sprt
 
@@ -139,9 +139,10 @@ class Tournament:
 
 def start_match(player: Player, opponents: Sequence[Player], num_threads: int) -> Match:
     """Return the match of a process, which uses at most `num_threads` cores."""
-    import torch
+    if any(isinstance(each, ModelPlayer) and each.runtime == "torch" for each in (player, *opponents)):
+        import torch
 
-    torch.set_num_threads(min(num_threads, torch.get_num_threads()))
+        torch.set_num_threads(min(num_threads, torch.get_num_threads()))
     return Match(player, opponents)
 
 

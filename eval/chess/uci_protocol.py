@@ -66,7 +66,7 @@ class Option(NamedTuple):
                     return int(text)
             case "number":
                 allowed = "a number from 0 to inf"
-                if re.fullmatch(r"inf|\d+\.?\d*(e-?\d+)?|\.\d+", text):
+                if re.fullmatch(r"inf|\d+\.?\d*(e[+-]?\d+)?|\.\d+", text):
                     return float(text)
             case "check":
                 allowed = "true or false"

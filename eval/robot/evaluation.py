@@ -17,7 +17,7 @@ from eval.robot.policy import Policy
 
 # More at a time would need more environments, and making one takes as long as ten episodes.
 EPISODES_AT_A_TIME = 16
-PURPOSE = 1  # of the random numbers: not the starts of data with the same seed
+PURPOSE = 1  # keeps the starts apart from those of training data with the same seed
 # Called after each decision with task, number of the episode, environment, index in the batch, and success.
 Watcher = Callable[[str, int, RobotEnv, int, bool], None]
 _kept: dict[tuple[str, int | None, str], list[RobotEnv]] = {}

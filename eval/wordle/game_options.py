@@ -1,4 +1,4 @@
-"""Which game is played: that of the options, or that which the models were trained for."""
+"""Choose the game: from the options, or the one that the models were trained for."""
 
 import argparse
 from collections.abc import Sequence

@@ -163,8 +163,8 @@ class ModelPlayer(Player):
             values = values.masked_fill(~legal, -torch.inf)
         if not self.temperature:
             return values.argmax(dim=-1)
-        # Relative to the best, so that no temperature overflows.
-        scaled = (values - values.amax(-1, keepdim=True)) / self.temperature
+        # Relative to the best and in float64, so that no temperature overflows or is rounded to 0.
+        scaled = (values - values.amax(-1, keepdim=True)).double() / self.temperature
         probs = torch.softmax(scaled.masked_fill(values == -torch.inf, -torch.inf), dim=-1)
         return torch.multinomial(probs, 1, generator=self._generator).squeeze(-1)
 

@@ -8,9 +8,8 @@
   itself has its own 431 words and the simplified rule.
 - official: one game with every secret.
 
-Intervals are of 95%. In lmrl they are for more games on the same list. In official, which plays the whole
-list, they are for more words like those of the list. In one_turn they allow for the dependence between the
-states of one game.
+Intervals are 95% intervals: of lmrl over games with the same list; of official over words, as if the list
+were a sample of them; of one_turn with the dependence between the states of one game.
 """
 
 import time

@@ -67,7 +67,7 @@ function arrowsOf(position, shown) {
   for (const [uci, , value] of position.moves) {
     if (arrows.length === ARROWS || best - value > ARROW_MARGIN) break;
     // The four promotions of a pawn on one square are one arrow.
-    if (!arrows.some((arrow) => arrow.uci.slice(0, 4) === uci.slice(0, 4))) arrows.push({ uci, strength: 1 - (best - value) / ARROW_MARGIN, kind: "model" });
+    if (!arrows.some((arrow) => arrow.uci.slice(0, 4) === uci.slice(0, 4))) arrows.push({ uci, strength: Math.min(1, 1 - (best - value) / ARROW_MARGIN), kind: "model" });
   }
   arrows.slice(1).forEach((arrow) => { arrow.strength *= 0.75; });
   arrows.reverse();

@@ -19,7 +19,7 @@ function say(line, isError = false) {
 }
 
 // The best move at level 0, else a sample of the softmax of values / level, as MoveChoice of eval/chess/engines.py.
-// There, a model with preferences samples values + preferences; a position of the page has its values alone.
+// The page has no preferences of a ranking head, which MoveChoice adds to the values.
 function chooseMove(position) {
   const mates = position.moves.filter((_, index) => position.by_rule?.[index] === "checkmate"), moves = mates.length ? mates : position.moves;
   if (level === 0) return moves[0][0];

@@ -22,7 +22,7 @@ function setPlayed(position, uci) {
   position.played = position.moves.findIndex(([listed]) => listed === uci);
   const [, san, value] = position.moves[position.played];
   position.label = `${position.fen.split(" ")[5]}${whiteToMove(position) ? "." : "…"}${san}`;
-  position.loss = position.moves[0][2] - value;
+  position.loss = Math.max(0, position.moves[0][2] - value);  // the first may not be the highest
 }
 // The indices of the positions with the largest mistakes, in order.
 function largestLosses(all) {

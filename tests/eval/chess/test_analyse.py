@@ -156,6 +156,10 @@ def test_loss_is_the_movers_and_the_curve_is_whites(turn, label, white):
     assert data["label"] == label and data["played"] == 2
     assert data["loss"] == pytest.approx(0.25) and data["white"] == pytest.approx(white)
     assert data["moves"][0] == ["d1e2", "Ke2", pytest.approx(0.8)]
+    # A policy may prefer another move to a mate, which is first by rule.
+    first = Analysis(moves, values, by_rule={moves.index(chess.Move.from_uci("d1c2")): 1.0})
+    data = position_data(board, first, played=chess.Move.from_uci("d1e2"))
+    assert data["moves"][0][0] == "d1c2" and data["played"] == 1 and data["loss"] == 0
 
 
 @pytest.mark.parametrize(
@@ -336,6 +340,7 @@ MATED = "R5k1/5ppp/8/8/8/8/8/6K1 b - - 1 30"
         (["--pgn", "illegal.pgn"], "illegal.pgn game 1: 'Qh9' is not a move; correct or remove the game"),
         (["--pgn", "games.pgn", "--model", "nowhere"], "nowhere: no such folder"),
         (["--fen", SHARP, "--output", "."], ". is a folder"),
+        (["--pgn", "games.pgn", "--pgn-output", "page.html"], "are both page.html: give two files"),
     ],
 )
 def test_bad_input_is_an_error_and_leaves_the_page_unchanged(

@@ -59,6 +59,19 @@ def test_a_chess_program_plays_it_without_torch_in_little_memory():
     assert int(kilobytes) < 150_000
 
 
+def test_matches_are_played_without_torch():
+    program = (
+        "import runpy, sys\n"
+        "sys.modules['torch'] = None\n"
+        "runpy.run_module('eval.chess.play', run_name='__main__', alter_sys=True)"
+    )
+    options = ["--runtime=onnx", "--opponent=random", "--games=2"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *options], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_threads_do_not_change_its_values(shipped):
     before = shipped.analyse(chess.Board()).values
     shipped.network.set_threads(2)

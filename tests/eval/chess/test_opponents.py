@@ -1,9 +1,13 @@
 """Opponents of known rating: lists, ranges and ratings on the command line."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 from chess.engine import Limit
 
 from cli.errors import InputError
+from eval.chess.engines import MoveChoice
 from eval.chess.opponents import RATED_KINDS, SKILL_RATINGS, Opponent, known_rating, parse_opponents
 from eval.chess.players import ModelPlayer, RandomPlayer, StockfishPlayer, UciPlayer
 from tests.eval.chess.test_uci_engines import fake_engine
@@ -39,6 +43,13 @@ def test_opponents_and_their_ratings(names, expected, model):
     opponents = parse_opponents(names, Limit(), model)
     assert [(opponent.player, opponent.rating) for opponent in opponents] == expected
     assert len({opponent.name for opponent in opponents}) == len(opponents)
+
+
+def test_a_rated_model_plays_its_best_moves(model, tmp_path):
+    shutil.copytree(model.model, tmp_path / "other")
+    sampling = replace(model, choice=MoveChoice(0.1))
+    (opponent,) = parse_opponents([f"model:{tmp_path}/other=1200"], Limit(), sampling)
+    assert opponent.player == ModelPlayer(f"{tmp_path}/other", "cpu")
 
 
 def test_limits_are_for_programs_other_than_stockfish(tmp_path, model):

@@ -45,9 +45,9 @@ def test_names_of_players(text, limit, player):
     assert parse_player(text, limit, MODEL) == player
 
 
-def test_a_model_as_opponent_is_set_up_like_ours_and_plays_its_best_moves():
+def test_a_model_as_opponent_is_set_up_like_ours():
     opponent = parse_player("model:other/model", Limit(), MODEL)
-    assert opponent == ModelPlayer("other/model", "cpu", "bfloat16", MoveChoice(), "draws", False)
+    assert opponent == ModelPlayer("other/model", "cpu", "bfloat16", MoveChoice(0.1), "draws", True)
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,6 @@ def test_a_faulty_address_opens_the_game_that_it_holds(folders):
 
 @pytest.mark.slow
 @needs("chromium")
-@pytest.mark.slow
 def test_a_finger_drags_a_piece_and_does_not_scroll_the_page(folders):
     phone = {"viewport": {"width": 390, "height": 780}, "has_touch": True}
     with (

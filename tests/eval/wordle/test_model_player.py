@@ -138,7 +138,7 @@ def test_without_a_mask_an_invalid_guess_costs_the_turn_and_is_not_read():
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_no_temperature_is_too_low_or_too_high(model, masked):
-    coldest = play(ModelPlayer(model, masked=masked, temperature=1e-45))
+    coldest = play(ModelPlayer(model, masked=masked, temperature=1e-300))
     greedy = play(ModelPlayer(model, masked=masked))
     assert (coldest.guesses == greedy.guesses).all()
     hottest = play(ModelPlayer(model, masked=masked, temperature=1e300))
