@@ -38,6 +38,7 @@ from cli.errors import NO_SPACE, InputError, first_line
 from cli.files import atomic_write
 from cli.terminal import is_main_process
 from data.parquet import is_parquet, parquet_files
+from data.prepared_folder import lock_of
 
 
 HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<split>\w+))?")
@@ -105,7 +106,7 @@ def local_files(source: str | Path, split: str) -> Path:
         with _reading_saved(saved):
             fingerprint = json.loads((saved / "state.json").read_text())["_fingerprint"]
         folder = cache_folder() / "local" / f"{source.resolve().name}-{fingerprint}"
-        return _link_once(folder, lambda: _convert(saved, folder.with_suffix(".parquet")))
+        return _link_once(folder, lambda: _convert(saved, folder.with_name(f"{folder.name}.parquet")))
     names = (path.relative_to(source).as_posix() for path in source.rglob("*"))
     paths = sorted(map(Path, _find_files(source, source.resolve(), split, names)))
     files = {path.relative_to(source.resolve()).as_posix(): path for path in paths}
@@ -151,7 +152,7 @@ def remote_files(source: str, split: str) -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what commands of this project keep."""
+    """Return this project's cache folder."""
     # By its specification an empty XDG_CACHE_HOME is equivalent to an unset one.
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(folder).resolve() / "stop-regressing" / "hub"
@@ -264,20 +265,14 @@ def _link_once(folder: Path, find_files: Callable[[], dict[str, Path]]) -> Path:
     return folder
 
 
-@contextmanager
-def cache_lock(path: Path) -> Iterator[None]:
-    """Make the folder of a path in the cache, and let one process at a time write the path."""
-    lock = path.with_name(f".{path.name}.lock")
+def cache_lock(path: Path) -> FileLock:
+    """Return the lock of the process that writes a path in the cache, whose folder is made."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # FileLock may wait forever where it cannot write; touch fails.
-        lock.touch()
+        return lock_of(path)
     except OSError as error:
         raise InputError(
             f"{path.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to another folder"
         ) from None
-    with FileLock(lock):
-        yield
 
 
 def _is_complete(folder: Path) -> bool:

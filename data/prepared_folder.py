@@ -1,6 +1,7 @@
 """Folders of arrays that are made once from a source, with facts about them in meta.json."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
@@ -41,19 +42,18 @@ def make_once(
 
     if is_up_to_date():
         return folder
-    lock = folder.with_name(f".{folder.name}.lock")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # In a read-only folder FileLock may wait without end; touch fails.
-        lock.touch()
-        with FileLock(lock):
+        with lock_of(folder):
             if not is_up_to_date():
                 check_replaceable(folder, kind)
+                # Killed processes leave them behind.
+                leftover = rf"\.{re.escape(folder.stem)}\.unfinished-\d+{re.escape(folder.suffix)}"
+                for path in list(folder.parent.iterdir()):
+                    if re.fullmatch(leftover, path.name):
+                        remove(path)
                 with atomic_write(folder) as unfinished:
-                    # A killed process with the same id may have left it behind.
-                    remove(unfinished)
                     unfinished.mkdir()
-                    # Before reading: the next call then notices a change while reading.
+                    # Taken before the source is read, so that the next call notices a change made meanwhile.
                     files = identity_of(source)
                     write_meta(unfinished, kind, version=version, source=files, **write(unfinished))
     except OSError as error:
@@ -62,6 +62,15 @@ def make_once(
             "set data.prepared_dir (or --folder) to a folder that can"
         ) from None
     return folder
+
+
+def lock_of(path: Path) -> FileLock:
+    """Return the lock of the process that writes `path`, whose folder is made. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    # FileLock may wait forever where it cannot write; touch fails.
+    lock.touch()
+    return FileLock(lock)
 
 
 def identity_of(source: Path) -> list[dict]:

@@ -185,10 +185,18 @@ def test_a_dataset_that_was_saved_to_disk_is_read(tmp_path, monkeypatch):
     rows = {"fen": ["8/8/8/8/8/8/k7/2K5 w - - 0 1"], "moves": [["c1d1"]], "win_probs": [[0.5]]}
     dataset = Dataset.from_dict(rows)
     DatasetDict(train=dataset, test=dataset).save_to_disk(tmp_path / "splits")
-    dataset.save_to_disk(tmp_path / "rows")
-    for source, split in (("splits", "train"), ("splits", "validation"), ("rows", "train")):
+    dataset.save_to_disk(tmp_path / "rows.v1")
+    other = rows | {"win_probs": [[0.25]]}
+    Dataset.from_dict(other).save_to_disk(tmp_path / "rows.v2")
+    for source, split, expected in (
+        ("splits", "train", rows),
+        ("splits", "validation", rows),
+        ("rows.v1", "train", rows),
+        ("rows.v2", "train", other),
+        ("rows.v1", "train", rows),
+    ):
         (file,) = local_files(tmp_path / source, split).iterdir()
-        assert pq.read_table(file).to_pydict() == rows
+        assert pq.read_table(file).to_pydict() == expected
     with pytest.raises(InputError, match="has no split best, but train, test"):
         local_files(tmp_path / "splits", "best")
 

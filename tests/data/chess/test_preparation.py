@@ -207,13 +207,18 @@ def test_two_commands_at_once_leave_one_whole_folder(tmp_path):
     assert Boards.load(tmp_path / "boards.parquet.prepared").num_boards == 2000
 
 
-def test_a_folder_left_by_a_killed_process_is_replaced(tmp_path):
-    parquet = tmp_path / "boards.parquet"
+@pytest.mark.parametrize("suffix", ["", ".prepared"])
+def test_folders_left_by_killed_processes_are_removed(tmp_path, suffix):
+    parquet, folder = tmp_path / "boards.parquet", tmp_path / f"[a]{suffix}"
     random_file(parquet, 10)
-    unfinished = tmp_path / f".prepared.unfinished-{os.getpid()}"
-    unfinished.mkdir()
-    (unfinished / "tokens.npy").write_bytes(b"half")
-    assert Boards.load(prepare(parquet, tmp_path / "prepared")).num_boards == 10
+    for number in (os.getpid(), 1):
+        unfinished = tmp_path / f".[a].unfinished-{number}{suffix}"
+        unfinished.mkdir()
+        (unfinished / "tokens.npy").write_bytes(b"half")
+    # Of a file that another process writes.
+    (tmp_path / ".[a].unfinished-2.parquet").touch()
+    assert Boards.load(prepare(parquet, folder)).num_boards == 10
+    assert leftovers(tmp_path) == {"boards.parquet", folder.name, ".[a].unfinished-2.parquet"}
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
