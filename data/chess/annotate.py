@@ -42,6 +42,8 @@ from data.resumable_job import ResumableJob
 from data.text_files import TextSource
 
 
+# Self-play gives up if the engine crashes in each of its first games.
+CRASHED_GAMES = 10
 # `function(engine, item)` for every item, in order.
 ResultsInOrder = Callable[[Callable[[Any, Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -142,10 +144,7 @@ def annotate(
         log.append(result)
     num_moves = sum(len(label[0]) for label in log if label)
     if num_moves == 0:
-        raise InputError(
-            "the engine crashed on every position: install another Stockfish, or set the environment "
-            "variable STOCKFISH to its path"
-        )
+        raise _engine_error(job)
     rows = (Row(fen, *label) for fen, label in zip(fens, log, strict=True) if label)
     num_rows = write_rows(arguments.output, rows)
     print(
@@ -226,12 +225,21 @@ def _play(
                 tqdm.write(f"warning: skipped a game of self-play: {fens.reason}", file=sys.stderr)
                 fens = []
             log.append(fens)
+            if len(log) >= CRASHED_GAMES and not any(log):
+                raise _engine_error(job)
             yield from fens
 
     enough = itertools.islice(distinct_positions(sampled(), exclude), arguments.boards)
     fens = list(tqdm(enough, desc="playing", unit=" positions", total=arguments.boards))
     print(f"positions: {len(fens)}, up to {arguments.per_game} of each game (--per-game); games: {len(log)}")
     return fens
+
+
+def _engine_error(job: ResumableJob) -> InputError:
+    return InputError(
+        f"the engine crashed on every position: delete {job.folder}, and install another Stockfish or set "
+        "the environment variable STOCKFISH to its path"
+    )
 
 
 def _arguments_of_output(arguments: argparse.Namespace, piped: ReadPositions | None) -> dict[str, Any]:

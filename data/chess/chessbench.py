@@ -41,7 +41,7 @@ from data.chess.chessbench_download import (
     save_puzzles,
 )
 from data.chess.record_store import RecordStore, group_by_board
-from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP, SCHEMA
+from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP, SCHEMA, boards_file
 from data.chess.state_records import convert_states
 from data.parquet import is_parquet, list_files, open_file, parquet_files, read_batches, write_tables
 from data.resumable_job import ResumableJob
@@ -170,7 +170,7 @@ def _write(output: Path, num_files: int | None, job: ResumableJob, store: Record
         folder.mkdir(exist_ok=True)
         num_boards = 0
         for part in range(num_files):
-            path = folder / f"boards-{part:05d}-of-{num_files:05d}.parquet"
+            path = folder / boards_file(part, num_files)
             if path.exists():
                 progress.update(store.count(part, num_files))
                 num_boards += pq.read_metadata(path).num_rows

@@ -149,6 +149,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     output, states = arguments.output, arguments.state_values
+    if states is not None:
+        one, other = output.resolve(), states.resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise InputError(
+                f"--output {output} and --state-values {states}: give two folders, neither in the other"
+            )
     for folder in filter(None, (output, states)):
         if folder.exists():
             raise InputError(f"{folder} exists: choose another folder, or delete it")

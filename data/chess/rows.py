@@ -47,6 +47,11 @@ class PlayedMove(NamedTuple):
     move: str
 
 
+def boards_file(part: int, num_files: int) -> str:
+    """Return the name of file `part` of a folder of `num_files` files of boards."""
+    return f"boards-{part:05d}-of-{num_files:05d}.parquet"
+
+
 def write_rows(path: str | Path, rows: Iterable[tuple], schema: pa.Schema = SCHEMA) -> int:
     """Write rows of a schema to a Parquet file, atomically, one row group at a time; return their number."""
     return write_tables(path, _tables(iter(rows), schema), schema, ROWS_PER_GROUP, COMPRESSION)

@@ -1,15 +1,15 @@
 """Convert ChessBench's state values and moves of behavioural cloning: one Parquet row per record."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cli.errors import InputError
 from data.chess.bag_records import list_shards, open_bag, read_bag
-from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP
+from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP, boards_file
 from data.parquet import write_tables
 from data.resumable_job import ResumableJob
 
@@ -27,22 +27,21 @@ def convert_states(
     if num_files is not None and num_files > len(shards):
         raise InputError(f"--files {num_files}: there are {len(shards)} shards, and no file can hold less")
     lengths = [len(open_bag(shard)) for shard in tqdm(shards, desc="opening", unit=" files", delay=3)]
-    progress = tqdm(desc="converting", unit=" records", unit_scale=True, total=sum(lengths))
+    bar = functools.partial(tqdm, desc="converting", unit=" records", unit_scale=True, total=sum(lengths))
     if num_files is None:
-        with progress:
+        with bar() as progress:
             _write(shards, output, schema, progress)
         return sum(lengths)
     counts = [f"{shard} {length}" for shard, length in zip(shards, lengths, strict=True)]
-    with ResumableJob(output, {"input": counts, "files": num_files}) as job, progress:
-        folder = job.folder / "files"
+    starts = [part * len(shards) // num_files for part in range(num_files + 1)]
+    with ResumableJob(output, {"input": counts, "files": num_files}) as job:
+        folder, log = job.folder / "files", job.log("files")
         folder.mkdir(exist_ok=True)
-        for part in range(num_files):
-            path = folder / f"boards-{part:05d}-of-{num_files:05d}.parquet"
-            if path.exists():
-                progress.update(pq.read_metadata(path).num_rows)
-                continue
-            first, last = (part * len(shards) // num_files, (part + 1) * len(shards) // num_files)
-            _write(shards[first:last], path, schema, progress)
+        with bar(initial=sum(lengths[: starts[len(log)]])) as progress:
+            for part in range(len(log), num_files):
+                path = folder / boards_file(part, num_files)
+                _write(shards[starts[part] : starts[part + 1]], path, schema, progress)
+                log.append(path.name)
         folder.rename(output)
     return sum(lengths)
 

@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -176,11 +177,18 @@ def test_a_position_that_always_crashes_the_engine_is_skipped_with_a_warning(fen
     assert "warning: 1 positions have no row" in result.stderr.splitlines()[-1]
 
 
-def test_an_engine_that_crashes_on_everything_is_an_error(fens, tmp_path):
+@pytest.mark.parametrize("source", ["file", "selfplay"])
+def test_an_engine_that_crashes_on_everything_is_an_error_whose_remedy_works(source, fens, tmp_path):
+    output = tmp_path / "boards.parquet"
     engine = crashing_stockfish(tmp_path, "go nodes", times=1000)
-    result = annotate(fens, tmp_path / "boards.parquet", "--boards", 2, STOCKFISH=str(engine))
+    line = ["selfplay" if source == "selfplay" else fens, output, "--boards", 2]
+    result = annotate(*line, STOCKFISH=str(engine))
     assert result.returncode == 2
-    assert "error: the engine crashed on every position" in result.stderr.splitlines()[-1]
+    message = f"error: the engine crashed on every position: delete {output}.partial, and install another"
+    assert message in result.stderr.splitlines()[-1]
+    shutil.rmtree(tmp_path / "boards.parquet.partial")
+    assert annotate(*line).returncode == 0
+    assert len(rows(output)) == 2
 
 
 def test_a_missing_stockfish_is_an_error(fens, tmp_path):

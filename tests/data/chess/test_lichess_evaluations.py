@@ -274,6 +274,14 @@ def test_a_damaged_download_keeps_the_rows_before_it_and_can_be_completed(tmp_pa
     assert read(tmp_path / "boards") == read(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("states", ["boards", "boards/states", "other/../boards", "."])
+def test_a_folder_for_both_kinds_of_rows_is_refused(tmp_path, states):
+    lines = write_lines(tmp_path / "evals.jsonl", make_positions(3))
+    folders = ["--output", tmp_path / "boards", "--state-values", f"{tmp_path}/{states}"]
+    assert_input_error(run_command(COMMAND, lines, *folders), "give two folders, neither in the other")
+    assert list(tmp_path.iterdir()) == [lines]
+
+
 def test_bad_input_is_one_line(tmp_path):
     (tmp_path / "games.pgn").write_text('[Event "?"]\n\n1. e4 *\n')
     (tmp_path / "other.jsonl").write_text('{"game": 1}\n')

@@ -117,6 +117,22 @@ def test_files_hold_the_records_of_the_shards_in_order(tmp_path):
     assert_input_error(too_many, "--files 2: there are 1 shards")
 
 
+def test_when_a_damaged_shard_is_corrected_the_files_before_it_are_kept(tmp_path):
+    good = [state_value(shard / 10) for shard in range(3)]
+    shards = [write_bag(tmp_path / f"{shard}.bag", [good[shard]] * 2) for shard in range(3)]
+    write_bag(shards[2], [good[2], state_value(1.5)])
+    output = tmp_path / "rows"
+    with pytest.raises(InputError, match=r"2\.bag record 1 is damaged"):
+        convert_states(shards, output, STATE_VALUES, num_files=3)
+    kept = [path.stat().st_ino for path in sorted((tmp_path / "rows.partial/files").iterdir())]
+    write_bag(shards[2], [good[2]] * 2)
+    convert_states(shards, output, STATE_VALUES, num_files=3)
+    assert len(kept) == 2
+    assert [path.stat().st_ino for path in sorted(output.iterdir())][:2] == kept
+    values = pq.read_table(output)["win_prob"].to_numpy()
+    np.testing.assert_array_equal(values, np.repeat(np.arange(3) / 10, 2).astype(np.float32))
+
+
 def test_the_first_record_says_what_a_bag_holds(tmp_path):
     assert schema_of(FIXTURES / "action_value_data.bag") == ACTION_VALUES
     assert schema_of(FIXTURES / BAGS["state_value"]) == STATE_VALUES
