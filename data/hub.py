@@ -213,8 +213,9 @@ def _choose_split(source: HubName | Path, splits: Collection[str], split: str) -
     if split == "validation" and split not in splits and "test" in splits:
         return "test"
     if split not in splits:
-        found = ", ".join(splits)
-        raise InputError(f"{source} has no split {split}, but {found}: name one, as in user/name:train")
+        is_local = isinstance(source, Path)
+        remedy = "give the path of one, a file or a folder" if is_local else "name one, as in user/name:train"
+        raise InputError(f"{source} has no split {split}, but {', '.join(splits)}: {remedy}")
     return split
 
 

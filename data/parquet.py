@@ -63,6 +63,8 @@ def open_file(
     try:
         file = pq.ParquetFile(opened or path)
         found = file.schema_arrow
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({first_line(error)}): make it again") from None
     for expected in schema:

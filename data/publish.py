@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import HfApi
 
 from cli.errors import NOT_UTF8, InputError, command
-from cli.files import atomic_write
+from cli.files import atomic_write, check_output
 from data.hub import check_upload, make_repo, uploading
 from data.parquet import list_files
 from data.robot.episodes import is_lerobot
@@ -151,6 +151,7 @@ def main() -> None:
             raise InputError(f"{name} exists: choose another folder, or replace it with --overwrite")
         if folder.exists() and not ((folder / "README.md").is_file() and (folder / "data").is_dir()):
             raise InputError(f"{name} is not a dataset that this command wrote: choose another folder")
+        check_output(folder / "README.md", overwrite=True)
         with atomic_write(folder) as unfinished:
             unfinished.mkdir()
             write_dataset(unfinished, kind, sources, **card_settings)

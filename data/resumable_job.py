@@ -13,7 +13,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from cli.errors import InputError, writing
-from cli.files import atomic_write, remove
+from cli.files import atomic_write, check_output, remove
 
 
 class ResultLog:
@@ -42,7 +42,7 @@ class ResultLog:
         self._num_results += 1
 
     def close(self) -> None:
-        # It writes what a full disk did not take.
+        # Closing writes the bytes that a full disk refused before.
         with writing(self._path):
             self._file.close()
 
@@ -61,6 +61,7 @@ class ResumableJob:
         self._logs: list[ResultLog] = []
 
     def __enter__(self) -> Self:
+        check_output(self.folder / "lock", overwrite=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(blocking=False)
@@ -73,7 +74,7 @@ class ResumableJob:
         except InputError:
             self._lock.release()
             raise
-        # Of a run that was killed.
+        # Left behind by a killed run.
         for unfinished in list(self.folder.rglob(".*.unfinished-*")):
             remove(unfinished)
         return self
@@ -82,7 +83,7 @@ class ResumableJob:
         for log in self._logs:
             log.close()
         is_empty = not any(path.stat().st_size for path in self.folder.glob("*.jsonl"))
-        # After an error in the input, the corrected input has other arguments.
+        # Correcting the input changes the arguments, which an empty folder would refuse.
         if kind is None or (kind is InputError and is_empty):
             shutil.rmtree(self.folder)
         self._lock.release()

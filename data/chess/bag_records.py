@@ -27,7 +27,7 @@ from data.chess.rows import PLAYED_MOVES, STATE_VALUES
 RECORDS_PER_BATCH = 100_000
 ACTION_VALUES = pa.schema([("fen", pa.string()), ("move", pa.string()), ("win_prob", pa.float32())])
 UCI_MOVE = re.compile("[a-h][1-8][a-h][1-8][qrbn]?")
-SHARDS = re.compile(r"(.*)@(\d+)([^/]*)")
+SHARDS = re.compile(r"(.*)@(0*[1-9]\d*)([^/]*)")
 
 
 class UnusualRecord(Exception):
@@ -84,6 +84,8 @@ def list_shards(name: str | Path) -> list[str]:
 
 def open_bag(path: str | Path) -> bagz.Reader:
     """Open a .bag as a sequence of undecoded records; raise InputError if that cannot be done."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder: give the files in it, as in {path}/*.bag")
     try:
         bag = bagz.Reader(str(path))
     except FileNotFoundError as error:

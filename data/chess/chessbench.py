@@ -48,7 +48,7 @@ from data.resumable_job import ResumableJob
 
 
 MEMORY_LIMIT = 4.0
-LEAST_MEMORY = 1.0
+LEAST_MEMORY, MOST_MEMORY = 1.0, 100_000.0  # gigabytes; DuckDB refuses 2**64 bytes
 # Records are numbered in the order of the shards. No shard has this many records.
 NUMBERS_PER_SHARD = 2**32
 MADE_BY = "this command"
@@ -270,8 +270,11 @@ def parse_arguments() -> argparse.Namespace:
     if bool(arguments.bags) == bool(arguments.download):
         parser.error("give either files, SHARD.bag, or --download")
     # NaN fails the comparison.
-    if not arguments.memory_limit >= LEAST_MEMORY:
-        parser.error(f"--memory-limit must be at least {LEAST_MEMORY:g}, not {arguments.memory_limit:g}")
+    if not LEAST_MEMORY <= arguments.memory_limit <= MOST_MEMORY:
+        parser.error(
+            f"--memory-limit must be from {LEAST_MEMORY:g} to {MOST_MEMORY:g} gigabytes, "
+            f"not {arguments.memory_limit:g}"
+        )
     if (arguments.files is not None or arguments.download) and arguments.overwrite:
         parser.error(
             "--overwrite replaces a file, not a folder: with --files and --download, delete the folder first"
@@ -309,7 +312,7 @@ def main() -> None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Download training boards, test boards or puzzles to their paths in the folder `--output`."""
-    output: Path = arguments.output
+    output: Path = arguments.output.resolve()
     check_output(output / "boards.parquet", overwrite=False)
     # The test set that came with an interrupted download of training shards is complete.
     targets = {output / name: paths for name, paths in arguments.download.items()}
@@ -321,7 +324,8 @@ def download(arguments: argparse.Namespace) -> None:
     files = {target: find_files(arguments.address, paths) for target, paths in targets.items()}
     sizes = sorted(file.size for found in files.values() for file in found)
     num_bytes = int(DISK_FACTOR * sum(sizes)) + sum(sizes[-2:])
-    done = [path for path in output.parent.glob(f"{output.name}.partial/**/*") if path.is_file()]
+    partial = [target.with_name(f"{target.name}.partial") for target in targets]
+    done = [path for folder in partial for path in folder.rglob("*") if path.is_file()]
     check_space(output, num_bytes - sum(path.stat().st_size for path in done))
     for target, found in files.items():
         if target.name == PUZZLES:

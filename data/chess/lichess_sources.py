@@ -127,7 +127,8 @@ def _read_rows(name: HubName | None, path: str) -> Iterator[tuple[int, int, pa.T
     with downloading(name) if name else contextlib.nullcontext():
         file = open_file(Path(path), ROWS, MADE_BY, HfFileSystem().open(path) if name else None)
         for first_row, batch in read_batches(Path(path), file, ROWS.names, ROWS_PER_BLOCK):
-            rows = pa.table(batch).cast(ROWS)
+            # Not safe: integers above 2**53 are rounded, as those of JSON are.
+            rows = pa.table(batch).cast(ROWS, safe=False)
             fens = pc.fill_null(rows["fen"], "")
             yield first_row + len(rows), file.metadata.num_rows, rows.set_column(0, "fen", fens)
 

@@ -18,7 +18,7 @@ from cli.files import check_output
 from cli.options import add_skip_bad_games_option, positive_int
 from data.chess.game_files import Game, holds_games, read_games
 from data.chess.rows import PLAYED_MOVES, PlayedMove, write_rows
-from data.text_files import TextSource
+from data.text_files import TextSource, text_suffix
 
 
 def moves_of_game(game: Game, min_rating: int | None = None) -> list[PlayedMove]:
@@ -81,8 +81,8 @@ def main() -> None:
     arguments = parse_arguments()
     check_output(arguments.output, arguments.overwrite)
     source = TextSource(arguments.games)
-    if not holds_games(source):
-        raise InputError(f"{source.name} holds positions, not games: give a PGN file")
+    if text_suffix(source.name) != ".pgn" and not (source.is_stream and holds_games(source)):
+        raise InputError(f"{source.name} holds no games: give a PGN file, such as games.pgn or games.pgn.zst")
     counts: Counter = Counter()
     moves = read_moves(source, arguments.min_rating, arguments.skip_bad_games, counts)
     first = next(moves, None)

@@ -40,7 +40,8 @@ from models.chess_tokens import (
 
 SCHEMAS = {"state_value": STATE_VALUES, "move": PLAYED_MOVES}
 STATES_MADE_BY = {
-    "state_value": "python -m data.chess.chessbench",
+    "state_value": "python -m data.chess.chessbench and "
+    "python -m data.chess.lichess_evaluations --state-values FOLDER",
     "move": "python -m data.chess.played_moves and python -m data.chess.chessbench",
 }
 

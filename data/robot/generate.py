@@ -10,6 +10,7 @@ with the episodes of a shorter one. Finished parts of an interrupted run are in 
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def read_noise(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     except ValueError:
         levels, fractions = (), np.zeros(1)
     is_valid = len(set(levels)) == len(parts) and min(levels) >= 0 and max(levels) < np.inf
-    if not is_valid or not ((fractions > 0) & np.isfinite(fractions)).all():
+    if not (is_valid and (fractions > 0).all() and math.isfinite(sum(fractions.tolist()))):
         raise InputError(
             f"--noise {text}: give different standard deviations with their fractions, as in {DEFAULT_NOISE}"
         )

@@ -102,7 +102,8 @@ def _strings(characters: np.ndarray) -> pa.Array:
 
 def games_of(batch: pa.RecordBatch, words: WordLists, rule: str) -> Games:
     """Return rows as games. Raises RowFault for a row that is not a finished game of this rule and words."""
-    columns = {field.name: batch.column(field.name).cast(field.type) for field in SCHEMA}
+    # Not safe: numbers that float32 rounds are wrong rewards, which `_check_results` names with their row.
+    columns = {field.name: batch.column(field.name).cast(field.type, safe=False) for field in SCHEMA}
     guesses = columns["guesses"]
     lengths = pc.fill_null(pc.list_value_length(guesses), 0).to_numpy().astype(np.int64)
     for row in _first((lengths < 1) | (lengths > NUM_TURNS)):

@@ -10,6 +10,7 @@ Equal seeds give equal games, and a longer run starts with the games of a shorte
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def read_policy(text: str) -> tuple[list[Player], np.ndarray]:
         fractions = np.array([float(fraction) for _, _, fraction in parts])
     except ValueError:
         fractions = np.zeros(1)
-    if not ((fractions > 0) & np.isfinite(fractions)).all():
+    if not ((fractions > 0).all() and math.isfinite(sum(fractions.tolist()))):
         raise InputError(
             f"policy {text!r}: give every player a positive fraction, as in mixture:0.33=0.8,greedy=0.2"
         )

@@ -197,8 +197,9 @@ def test_a_dataset_that_was_saved_to_disk_is_read(tmp_path, monkeypatch):
     ):
         (file,) = local_files(tmp_path / source, split).iterdir()
         assert pq.read_table(file).to_pydict() == expected
-    with pytest.raises(InputError, match="has no split best, but train, test"):
+    with pytest.raises(InputError, match="has no split best, but train, test: give the path of one, a file"):
         local_files(tmp_path / "splits", "best")
+    assert len(list(local_files(tmp_path / "splits" / "test", "train").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -232,8 +233,9 @@ def test_a_local_dataset_has_splits_and_its_changes_show(tmp_path, contents, mon
     assert files("validation") == [contents[TEST]]
     (folder / SHARDS[1]).unlink()
     assert files("train") == [contents[SHARDS[0]]]
-    with pytest.raises(InputError, match="no split best, but train, test: name one"):
+    with pytest.raises(InputError, match="no split best, but train, test: give the path of one, a file"):
         local_files(folder, "best")
+    assert pq.read_table(local_files(folder / SHARDS[0], "train")).num_rows == NUM_ROWS
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"cannot be written .* set XDG_CACHE_HOME"):

@@ -235,6 +235,8 @@ def test_a_folder_is_replaced_only_with_overwrite(sources, tmp_path, monkeypatch
         run_main(monkeypatch, *arguments)
     with pytest.raises(InputError, match="is not a dataset that this command wrote"):
         run_main(monkeypatch, *arguments, "--overwrite")
+    with pytest.raises(InputError, match=r"notes\.txt is a file, not a folder"):
+        run_main(monkeypatch, *arguments[:-1], notes / "dataset")
     assert list(folder.iterdir()) == [notes]
     notes.unlink()
     folder.rmdir()

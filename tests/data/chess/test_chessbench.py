@@ -242,6 +242,22 @@ def test_missing_and_empty_files_are_errors(tmp_path):
         open_bag(empty)
 
 
+@pytest.mark.parametrize(
+    ("bag", "message"),
+    [
+        ("none.bag", "none.bag: no such file"),
+        ("none.parquet", "none.parquet: no such file"),
+        ("none@0_data.bag", "none@0_data.bag: no such file"),
+        ("", "is a folder: give the files in it, as in {folder}/*.bag"),
+        (BAG, "{folder}/boards.parquet.partial is a file, not a folder"),
+    ],
+)
+def test_bad_paths_are_refused_in_one_line(bag, message, tmp_path):
+    (tmp_path / "boards.parquet.partial").touch()
+    result = run_command(CHESSBENCH, tmp_path / bag, "--output", tmp_path / "boards.parquet")
+    assert_input_error(result, message.format(folder=tmp_path))
+
+
 def run_that_stops(many, output, with_signal):
     """Convert 200 shards, each given several times; send a signal when a few are read."""
     process = start_command(CHESSBENCH, *[many / "many@20_data.bag"] * 10, "--output", output)
@@ -331,7 +347,11 @@ def test_a_full_disk_is_one_line_and_partial_results_are_kept(many, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--files", 0), ("--threads", 0), ("--memory-limit", 0.1), ("--memory-limit", "nan")],
+    [
+        ("--files", 0),
+        ("--threads", 0),
+        *(("--memory-limit", number) for number in (0.1, "nan", "inf", 64e9)),
+    ],
 )
 def test_invalid_numbers_are_refused(wrong, tmp_path):
     result = run_command(CHESSBENCH, BAG, "--output", tmp_path / "boards.parquet", *wrong)

@@ -139,6 +139,16 @@ def test_a_full_disk_is_named_before_anything_is_downloaded(server, tmp_path, mo
     assert not server.downloads and not list(tmp_path.iterdir())
 
 
+def test_what_an_interrupted_download_has_on_disk_needs_no_more_space(server, tmp_path, monkeypatch):
+    kept = tmp_path / "boards/test.partial/kept"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(3 * len(server.files[TEST])))
+    usage = namedtuple("usage", ["free"])
+    monkeypatch.setattr(chessbench_download.shutil, "disk_usage", lambda path: usage(1000))
+    run(monkeypatch, server, "--download", "test", "--output", tmp_path / "boards")
+    assert pq.read_table(tmp_path / "boards/test").num_rows == 40
+
+
 @pytest.mark.parametrize("full_at", ["download", "conversion"])
 def test_a_disk_that_fills_up_keeps_what_was_downloaded(full_at, server, bags, tmp_path, monkeypatch):
     output, size = tmp_path / "boards", len(server.files[shard(0)])
@@ -173,6 +183,13 @@ def test_the_test_set_and_the_puzzles_join_the_training_boards(server, tmp_path,
     for repeated in ("puzzles", "test", "2"):
         with pytest.raises(InputError, match="exists: choose another --output"):
             run(monkeypatch, server, "--download", repeated, "--output", output)
+
+
+def test_a_download_into_the_working_folder(server, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run(monkeypatch, server, "--download", "1", "--output", ".")
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"boards-00000-of-00001.parquet", "test"}
 
 
 def test_jobs_at_the_same_time_with_a_range_of_shards_each_make_the_files_of_one_job(

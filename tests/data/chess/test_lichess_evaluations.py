@@ -156,6 +156,7 @@ def small_blocks(monkeypatch):
 
 def test_lines_and_the_rows_of_the_dataset_give_the_same_rows(tmp_path, small_blocks):
     positions = make_positions(50)
+    positions[-1]["evals"][0]["pvs"][0]["cp"] = 2**53 + 1  # not exact as float64
     lines = write_lines(tmp_path / "evals.jsonl.zst", positions)
     write_dataset(tmp_path / "dataset", positions, cut=34)  # within a position
     for source, name in ((lines, "lines"), (tmp_path / "dataset", "rows")):

@@ -2,6 +2,7 @@
 
 import chess
 import pyarrow.parquet as pq
+import pytest
 
 from tests.support.commands import assert_input_error, run_command
 
@@ -47,6 +48,13 @@ def test_only_the_moves_of_strong_players_are_kept(tmp_path):
     result, output = write_moves(tmp_path, "--min-rating", 2000)
     assert "3 of 7 moves (games: 2)" in result.stdout
     assert pq.read_table(output)["move"].to_pylist() == ["f2f3", "g2g4", "h7g7"]
+
+
+@pytest.mark.parametrize("name", ["games.csv", "book.epd"])
+def test_other_files_than_games_are_refused(tmp_path, name):
+    (tmp_path / name).write_text(GAMES)
+    result = run_command("data.chess.played_moves", tmp_path / name, "--output", tmp_path / "moves.parquet")
+    assert_input_error(result, f"{name} holds no games: give a PGN file, such as games.pgn")
 
 
 def test_without_such_players_nothing_is_written(tmp_path):

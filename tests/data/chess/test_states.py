@@ -118,7 +118,11 @@ def test_arrays_of_another_target_are_refused(sources):
             {"fen": ["8/8/8/8/8/8/8/8 w - - 0 1"], "win_prob": [0.5]},
             "row 0: impossible position",
         ),
-        ("state_value", {"fen": [START], "move": ["e2e4"]}, "column 'win_prob' is missing, must be float"),
+        (
+            "state_value",
+            {"fen": [START], "move": ["e2e4"]},
+            "column 'win_prob' is missing, must be float; .* --state-values FOLDER write such files",
+        ),
         ("move", {"fen": [START], "win_prob": [0.5]}, "column 'move' is missing, .* data.chess.played_moves"),
     ],
 )

@@ -112,6 +112,7 @@ def test_images_are_those_of_the_scene(tmp_path):
         pytest.param(["--image", 4000], ["pictures of 4000 pixels are too large"], marks=needs("renderer")),
         (["--noise", "0:.5,loud:.5"], ["--noise 0:.5,loud:.5: give different standard deviations"]),
         (["--noise", "0:.5,0:.5"], ["give different standard deviations"]),
+        (["--noise", "0:1e308,1:1e308"], ["give different standard deviations"]),
         (["--noise", "0:-1,1:2"], ["give different standard deviations"]),
         (["--output", "{folder}/file/set"], ["is a file, not a folder"]),
         (["--output", "{folder}/full", "--overwrite"], ["full is not a dataset that this command wrote"]),

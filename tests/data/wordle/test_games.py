@@ -196,6 +196,10 @@ def test_wider_types_of_other_writers_are_read(words, tmp_path):
     games, _ = read_games(tmp_path / "games.parquet")
     assert games.returns().tolist() == [-1.0]
     assert words_of(games.guesses[0, :2]) == ["acute", "slate"]
+    # Not exact as float32.
+    write_rows(tmp_path / "games.parquet", [good_row(rewards=[2**24 + 1, 0])], pa.schema(fields), words)
+    with pytest.raises(InputError, match=r"games\.parquet row 0: rewards \[16777216\.0, 0\.0\] must be"):
+        read_games(tmp_path / "games.parquet")
 
 
 def test_what_holds_no_games_is_an_error(words, tmp_path):

@@ -128,6 +128,7 @@ def test_ctrl_c_leaves_nothing_behind_and_an_earlier_file_as_it_was(tmp_path):
         (["--policy", "mixture:3"], ["'mixture:3' needs a probability"]),
         (["--policy", "greedy=0.5,uniform"], ["give every player a positive fraction"]),
         (["--policy", "greedy=0.5,uniform=-1"], ["give every player a positive fraction"]),
+        (["--policy", "greedy=1e308,uniform=1e308"], ["give every player a positive fraction"]),
         (["--policy", "greedy=0.5,clever=0.5"], ["unknown player 'clever'"]),
         (["--words", "missing.txt"], ["missing.txt cannot be read", "No such file"]),
         (["--guesses", "{folder}/few.txt"], ["few.txt", "secret words are not allowed guesses"]),
