@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.options import add_hardware_options, positive_int, seed_number
+from cli.options import add_hardware_options, add_seed_option, positive_int
 from configs.loading import load_config
 from configs.schema import Config
 
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rounds, in which all alternatives take turns (default: 3)",
     )
-    add("--seed", type=seed_number, default=0, help="seed of weights, boards and games (default: 0)")
+    add_seed_option(parser, "weights, boards and games")
     add("--quick", action="store_true", help="do little work, to test the command: the figures mean nothing")
 
 

@@ -77,6 +77,13 @@ def open_file(
     return file
 
 
+def count_items(file: pq.FileMetaData, column: str) -> int:
+    """Return the number of items in a column of lists, from the metadata; an empty list counts as one."""
+    leaves = [file.schema.column(index).path.partition(".")[0] for index in range(file.num_columns)]
+    groups = map(file.row_group, range(file.num_row_groups))
+    return sum(group.column(leaves.index(column)).num_values for group in groups)
+
+
 def read_batches(
     path: Path, file: pq.ParquetFile, columns: list[str], num_rows: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:

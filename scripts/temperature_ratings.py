@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import chess
 
 from cli.errors import command
-from cli.options import add_model_options, positive_int, seed_number
+from cli.options import add_model_options, add_seed_option, positive_int
 from eval.chess.engines import MoveChoice, ValueEngine
 from eval.chess.match import shuffled_openings
 from eval.chess.openings import DEFAULT_BOOK, read_openings
@@ -98,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     add_model_options(parser)
     parser.add_argument("--rounds", type=positive_int, default=25, help="openings per pairing (default: 25)")
     parser.add_argument("--elo", type=float, required=True, help="the rating at temperature 0")
-    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the sampled moves (default: 0)")
+    add_seed_option(parser, "the sampled moves")
     return parser.parse_args()
 
 

@@ -23,8 +23,8 @@ import chess
 from tqdm import tqdm
 
 from cli.errors import InputError, command
-from cli.files import atomic_write, check_output
-from cli.options import add_skip_bad_games_option, positive_int, seed_number
+from cli.files import atomic_write, check_output, digest
+from cli.options import add_seed_option, add_skip_bad_games_option, positive_int
 from data.chess.engine_work import Skipped, results_in_order
 from data.chess.positions import (
     POSITIONS_PER_GAME,
@@ -38,6 +38,7 @@ from data.chess.ray_work import ray_results_in_order
 from data.chess.rows import Row, write_rows
 from data.chess.selfplay import play_game
 from data.chess.stockfish import Stockfish, label_moves
+from data.parquet import list_files
 from data.resumable_job import ResumableJob
 from data.text_files import TextSource
 
@@ -84,13 +85,8 @@ def parse_arguments() -> argparse.Namespace:
         help=f"positions sampled from each game of a PGN or of self-play (default: {POSITIONS_PER_GAME})",
     )
     add_skip_bad_games_option(parser)
-    add("--exclude", type=Path, help="a Parquet file of boards to leave out, such as a test set")
-    add(
-        "--seed",
-        type=seed_number,
-        default=0,
-        help="seed of the games of self-play and of the samples (default: 0)",
-    )
+    add("--exclude", type=Path, help="a Parquet file or a folder of boards to leave out, such as a test set")
+    add_seed_option(parser, "the games of self-play and of the samples")
     add(
         "--processes",
         type=positive_int,
@@ -253,14 +249,13 @@ def _arguments_of_output(arguments: argparse.Namespace, piped: ReadPositions | N
     if piped:
         recorded["positions"] = "a pipe"
         recorded["sha256 of positions"] = hashlib.sha256("\n".join(piped.fens).encode()).hexdigest()
-    for name in ("exclude",) if piped else ("positions", "exclude"):
-        path = getattr(arguments, name)
-        if path and path != "selfplay":
-            try:
-                with open(path, "rb") as file:
-                    recorded[f"sha256 of {name}"] = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        if not piped and arguments.positions != "selfplay":
+            recorded["digest of positions"] = digest([Path(arguments.positions)])
+        if arguments.exclude:
+            recorded["digest of exclude"] = digest(list_files(arguments.exclude))
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     return recorded
 
 

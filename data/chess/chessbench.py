@@ -40,10 +40,18 @@ from data.chess.chessbench_download import (
     parse_download,
     save_puzzles,
 )
-from data.chess.record_store import RecordStore, group_by_board
-from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP, SCHEMA, boards_file
+from data.chess.record_store import MAX_RANGES, RecordStore, group_by_board
+from data.chess.rows import FAST_COMPRESSION, MADE_BY, ROWS_PER_GROUP, SCHEMA, boards_file
 from data.chess.state_records import convert_states
-from data.parquet import is_parquet, list_files, open_file, parquet_files, read_batches, write_tables
+from data.parquet import (
+    count_items,
+    is_parquet,
+    list_files,
+    open_file,
+    parquet_files,
+    read_batches,
+    write_tables,
+)
 from data.resumable_job import ResumableJob
 
 
@@ -51,9 +59,6 @@ MEMORY_LIMIT = 4.0
 LEAST_MEMORY, MOST_MEMORY = 1.0, 100_000.0  # gigabytes; DuckDB refuses 2**64 bytes
 # Records are numbered in the order of the shards. No shard has this many records.
 NUMBERS_PER_SHARD = 2**32
-MADE_BY = "this command"
-# The records of a file are found among all: in more files than this, blocks would be read several times.
-MAX_FILES = 64
 
 
 def convert(
@@ -90,7 +95,7 @@ def convert_downloads(
     memory_limit: float,
     threads: int,
 ) -> int:
-    """Do the same with files on a server; at most two are on disk, until their records are stored."""
+    """Convert files on a server as `convert` does; at most two are on disk at a time."""
     arguments = {
         "shards": f"{files[0].name} to {files[-1].name}",
         "files": num_files,
@@ -139,9 +144,7 @@ def _read(shards: list[str], lengths: list[int], job: ResumableJob, store: Recor
 def _count_records(path: str) -> int:
     if not is_parquet(path):
         return len(open_bag(path))
-    file = open_file(Path(path), SCHEMA, MADE_BY).metadata
-    moves = SCHEMA.get_field_index("moves")
-    return sum(file.row_group(group).column(moves).num_values for group in range(file.num_row_groups))
+    return count_items(open_file(Path(path), SCHEMA, MADE_BY).metadata, "moves")
 
 
 def _read_records(path: str) -> Iterator[pa.RecordBatch]:
@@ -248,7 +251,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="write a folder of N Parquet files of about equal size, which training reads like one file; "
         f"complete files are kept after an interruption (default of --download: one per shard, up to "
-        f"{MAX_FILES})",
+        f"{MAX_RANGES})",
     )
     add(
         "--memory-limit",
@@ -332,7 +335,7 @@ def download(arguments: argparse.Namespace) -> None:
             save_puzzles(found, target)
             print(target)
         else:
-            num_files = arguments.files or min(len(found), MAX_FILES)
+            num_files = arguments.files or min(len(found), MAX_RANGES)
             num_boards = convert_downloads(
                 found,
                 target,

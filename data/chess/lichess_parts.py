@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from cli.files import atomic_write
 from data.chess.lichess_rows import Converted
 from data.chess.rows import FAST_COMPRESSION, ROWS_PER_GROUP
-from data.parquet import write_tables
+from data.parquet import count_items, write_tables
 
 
 # The hashes of this many positions are compared at a time, within about a gigabyte.
@@ -53,10 +53,7 @@ class Parts:
         return int(len(is_first) - is_first.sum())
 
     def count_action_values(self) -> int:
-        files = map(pq.read_metadata, self.actions.iterdir())
-        # The last column is the list of values, of which every row has some.
-        groups = (file.row_group(number) for file in files for number in range(file.num_row_groups))
-        return sum(group.column(group.num_columns - 1).num_values for group in groups)
+        return sum(count_items(pq.read_metadata(path), "moves") for path in self.actions.iterdir())
 
     def save_states(self, folder: Path) -> None:
         """Write the state values to a folder, which may be on another disk."""
@@ -80,7 +77,7 @@ def _write(path: Path, rows: pa.Table) -> None:
 
 
 def _find_first(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which hashes of all parts, (n,) bool, do not occur before."""
+    """Return whether each hash is its first occurrence: (n,) bool."""
     offsets = np.cumsum([0, *map(len, parts)])
     is_first = np.zeros(offsets[-1], dtype=bool)
     num_groups = np.uint64(1 + offsets[-1] // HASHES_AT_A_TIME)

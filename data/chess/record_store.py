@@ -28,7 +28,7 @@ DUCKDB_FRACTION = 0.5
 RECORDS_PER_INSERT_AND_GB = 1_000_000
 # Memory that DuckDB needs per record to sort without writing to disk.
 BYTES_TO_SORT = 250
-# With more ranges than one insert has blocks (of 122,880 records), blocks would be read several times.
+# Also of files. With more than one insert has blocks (of 122,880 records), blocks would be read repeatedly.
 MAX_RANGES = 64
 RECORDS_PER_BATCH = 100_000
 # Raised by DuckDB when disk or memory are full; while batches are read Arrow converts them.

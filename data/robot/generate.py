@@ -17,7 +17,7 @@ import numpy as np
 
 from cli.errors import InputError, command
 from cli.files import atomic_write, check_output
-from cli.options import positive_int, seed_number
+from cli.options import add_seed_option, positive_int
 from data.resumable_job import ResumableJob
 from data.robot.episode_parts import Job, play_parts, read_parts
 from data.robot.lerobot_writer import DatasetWriter
@@ -66,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"the camera of the pictures: {', '.join(CAMERAS)} (default: {DEFAULT_CAMERA})",
     )
     add("--processes", type=positive_int, default=1, metavar="N", help="parallel processes (default: 1)")
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of starts and noise (default: 0)")
+    add_seed_option(parser, "starts and noise")
     add("--overwrite", action="store_true", help="replace the output if it exists")
     return parser.parse_args()
 

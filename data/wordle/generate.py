@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from cli.errors import InputError, command
 from cli.files import check_output
-from cli.options import positive_int, seed_number
+from cli.options import add_seed_option, positive_int
 from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription, write_games
 from data.wordle.players import GAMES_PER_BATCH, LMRL_BEHAVIOR, PLAYERS, Player, make_player, play_games
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         f"mixture:0.33=0.8,greedy=0.2 (default: {LMRL_BEHAVIOR})",
     )
     add_word_options(parser)
-    add("--seed", type=seed_number, default=0, metavar="N", help="seed of secrets and guesses (default: 0)")
+    add_seed_option(parser, "secrets and guesses")
     add("--overwrite", action="store_true", help="replace the output if it exists")
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ import pytest
 
 from cli.errors import InputError
 from data.chess.boards import Boards
-from data.parquet import list_files
+from data.parquet import count_items, list_files
 
 
 ROW = {"fen": ["8/8/8/8/8/8/k7/2K5 w - - 0 1"], "moves": [["c1d1", "c1d2"]], "win_probs": [[0.5, 0.25]]}
@@ -35,6 +35,12 @@ def test_a_folder_has_all_its_parquet_files_but_hidden_ones(tmp_path):
     for name in ("b.PARQUET", "a.pq", "c.parquet", ".d.parquet", "README.md"):
         (tmp_path / name).touch()
     assert [path.name for path in list_files(tmp_path)] == ["a.pq", "b.PARQUET", "c.parquet"]
+
+
+def test_items_of_a_column_are_counted_wherever_it_is(tmp_path):
+    table = pa.table({"more": [{"a": 1, "b": [2]}] * 3, "moves": [["c1d1", "c1d2"], ["a2a1"], ["c1c2"]]})
+    pq.write_table(table, tmp_path / "boards.parquet", row_group_size=2)
+    assert count_items(pq.read_metadata(tmp_path / "boards.parquet"), "moves") == 4
 
 
 def test_a_value_just_above_one_is_shown_as_it_is(tmp_path):

@@ -157,11 +157,12 @@ def test_an_existing_output_is_replaced_only_on_request(fens, tmp_path):
     assert len(rows(output)) == 2
 
 
-def test_boards_of_another_file_are_left_out(fens, expected, tmp_path):
-    test_set, rest = tmp_path / "test.parquet", tmp_path / "train.parquet"
+@pytest.mark.parametrize("excluded", ["sets/test.parquet", "sets"])
+def test_boards_of_another_file_or_folder_are_left_out(excluded, fens, expected, tmp_path):
+    test_set, rest = tmp_path / "sets/test.parquet", tmp_path / "train.parquet"
     assert annotate(fens, test_set, "--boards", 5, "--seed", 1).returncode == 0
-    result = annotate(fens, rest, "--exclude", test_set)
-    assert result.returncode == 0
+    result = annotate(fens, rest, "--exclude", tmp_path / excluded)
+    assert result.returncode == 0, result.stderr
     assert "positions left out, repeated or excluded: 5 of 40" in result.stdout
     left_out = {position_key(row["fen"]) for row in rows(test_set)}
     assert rows(rest) == [row for row in expected if position_key(row["fen"]) not in left_out]
