@@ -1,7 +1,7 @@
 """Counter-based random numbers: one for each index, a pure function of (seed, index).
 
 Noise in labels and rewards is the same in every epoch, however the examples are batched, and needs no memory.
-So do the seeds of episodes, exploration and the indices of a replay memory.
+Seeds of episodes, exploration and replay indices use them too.
 """
 
 from functools import cache

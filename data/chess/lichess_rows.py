@@ -112,7 +112,7 @@ def convert(variations: Variations) -> Converted:
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths[has_row])]), pa.int32())
     kept_fens = pa.array([fens[row] for row in np.flatnonzero(has_row)], pa.string())
     values = pa.array(win_probs[is_first], pa.float32())
-    # Also a move that is not kept tells the value of the position.
+    # Skipped moves also count for the state value.
     best = np.full(len(fens), -np.inf)
     np.maximum.at(best, rows[has_score], win_probs[has_score])
     lists = (_ACTIONS.take(pa.array(actions[is_first])), values)

@@ -24,7 +24,7 @@ from data.chess.stockfish import Stockfish
 LOCAL = "local"
 # Enough that no CPU waits for items while the oldest item takes long, or is done again.
 ITEMS_PER_CPU = 8
-# Machines that may be lost with the same item.
+# Losses of a machine after which an item is tried again.
 MAX_RETRIES = 20
 SECONDS_TO_CONNECT = 10.0
 # A machine that joins is given items after this time at most.
