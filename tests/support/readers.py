@@ -259,7 +259,7 @@ READERS = [
     in_folder("steps", "meta.json", prepared_steps, read_steps),
     in_folder("steps", "actions.npy", prepared_steps, read_steps),
     in_folder("replay", NAME.format(column="action", number=0), replay_column, read_replay),
-    Reader("atari.json", fixed(ATARI_SCORES), lambda path: aggregate.read_scores([str(path)], SCORES)),
+    Reader("atari.json", fixed(ATARI_SCORES), lambda path: aggregate.read_results([str(path)], SCORES)),
     Reader("scores.csv", lambda folder: SCORES.read_bytes()[:200], read_scores.__wrapped__),
     *(
         in_folder("robot", name, lambda folder: write_robot_data(folder, image_size=8), read_robot_data)
