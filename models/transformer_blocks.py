@@ -44,17 +44,17 @@ class ValueTransformerAttention(nn.Module):
             layer(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, tokens, width)
             for layer, tokens in ((self.query, asking), (self.key, hidden), (self.value, hidden))
         )
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
         device = hidden.device.type
-        if device == "cpu":
+        if device == "cpu" and attend is not eager_attention_forward:
             # The CPU's fused kernel is several times slower backwards in bfloat16 than in float32.
             query, key, value = query.float(), key.float(), value.float()
         if rotation is not None:
             query, key = rotate(query, rotation[:, :, first:]), rotate(key, rotation)
         if cache is not None:
             key, value = cache.update(key, value, self.layer)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
         if attend is not eager_attention_forward and (batch == 0 or length == 0):
             attend = eager_attention_forward  # fused kernels may refuse empty tensors
         if mask is not None:

@@ -153,6 +153,9 @@ def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Con
 
 def autocast_forward(model: nn.Module, device: torch.device) -> None:
     """Make the forward pass compute in bfloat16 and return float32; the weights stay float32."""
+    if device.type == "cpu":
+        # Plain products in bfloat16 are faster than the CPU's fused kernel in any precision.
+        model.set_attn_implementation("eager")
     forward = torch.autocast(device.type, dtype=torch.bfloat16)(type(model).forward)
     # A method, so that a deep copy of the model has its own.
     method = MethodType(convert_outputs_to_fp32(MethodType(forward, model).__func__), model)
