@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from cli.errors import InputError
-from configs.loading import differences, flatten, load_config, load_run_config
+from configs.loading import (
+    CONFIG_FOLDER,
+    differences,
+    find_yaml,
+    flatten,
+    load_config,
+    load_run_config,
+    read_yaml,
+)
 from configs.schema import Config
 from data.hub import pin
 from studies.definition import SET_BY_CELLS, Study
@@ -19,6 +27,33 @@ from training.run_log import read_metrics
 
 
 TRAIN = Path(__file__).parents[1] / "train.py"
+# By task, the settings of all cells under --quick.
+SMALL = {"model.hidden_size": 16, "log_every": 1, "trackers": []}
+SMALL_TRANSFORMER = SMALL | {"model.num_hidden_layers": 1, "model.num_attention_heads": 2}
+QUICK: dict[str, dict[str, object]] = {
+    "chess": SMALL_TRANSFORMER
+    | {
+        "value_loss.num_bins": 32,
+        "training": {"steps": 60, "batch_size": 16, "gradient_accumulation_steps": 1, "warmup_steps": 10},
+        "training.precision": "fp32",
+        "evaluation": {"every": 20, "boards": 20},
+    },
+    "wordle": SMALL_TRANSFORMER
+    | {
+        "training": {"steps": 6, "batch_size": 8, "warmup_steps": 1, "precision": "fp32"},
+        "evaluation": {"every": 6, "games": 50},
+    },
+    "atari": SMALL
+    | {
+        "training": {"steps": 20, "batch_size": 8},
+        "evaluation": {"every": 20, "episodes": 2},
+    },
+    "robot": SMALL_TRANSFORMER
+    | {
+        "training": {"steps": 4, "batch_size": 8, "warmup_steps": 1},
+        "evaluation": {"every": 4, "episodes": 1},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +90,10 @@ def make_cells(
         for owner, keys in own.items():
             if key in keys:
                 raise InputError(f"{setting}: {owner} sets {key}: leave it out")
+    quick_settings = {}
+    if quick:
+        given = read_yaml(find_yaml(study.config, CONFIG_FOLDER, "configuration"))
+        quick_settings = QUICK[given.get("task", "chess")]
     cells = []
     # Seed by seed, so that an incomplete study has pairs to compare.
     for seed in seeds:
@@ -63,12 +102,11 @@ def make_cells(
                 in_both = own[f"variant {variant}"].keys() & own[f"point {point}"].keys()
                 if in_both:
                     raise InputError(f"variant {variant} and point {point} both set {', '.join(in_both)}")
-                layers = (study.settings, study.variants[variant], study.points[point])
-                given = [flatten(layer) for layer in (*layers, study.quick if quick else {}, {"seed": seed})]
+                layers = (study.settings, study.variants[variant], study.points[point], quick_settings)
                 line = [
                     f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-                    for layer in given
-                    for key, value in layer.items()
+                    for layer in (*layers, {"seed": seed})
+                    for key, value in flatten(layer).items()
                 ]
                 folder = output / "-".join(filter(None, (variant, point, f"seed{seed}")))
                 cells.append(_make_cell(study, variant, point, seed, folder, [*line, *settings]))

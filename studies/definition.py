@@ -3,7 +3,6 @@
     title: Is one pass for all moves as good as thirty?
     config: chess_tiny.yaml                  # in configs/, or a path
     settings: {training.steps: 400}          # of all variants
-    quick: {training.steps: 4}               # of all variants under --quick, to try the study in seconds
     seeds: [0, 1]
     reference: prefix                        # the variant that the others are compared with
     measurements: [held_out_boards]          # of the domain; its default if left out
@@ -19,7 +18,7 @@
       usual: [few]                           # the points that are trained unless --points names others
       points: {few: {training.steps: 400}, many: {training.steps: 4000}}
 
-The settings of variants and points override `settings`; `quick` overrides them all.
+The settings of variants and points override `settings`.
 """
 
 import re
@@ -59,7 +58,6 @@ class Study:
     title: str = MISSING
     config: str = MISSING
     settings: dict[str, Any] = field(default_factory=dict)
-    quick: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = MISSING
     reference: str = MISSING
     measurements: list[str] | None = None
@@ -111,7 +109,7 @@ def _check(study: Study) -> None:
     if study.across:
         check_names("across.usual", study.across.usual or [], study.points)
         check_names("across.baseline", filter(None, [study.across.baseline]), study.points)
-    own = [("settings", study.settings), ("quick", study.quick)]
+    own = [("settings", study.settings)]
     for where, entries in (("variants", study.variants), ("across.points", study.points)):
         for name, settings in entries.items():
             # Names are parts of folder names, joined by -.

@@ -24,7 +24,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=seed_number, help="seeds of weights and data order, instead of the study's", **SEVERAL
     )
     add("--variants", help="train and report only these variants", **SEVERAL)
-    add("--quick", action="store_true", help="use the study's quick settings, to try it in seconds")
+    add("--quick", action="store_true", help="train small models for a few steps, to try it in seconds")
     add(
         "--processes",
         type=positive_int,

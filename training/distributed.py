@@ -17,7 +17,7 @@ from accelerate.utils import (
     convert_outputs_to_fp32,
     gather_object,
 )
-from torch import nn
+from transformers import PreTrainedModel
 
 from cli.errors import InputError
 from configs.schema import Config
@@ -151,7 +151,7 @@ def configure_deepspeed(plugin: DeepSpeedPlugin, num_processes: int, config: Con
     theirs["zero_optimization"]["stage3_param_persistence_threshold"] = 0
 
 
-def autocast_forward(model: nn.Module, device: torch.device) -> None:
+def autocast_forward(model: PreTrainedModel, device: torch.device) -> None:
     """Make the forward pass compute in bfloat16 and return float32; the weights stay float32."""
     if device.type == "cpu":
         # Plain products in bfloat16 are faster than the CPU's fused kernel in any precision.

@@ -125,6 +125,7 @@ def test_a_study_of_a_recording_is_trained_and_probed(tmp_path, recording):
     run_checked("studies", "atari_offline", "--output", output, *chosen, f"data.train={recording}")
     results = json.loads((output / "results.json").read_text())
     assert results["levels"][0]["title"] == "the data" and len(results["cells"]) == 1
+    assert results["quick"] is True
     run_checked("studies.probes", output, "--point", "noise_0.1", "--examples", 40)
     results = json.loads((output / "probes/results.json").read_text())
     scores = {row["point"]: row["mean"] for row in results["means"] if row["measure"] == "objects"}

@@ -29,11 +29,10 @@ title: Does it continue?
 config: chess_tiny.yaml
 settings:
   model: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
-  training: {steps: 5000, batch_size: 16, gradient_accumulation_steps: 1, warmup_steps: 2, precision: fp32}
+  training: {steps: 200, batch_size: 16, gradient_accumulation_steps: 1, warmup_steps: 2, precision: fp32}
   evaluation.every: 100
   checkpoint.every: 100
   log_every: 1
-quick: {training.steps: 200}
 seeds: [0, 1, 2]
 reference: two_hot
 variants:
@@ -57,7 +56,7 @@ def folder(tmp_path_factory) -> Path:
 
 def arguments(folder: Path, *options: object) -> list[object]:
     data = [f"data.train={folder / 'train.parquet'}", f"data.validation={folder / 'test.parquet'}"]
-    line = [folder / "study.yaml", "--output", folder / "out", "--quick", "--seeds", "4", *data]
+    line = [folder / "study.yaml", "--output", folder / "out", "--seeds", "4", *data]
     return [*line, "--puzzles", folder / "puzzles.csv", *options]
 
 
@@ -97,7 +96,7 @@ def test_the_others_are_reported_when_one_fails(study):
     assert list(results["failed"]) == ["diverging-seed4"]
     assert (output / "report.md").read_text() in printed
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert results["command"].startswith("python -m studies ") and results["quick"] is True
+    assert results["command"].startswith("python -m studies ") and results["quick"] is False
     assert [row["variant"] for row in results["differences"]] == ["hl_gauss"] * 6
 
 

@@ -25,7 +25,6 @@ settings:
   model: {{hidden_size: 16, num_attention_heads: 2}}
   data: {{train: {SAMPLE}, validation: {SAMPLE}}}
   training.steps: 200
-quick: {{training: {{steps: 20, warmup_steps: 2}}, model.num_hidden_layers: 1}}
 seeds: [0, 3]
 reference: prefix
 variants:
@@ -77,7 +76,7 @@ def test_variants_override_all_settings_and_quick_settings_override_both(study_f
     quick = cells_of(study_file, tmp_path, quick=True, settings=["training.steps=30"])[-1].config
     assert (quick.model.num_hidden_layers, quick.optimizer.beta1) == (1, 0.8)
     # The command line comes last.
-    assert (quick.training.steps, quick.training.warmup_steps) == (30, 2)
+    assert (quick.training.steps, quick.training.warmup_steps) == (30, 10)
 
 
 def test_every_variant_is_trained_at_every_point(study_file, tmp_path):
