@@ -29,7 +29,7 @@ GAMES = ("breakout", "minatar_breakout")
 # Configurations of online learning: the number of steps to measure, and settings. No episode of Pong ends in
 # these steps.
 LEARNING: dict[str, tuple[int, list[str]]] = {
-    "atari_tiny.yaml": (500, []),
+    "atari_tiny.yaml": (2000, []),
     "atari_dqn.yaml": (
         50,
         ["atari.game=pong", "atari.memory_steps=4000", "atari.first_training_step=1000"],

@@ -45,6 +45,18 @@ def test_frames_and_rewards_of_ale_equal_gymnasiums_preprocessing(name, identifi
     assert total  # rewards were compared
 
 
+def test_episodes_of_ale_do_not_depend_on_the_number_of_threads():
+    plays = []
+    for num_threads in (1, 2, 5):
+        environments = make_environments(make_game("breakout", frame_size=42), 5, num_threads)
+        steps = [environments.reset(np.arange(5))]
+        steps += [array for step in range(40) for array in environments.step((step + np.arange(5)) % 4)[:2]]
+        plays.append(steps)
+    for other in plays[1:]:
+        assert all(np.array_equal(*pair) for pair in zip(plays[0], other, strict=True))
+    assert any(not np.array_equal(frames[0], frames[1]) for frames in plays[0][1::2])  # sticky actions differ
+
+
 @pytest.mark.parametrize("name", MINATAR_GAMES)
 def test_episodes_of_minatar_equal_those_of_its_environment(name):
     from minatar import Environment
