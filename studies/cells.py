@@ -35,6 +35,7 @@ QUICK: dict[str, dict[str, object]] = {
     | {
         "value_loss.num_bins": 32,
         "training": {"steps": 60, "batch_size": 16, "gradient_accumulation_steps": 1, "warmup_steps": 10},
+        "training.decay_steps": None,
         "training.precision": "fp32",
         "evaluation": {"every": 20, "boards": 20},
     },
