@@ -14,13 +14,15 @@ from typing import Protocol
 import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from models.modeling_value_convnet import ValueConvNet
 from models.modeling_value_transformer import ValueTransformerModel
 from studies.measurements import Measure
+
+
+# A feature that is rarely active has a small deviation in one half, and is huge in units of it in the other.
+LEAST_DEVIATION = 0.1  # of a feature, as a fraction of that of all features together
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,11 @@ def probe(features: np.ndarray, targets: Targets) -> dict[str, float]:
     features = features.astype(np.float64)
     halves = []
     for is_fitted in (targets.is_first, ~targets.is_first):
-        ridge = make_pipeline(StandardScaler(), Ridge(alpha=targets.penalty * is_fitted.sum()))
-        predictions = ridge.fit(features[is_fitted], values[is_fitted]).predict(features[~is_fitted])
+        fitted = features[is_fitted]
+        scale = np.maximum(fitted.std(axis=0), LEAST_DEVIATION * fitted.std())
+        scaled = (features - fitted.mean(axis=0)) / np.where(scale, scale, 1)
+        ridge = Ridge(alpha=targets.penalty * is_fitted.sum()).fit(scaled[is_fitted], values[is_fitted])
+        predictions = ridge.predict(scaled[~is_fitted])
         columns = zip(
             targets.values, values[~is_fitted].T, predictions.reshape(-1, values.shape[1]).T, strict=True
         )

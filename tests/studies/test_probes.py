@@ -57,6 +57,20 @@ def test_each_half_is_scored_by_the_probe_of_the_other():
     assert score == pytest.approx(1 - (1.5**2 + 3**2) / 2, rel=0.1)
 
 
+def test_a_feature_that_is_active_in_one_half_alone_does_not_spoil_the_score():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 3))
+    is_first = np.arange(400) < 200
+    y = features[:, 0] + rng.normal(size=400)
+    targets = replace(targets_of({"y": y}, is_first), penalty=1e-2)
+    usual = probe(features, targets)["y"]
+    rare = np.where(is_first, 0, rng.normal(size=400))
+    rare[7] = 1e-4
+    never = np.zeros(400)
+    assert probe(np.column_stack([features, rare, never]), targets)["y"] == pytest.approx(usual, abs=0.02)
+    assert probe(np.column_stack([never, never]), targets)["y"] == pytest.approx(0, abs=0.02)
+
+
 def test_binary_targets_are_scored_by_the_area_under_the_roc():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(600, 1))
