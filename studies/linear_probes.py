@@ -22,7 +22,7 @@ from studies.measurements import Measure
 
 
 # A feature that is rarely active has a small deviation in one half, and is huge in units of it in the other.
-LEAST_DEVIATION = 0.1  # of a feature, as a fraction of that of all features together
+LEAST_DEVIATION = 0.1  # of a feature, as a fraction of the root of the mean variance of all features
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def probe(features: np.ndarray, targets: Targets) -> dict[str, float]:
     halves = []
     for is_fitted in (targets.is_first, ~targets.is_first):
         fitted = features[is_fitted]
-        scale = np.maximum(fitted.std(axis=0), LEAST_DEVIATION * fitted.std())
+        variances = fitted.var(axis=0)
+        scale = np.sqrt(np.maximum(variances, LEAST_DEVIATION**2 * variances.mean()))
         scaled = (features - fitted.mean(axis=0)) / np.where(scale, scale, 1)
         ridge = Ridge(alpha=targets.penalty * is_fitted.sum()).fit(scaled[is_fitted], values[is_fitted])
         predictions = ridge.predict(scaled[~is_fitted])
