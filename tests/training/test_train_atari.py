@@ -83,7 +83,7 @@ def test_a_run_leaves_a_model_that_loads_and_values_actions(played):
     assert "data    minatar_breakout, 4 at once, a memory of 64 steps\n" in printed
     assert re.search(r"step 40/40  loss \S+  td \S+  cql \S+  target \S+  play_return \d", printed)
     settings = load_config(str(played / "run/config.yaml"), []).optimizer
-    assert (settings.learning_rate, settings.eps) == (1e-3, 3.125e-4)
+    assert (settings.learning_rate, settings.eps) == (3e-3, 3.125e-4)
     assert "minatar_breakout" in (played / "run/model/README.md").read_text()
 
 
