@@ -34,9 +34,9 @@ QUICK: dict[str, dict[str, object]] = {
     "chess": SMALL_TRANSFORMER
     | {
         "value_loss.num_bins": 32,
-        "training": {"steps": 60, "batch_size": 16, "gradient_accumulation_steps": 1, "warmup_steps": 10},
+        "training": {"steps": 60, "batch_size": 16, "gradient_accumulation_steps": 1, "precision": "fp32"},
+        "training.warmup_steps": 10,
         "training.decay_steps": None,
-        "training.precision": "fp32",
         "evaluation": {"every": 20, "boards": 20},
     },
     "wordle": SMALL_TRANSFORMER
