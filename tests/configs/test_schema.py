@@ -111,7 +111,7 @@ def test_bad_settings_are_named(overrides, parts):
             "atari.memory_steps=9",
             r"memory_steps=9 is below atari\.first_training_step=5000",
         ),
-        ("atari_tiny.yaml", "atari.first_training_step=9", r"too early to sample: at least .* = 128"),
+        ("atari_tiny.yaml", "atari.first_training_step=9", r"too early to sample: at least .* = 512"),
         ("atari_cql.yaml", "atari.epsilon=0.5", r"atari\.epsilon is for online learning"),
         ("chess_tiny.yaml", "trackers=[neptune]", r"'neptune' is unknown: choose from tensorboard"),
         ("chess_tiny.yaml", "trackers=wandb", r"trackers: expected a list, such as \[tensorboard\]"),
