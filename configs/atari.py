@@ -117,11 +117,17 @@ class AtariConfig(Config):
     evaluation: AtariEvaluationConfig = section(AtariEvaluationConfig, may_differ=True)
 
     @staticmethod
-    def defaults_of(value_loss: str) -> dict[str, Any]:
-        """Return the learning rate and eps of the paper: those of DQN for regression, else those of C51."""
-        if value_loss in ("mse", "mse_sigmoid", "mse_softmax"):
-            return {"optimizer": {"learning_rate": 6.25e-5, "eps": 1.5e-4}}
-        return {"optimizer": {"learning_rate": 2.5e-4, "eps": 3.125e-4}}
+    def defaults_of(given: Any) -> dict[str, Any]:
+        """Return the learning rate and eps: the paper's for DQN if regression is given, else those for C51.
+
+        The network of MinAtar has the rates that `studies atari_rates` chose; that of mse_sigmoid is mse's.
+        """
+        value_loss = given.value_loss.name
+        regresses = value_loss in ("mse", "mse_sigmoid", "mse_softmax")
+        learning_rate, eps = (6.25e-5, 1.5e-4) if regresses else (2.5e-4, 3.125e-4)
+        if given.model.architecture == "minatar":
+            learning_rate = 3e-4 if value_loss == "mse_softmax" else 1e-3 if regresses else 3e-3
+        return {"optimizer": {"learning_rate": learning_rate, "eps": eps}}
 
     @property
     def is_online(self) -> bool:

@@ -116,7 +116,7 @@ def load_config(name: str, overrides: list[str]) -> Config:
         merged = OmegaConf.merge(_structure_of(task), given)
     with one_line_errors("command line"):
         merged = OmegaConf.merge(merged, given_later)
-    if defaults := DOMAINS[task].defaults_of(merged.value_loss.name):
+    if defaults := DOMAINS[task].defaults_of(merged):
         merged = OmegaConf.merge(_structure_of(task), defaults, given, given_later)
     with one_line_errors(str(path), or_else=", or {}=VALUE on the command line"):
         config: Any = OmegaConf.to_object(merged)

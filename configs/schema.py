@@ -207,8 +207,8 @@ class Config:
     checkpoint: CheckpointConfig = section(CheckpointConfig, may_differ=True)
 
     @staticmethod
-    def defaults_of(value_loss: str) -> dict[str, Any]:
-        """Return the defaults that differ between value losses."""
+    def defaults_of(given: Any) -> dict[str, Any]:
+        """Return the defaults that depend on settings that are `given`, such as the value loss."""
         return {}
 
     @property

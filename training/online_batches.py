@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch import Tensor
+from tqdm import tqdm
 
 from configs.atari import AtariPlayConfig
 from data.atari.collector import Collector
@@ -30,11 +31,16 @@ class OnlineBatches:
 
     def iterate(self, first_step: int, last_step: int) -> Iterator[tuple[int, tuple]]:
         """Yield each step after `first_step` up to `last_step` with its batch, when it is due."""
+        if self.collector.num_steps < (start := self.play.first_training_step):
+            with tqdm(total=start, desc="random play", unit=" steps", unit_scale=True, disable=None) as bar:
+                while self.collector.num_steps < start:
+                    self._act()
+                    bar.update(self.collector.num_steps - bar.n)
         step = first_step + 1
         while step <= last_step:
             due = self.play.first_training_step + (step - 1) * self.play.update_every
             while self.collector.num_steps < due:
-                self.collector.step(self.choose_actions, self.epsilon_at(self.collector.num_steps))
+                self._act()
             # All steps that are due now are sampled together, which costs little more than one.
             num_due = 1 + (self.collector.num_steps - due) // self.play.update_every
             num_due = min(num_due, last_step + 1 - step)
@@ -45,6 +51,9 @@ class OnlineBatches:
             for first in range(0, len(micro_batches), self.num_micro_batches):
                 yield step, (micro_batches[first : first + self.num_micro_batches], self.batch_size)
                 step += 1
+
+    def _act(self) -> None:
+        self.collector.step(self.choose_actions, self.epsilon_at(self.collector.num_steps))
 
     def epsilon_at(self, step: int) -> float:
         """Return the fraction of random actions: 1 before training, and then falling to `epsilon`."""

@@ -196,6 +196,8 @@ def make_game(
             raise InputError(
                 f"{name} has frames of 10 by 10 and no variants: leave frame_size, mode and difficulty out"
             )
+    elif name.startswith("minatar_"):
+        raise InputError(f"there is no game {name!r}{_nearest(name, list(MINATAR_GAMES))}")
     else:
         require(ALE, f"{name!r} is not a game of MinAtar ({', '.join(MINATAR_GAMES)}); the games of ALE need")
         from data.atari.ale import GAMES, check_variant

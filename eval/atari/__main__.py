@@ -160,7 +160,7 @@ def play(
 def format_row(game: Game, found: dict) -> str:
     error, score = found["standard_error"], found["human_normalised"]
     mean = found["mean_return"]
-    interval = f"{mean - Z_95 * error:.2f} to {mean + Z_95 * error:.2f}" if error else "–"
+    interval = f"{mean - Z_95 * error:.2f} to {mean + Z_95 * error:.2f}" if error is not None else "–"
     human = "no human score" if score is None else f"{score:.3f}"
     return f"{game.title:<28}{mean:>12.2f}   {interval:<20}{human:>16}{found['steps_per_second']:>10,.0f}"
 

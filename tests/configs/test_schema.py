@@ -38,24 +38,25 @@ def test_names_are_those_of_the_models():
 
 
 @pytest.mark.parametrize(
-    ("value_loss", "expected"),
+    ("name", "value_loss", "expected"),
     [
-        ("mse", (6.25e-5, 1.5e-4)),
-        ("mse_sigmoid", (6.25e-5, 1.5e-4)),
-        ("c51", (2.5e-4, 3.125e-4)),
-        ("hl_gauss", (2.5e-4, 3.125e-4)),
+        ("atari_dqn.yaml", "mse", (6.25e-5, 1.5e-4)),
+        ("atari_dqn.yaml", "mse_sigmoid", (6.25e-5, 1.5e-4)),
+        ("atari_dqn.yaml", "c51", (2.5e-4, 3.125e-4)),
+        ("atari_dqn.yaml", "hl_gauss", (2.5e-4, 3.125e-4)),
+        ("atari_tiny.yaml", "mse", (1e-3, 1.5e-4)),
+        ("atari_tiny.yaml", "mse_softmax", (3e-4, 1.5e-4)),
+        ("atari_tiny.yaml", "hl_gauss", (3e-3, 3.125e-4)),
     ],
 )
-def test_every_value_loss_has_the_learning_rate_of_the_paper_unless_one_is_given(
-    value_loss, expected, tmp_path
+def test_every_value_loss_of_atari_has_its_own_learning_rate_unless_one_is_given(
+    name, value_loss, expected, tmp_path
 ):
     loss = f"value_loss.name={value_loss}"
-    save_config(load_config("atari_dqn.yaml", [loss]), tmp_path / "config.yaml")
+    save_config(load_config(name, [loss]), tmp_path / "config.yaml")
     optimizer = load_run_config(tmp_path).optimizer
     assert (optimizer.learning_rate, optimizer.eps, optimizer.max_grad_norm) == (*expected, None)
-    assert (
-        load_config("atari_dqn.yaml", [loss, "optimizer.learning_rate=1e-3"]).optimizer.learning_rate == 1e-3
-    )
+    assert load_config(name, [loss, "optimizer.learning_rate=0.1"]).optimizer.learning_rate == 0.1
 
 
 @pytest.mark.parametrize(
