@@ -139,7 +139,7 @@ def learning(settings: Settings) -> Table:
     rows = {}
     for name, (num_steps, overrides) in LEARNING.items():
         if settings.quick:
-            num_steps, overrides = 4, [*overrides, "atari.first_training_step=200"]
+            num_steps, overrides = 4, [*overrides, "atari.first_training_step=600"]
         overrides = [*overrides, f"seed={settings.seed}", f"training.steps={num_steps}", "trackers=[]"]
         config = load_config(name, [*overrides, f"evaluation.every={num_steps}", "evaluation.episodes=1"])
         measured = []
