@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from data.atari.games import make_environments, make_game
+from eval.atari.__main__ import format_row
 from eval.atari.agent import Agent, write_settings
 from eval.atari.playing import evaluate_policy
 from models.configuration_value_convnet import ValueConvNetConfig
@@ -112,3 +113,9 @@ def test_bad_options_are_refused_in_one_line(model, options, message):
 def test_a_folder_without_games_is_refused(model, tmp_path):
     (tmp_path / "config.json").write_bytes((model / "config.json").read_bytes())
     assert_input_error(run_command("eval.atari", "--model", tmp_path), "holds no games (no atari.json)")
+
+
+def test_equal_returns_have_an_interval_and_a_single_one_has_none():
+    found = {"mean_return": -21.0, "standard_error": 0.0, "human_normalised": None, "steps_per_second": 1.0}
+    assert "-21.00 to -21.00" in format_row(BREAKOUT, found)
+    assert "to" not in format_row(BREAKOUT, {**found, "standard_error": None})
