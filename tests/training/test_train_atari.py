@@ -5,6 +5,7 @@ import re
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -240,8 +241,16 @@ def test_the_card_promises_a_distribution_only_where_there_is_one(value_loss, ha
 
 
 def test_actions_are_random_before_training_and_then_less_and_less():
-    play = AtariPlayConfig(first_training_step=20, epsilon=0.1, epsilon_decay_steps=100)
-    batches = OnlineBatches(None, None, play, 8, 1)
-    assert [batches.epsilon_at(step) for step in (0, 20, 70, 120, 500)] == pytest.approx(
-        [1, 1, 0.55, 0.1, 0.1]
-    )
+    play = AtariPlayConfig(first_training_step=20, update_every=10, epsilon=0.1, epsilon_decay_steps=100)
+    collector = Collector(make_game("minatar_breakout"), 2, 200, Sampling(), 0)
+    act, used = collector.step, {}
+
+    def step(choose_actions, epsilon):
+        used[collector.num_steps] = epsilon
+        return act(choose_actions, epsilon)
+
+    collector.step = step
+    batches = OnlineBatches(collector, lambda observed: np.zeros(len(observed), dtype=int), play, 8, 1)
+    assert [number for number, _ in batches.iterate(0, 15)] == list(range(1, 16))
+    assert collector.num_steps == 160
+    assert [used[step] for step in (0, 18, 20, 70, 120, 158)] == pytest.approx([1, 1, 1, 0.55, 0.1, 0.1])
