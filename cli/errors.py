@@ -64,6 +64,9 @@ def command(main: Callable[[], None]) -> None:
         report(f"error: {error}")
         sys.exit(INPUT_ERROR_STATUS)
     except KeyboardInterrupt as interrupt:
+        # Ctrl-C can stop the __init__ of an object, such as a progress bar, whose __del__ then fails and
+        # would print a traceback.
+        sys.unraisablehook = lambda _: None
         print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
     except BrokenPipeError:
