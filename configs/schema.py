@@ -103,6 +103,8 @@ class QLearningConfig:
     double: bool = False  # the online network chooses the best next action, the target network values it
     cql_alpha: float = setting(0.1, NOT_NEGATIVE)  # weight of the conservative term
     cql_temperature: float = setting(1.0, POSITIVE)  # of its softmax over Q
+    # Divide its gradient by twice the variance of each prediction: it moves the values of all losses equally.
+    cql_matched: bool = False
     target_network: Literal["polyak", "periodic"] = "polyak"
     target_tau: float = setting(0.005, FRACTION)  # polyak: step of the target network towards the model
     target_every: int = setting(1000, AT_LEAST_ONE)  # periodic: steps between copies

@@ -26,7 +26,8 @@ The effect of CQL depends on L. Where both terms balance, for an action with a f
     Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s)),   V = 1/2 for mse, else the variance of the prediction.
 
 So a narrow prediction holds Q in place, and π cannot tell actions apart: choose σ of hl_gauss, or the bin
-width of other losses, such that α σ² / T² is a few units.
+width of other losses, such that α σ² / T² is a few units. With `matched`, the gradient of CQL's term with
+respect to each Q(s, a) is divided by 2 V, so that the equation holds with V = 1/2 for every loss.
 """
 
 from collections.abc import Callable
@@ -44,6 +45,7 @@ Targets = tuple[Tensor, Tensor | None]
 TARGETS = ("q_learning", "sarsa", "monte_carlo", "behavior_cloning")
 DIMENSION_TARGETS = ("q_learning", "n_step", "monte_carlo", "behavior_cloning")
 CONSERVATIVE_TERMS = ("smallest_value", "cql")
+SMALLEST_VARIANCE = 1e-6  # by which `matched` divides
 
 
 class ValueOutput(Protocol):
@@ -107,9 +109,9 @@ class _QLearning:
 class QLearning(_QLearning):
     """The loss above, for padded sequences and for transitions.
 
-    `target` is one of TARGETS; `alpha` and `temperature` are those of CQL; `discount` is γ of sequences. With
-    `double` the online network chooses the next action of q_learning. Raises ValueError for incompatible
-    arguments.
+    `target` is one of TARGETS; `alpha`, `temperature` and `matched` are those of CQL; `discount` is γ of
+    sequences. With `double` the online network chooses the next action of q_learning. Raises ValueError for
+    incompatible arguments.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class QLearning(_QLearning):
         discount: float = 0.99,
         alpha: float = 0.1,
         temperature: float = 1.0,
+        matched: bool = False,
         double: bool = False,
     ):
         if target not in TARGETS:
@@ -129,7 +132,7 @@ class QLearning(_QLearning):
         if target == "behavior_cloning" and not alpha:
             raise ValueError("behavior_cloning is CQL's term alone: alpha must not be 0")
         self.value_loss, self.target, self.double = value_loss, target, double
-        self.discount, self.alpha, self.temperature = discount, alpha, temperature
+        self.discount, self.alpha, self.temperature, self.matched = discount, alpha, temperature, matched
 
     @property
     def needs_target_network(self) -> bool:
@@ -204,7 +207,11 @@ class QLearning(_QLearning):
         """Return the loss of actions (...) with their targets, where `is_action`, by default everywhere."""
         conservative = output.value.new_zeros(())
         if self.alpha:
-            conservative = masked_mean(conservative_loss(output.value, taken, self.temperature), is_action)
+            q = output.value
+            if self.matched and isinstance(self.value_loss, CategoricalLoss):
+                variance = self.value_loss.variance(output.logits.detach()).clamp(min=SMALLEST_VARIANCE)
+                q = q.detach() + (q - q.detach()) / (2 * variance)
+            conservative = masked_mean(conservative_loss(q, taken, self.temperature), is_action)
         return self._combine(output.logits, taken, conservative, targets, is_action)
 
     def _bootstrap(

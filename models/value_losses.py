@@ -149,6 +149,12 @@ class CategoricalLoss(ValueLoss):
         """Return the target distribution of each value, (..., num_bins) float32, without gradient."""
         raise NotImplementedError
 
+    def variance(self, outputs: Tensor) -> Tensor:
+        """Return the variance of the predicted distribution, (...) float32, in squared units of the value."""
+        probs = torch.softmax(outputs.float(), dim=-1)
+        distance = self.support(outputs.device) - self.value(outputs)[..., None]
+        return (probs * distance.square()).sum(dim=-1)
+
     def loss(self, outputs: Tensor, value: Tensor, weight: Tensor | None = None) -> Tensor:
         outputs, value = self._check_and_blank(outputs, value, weight)
         return _mean_cross_entropy(outputs, self.targets(value), weight)

@@ -36,6 +36,7 @@ class QLearningTask(OfflineTask):
             discount=learning.discount,
             alpha=learning.cql_alpha,
             temperature=learning.cql_temperature,
+            matched=learning.cql_matched,
             double=learning.double,
         )
 

@@ -166,32 +166,28 @@ def test_padding_gets_no_gradient_and_targets_none(name):
     assert (online.grad[1, 2:] == 0).all() and (online.grad[1, :2] != 0).any()
 
 
+@pytest.mark.parametrize("matched", [False, True])
 @pytest.mark.parametrize(
     ("name", "sigma"), [("mse", None), ("hl_gauss", 0.3), ("hl_gauss", 0.8), ("two_hot", None)]
 )
-def test_conservative_term_moves_values_by_the_variance_of_the_prediction(name, sigma):
+def test_conservative_term_moves_values_by_the_variance_of_the_prediction(name, sigma, matched):
     """One state, two actions, of which one is nine times as frequent; both return −2.1."""
     value_loss = make_value_loss(name, value_min=-8, value_max=4, num_bins=61, sigma=sigma)
-    objective = QLearning(value_loss, target="monte_carlo", alpha=0.5, temperature=0.4)
+    objective = QLearning(value_loss, target="monte_carlo", alpha=0.5, temperature=0.4, matched=matched)
     actions = torch.tensor([[0]] * 9 + [[1]])
     rewards = torch.full((10, 1), -2.1)
     table = torch.zeros(2, value_loss.num_outputs, requires_grad=True)
-    optimizer = torch.optim.LBFGS([table], max_iter=2000, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
-
-    def step():
+    optimizer = torch.optim.Adam([table], lr=0.1)
+    for step in range(3000):
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 3000)
         optimizer.zero_grad()
         output = outputs_of(table.expand(10, 1, *table.shape), value_loss)
-        loss = objective.loss(output, actions, rewards).total
-        loss.backward()
-        return loss
-
-    optimizer.step(step)
+        objective.loss(output, actions, rewards).total.backward()
+        optimizer.step()
     q = value_loss.value(table.detach())
     policy = torch.softmax(q / 0.4, dim=0)
-    variance = torch.tensor(0.5)
-    if name != "mse":
-        probs = table.detach().softmax(-1)
-        variance = (probs * (value_loss.support(q.device) - q[:, None]) ** 2).sum(-1)
+    has_bins = name != "mse"
+    variance = value_loss.variance(table.detach()) if has_bins and not matched else torch.tensor(0.5)
     moved = variance * 0.5 / 0.4 * (1 - policy / torch.tensor([0.9, 0.1]))
     torch.testing.assert_close(q - -2.1, moved, rtol=0.01, atol=1e-3)
     assert q[0] > -2.1 > q[1]
