@@ -1,6 +1,6 @@
 """Let a model play: against Stockfish, another model, any UCI engine, or a person at the terminal.
 
-    python -m eval.chess.play --model DIR --opponent stockfish --skill 3 --games 20 --pgn games.pgn
+    python -m eval.chess.play --model DIR --opponent stockfish:3 --games 20 --pgn games.pgn
     python -m eval.chess.play --model DIR --opponent model:OTHER --temperature 0.02 --sprt 0,20
     python -m eval.chess.play --model DIR --opponent human
 
@@ -136,13 +136,6 @@ def parse_arguments() -> argparse.Namespace:
         "from 1320) and COMMAND starts any program that speaks UCI",
     )
     parser.add_argument(
-        "--skill",
-        type=int,
-        choices=range(MAX_SKILL + 1),
-        metavar="LEVEL",
-        help="Stockfish's Skill Level, 0 to 20 (default: full strength)",
-    )
-    parser.add_argument(
         "--games",
         type=positive_int,
         metavar="N",
@@ -173,12 +166,7 @@ def parse_arguments() -> argparse.Namespace:
     add_seed_option(parser, "the order of openings and of moves sampled at a temperature")
     add_limit_options(parser, "the opponent")
     add_json_option(parser)
-    arguments = parser.parse_args()
-    if arguments.skill is not None:
-        if arguments.opponent != "stockfish":
-            parser.error(f"argument --skill: it is for --opponent stockfish, not {arguments.opponent}")
-        arguments.opponent = f"stockfish:{arguments.skill}"
-    return arguments
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def match(model_folder, tmp_path_factory):
     """Play four games against Stockfish; return the command's result, its JSON, and its PGN."""
     output = tmp_path_factory.mktemp("match")
     pgn, numbers = output / "new" / "games.pgn", output / "match.json"
-    opponent = ("--opponent", "stockfish", "--skill", 0, "--games", 4)
+    opponent = ("--opponent", "stockfish:0", "--games", 4)
     result = run_command(PLAY, "--model", model_folder, *opponent, "--pgn", pgn, "--json", numbers)
     assert result.returncode == 0, result.stderr
     return result, json.loads(numbers.read_text()), pgn
@@ -211,7 +211,7 @@ def test_a_cheating_opponent_loses_every_game_and_is_reported(run, endings, tmp_
 def test_a_match_continues_after_a_crash_of_stockfish(run, endings, tmp_path, monkeypatch):
     monkeypatch.setenv("STOCKFISH", str(crashing_stockfish(tmp_path, "go depth", times=1)))
     numbers, pgn = tmp_path / "match.json", tmp_path / "games.pgn"
-    opponent = ("--opponent", "stockfish", "--skill", 3, "--games", 4, "--openings", endings)
+    opponent = ("--opponent", "stockfish:3", "--games", 4, "--openings", endings)
     before = descendants()
     assert run(*opponent, "--json", numbers, "--pgn", pgn).returncode == 0
     results = json.loads(numbers.read_text())
@@ -306,7 +306,7 @@ def test_without_a_finished_game_there_are_no_results(run, says, tmp_path):
 
 def test_ctrl_c_keeps_the_finished_games(model_folder, tmp_path):
     pgn = tmp_path / "games.pgn"
-    arguments = ("--opponent", "stockfish", "--skill", 0, "--games", 10_000, "--pgn", pgn)
+    arguments = ("--opponent", "stockfish:0", "--games", 10_000, "--pgn", pgn)
     process = start_command(PLAY, "--model", model_folder, *arguments)
     while not (pgn.exists() and pgn.read_text().count("[Event ") >= 3):
         assert process.poll() is None
