@@ -103,7 +103,8 @@ class QLearningConfig:
     double: bool = False  # the online network chooses the best next action, the target network values it
     cql_alpha: float = setting(0.1, NOT_NEGATIVE)  # weight of the conservative term
     cql_temperature: float = setting(1.0, POSITIVE)  # of its softmax over Q
-    # Divide its gradient by twice the variance of each prediction: it moves the values of all losses equally.
+    # With cross-entropy, divide the gradient of CQL by twice the variance of each prediction, which gives it
+    # the effect that it has with mse.
     cql_matched: bool = False
     target_network: Literal["polyak", "periodic"] = "polyak"
     target_tau: float = setting(0.005, FRACTION)  # polyak: step of the target network towards the model
@@ -116,6 +117,11 @@ class QLearningConfig:
         if self.target == "behavior_cloning" and not self.cql_alpha:
             raise ValueError(
                 "q_learning.target=behavior_cloning learns by CQL's term: cql_alpha must not be 0"
+            )
+        if self.cql_matched and (self.target == "behavior_cloning" or not self.cql_alpha):
+            raise ValueError(
+                "q_learning.cql_matched balances CQL's term with the value loss: it needs cql_alpha above 0, "
+                "and a target other than behavior_cloning"
             )
 
 

@@ -23,11 +23,12 @@ cloning. An action is an index into the last dimension of Q, such as a token.
 
 The effect of CQL depends on L. Where both terms balance, for an action with a fraction μ(a|s) of the data,
 
-    Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s)),   V = 1/2 for mse, else the variance of the prediction.
+    Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s))
 
-So a narrow prediction holds Q in place, and π cannot tell actions apart: choose σ of hl_gauss, or the bin
-width of other losses, such that α σ² / T² is a few units. With `matched`, the gradient of CQL's term with
-respect to each Q(s, a) is divided by 2 V, so that the equation holds with V = 1/2 for every loss.
+V is 1/2 for squared errors, and the variance of the prediction for cross-entropies. So a narrow
+prediction holds Q in place, and π cannot tell actions apart: choose σ of hl_gauss, or the bin width of
+other losses, such that α σ² / T² is a few units. With `matched`, the gradient of CQL's term with respect
+to each Q(s, a) is divided by 2 V, and the equation holds with V = 1/2 for every loss.
 """
 
 from collections.abc import Callable
@@ -131,6 +132,8 @@ class QLearning(_QLearning):
             raise ValueError(f"double is a variant of q_learning; the target is {target}")
         if target == "behavior_cloning" and not alpha:
             raise ValueError("behavior_cloning is CQL's term alone: alpha must not be 0")
+        if target == "behavior_cloning" and matched:
+            raise ValueError("behavior_cloning has no value loss that CQL's term could be matched with")
         self.value_loss, self.target, self.double = value_loss, target, double
         self.discount, self.alpha, self.temperature, self.matched = discount, alpha, temperature, matched
 

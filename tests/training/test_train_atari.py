@@ -179,6 +179,11 @@ def test_several_processes_do_not_play_online(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_cql_is_matched_where_the_setting_says_so():
+    settings = ["q_learning.cql_alpha=0.1", "q_learning.cql_matched=true"]
+    assert make_task(load_config("atari_tiny.yaml", settings)).objective.matched
+
+
 @pytest.mark.parametrize("value_loss", ["mse", "mse_softmax", "one_hot", "two_hot", "hl_gauss", "c51"])
 @pytest.mark.parametrize("target", ["q_learning", "sarsa", "monte_carlo", "behavior_cloning"])
 def test_any_loss_learns_any_target(target, value_loss):

@@ -53,7 +53,7 @@ RATING_METRICS = (Metric("elo", "Elo", "z.0f"),)
 SAMPLE_PUZZLES = "data/chess/sample/puzzles.csv"
 COMMANDS = (
     "python -m eval.chess.uci --model {name}    # an engine for any chess program",
-    "python -m eval.chess.play --model {name} --opponent stockfish --skill 3 --games 20",
+    "python -m eval.chess.play --model {name} --opponent stockfish:3 --games 20",
     f"python -m eval.chess.puzzles --model {{name}} --puzzles {SAMPLE_PUZZLES}    # 200 puzzles",
     "python -m eval.chess.analyse --model {name} --output analysis.html "
     '--fen "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"',
