@@ -27,8 +27,8 @@ The effect of CQL depends on L. Where both terms balance, for an action with a f
 
 V is 1/2 for squared errors, and the variance of the prediction for cross-entropies. So a narrow
 prediction holds Q in place, and π cannot tell actions apart: choose σ of hl_gauss, or the bin width of
-other losses, such that α σ² / T² is a few units. With `matched`, the gradient of CQL's term with respect
-to each Q(s, a) is divided by 2 V, and the equation holds with V = 1/2 for every loss.
+other losses, such that α σ² / T² is a few units. `matched` divides the gradient of CQL's term with
+respect to each Q(s, a) by 2 V. The equation then has V = 1/2 for all losses.
 """
 
 from collections.abc import Callable

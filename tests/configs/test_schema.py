@@ -99,6 +99,7 @@ def test_bad_settings_are_named(overrides, parts):
         ("wordle_tiny.yaml", "model.attention=full", r"model\.attention: .* a setting of task chess"),
         ("wordle_tiny.yaml", "data.guesses=words.txt", r"data\.guesses without data\.words"),
         ("wordle_tiny.yaml", "evaluation.boards=9", r"evaluation\.boards: .* a setting of task chess"),
+        ("wordle_tiny.yaml", "q_learning={cql_matched: true, cql_alpha: 0}", r"it needs cql_alpha above 0"),
         ("wordle_tiny.yaml", "q_learning.target=sarsa", r"mask_illegal_in_max is for target q_learning"),
         ("robot_tiny.yaml", "q_learning.cql_alpha=1", r"q_learning\.cql_alpha: .* a setting of task wordle"),
         ("chess_tiny.yaml", "task=go", r"task 'go' is unknown: choose one of chess, wordle, atari, robot"),

@@ -194,6 +194,18 @@ def test_conservative_term_moves_values_as_the_equation_says(name, sigma, matche
     assert q[0] > -2.1 > q[1]
 
 
+def test_matched_cql_is_finite_for_predictions_without_variance():
+    value_loss = make_value_loss("two_hot", value_min=-3, value_max=2, num_bins=6)
+    logits = torch.zeros(1, 1, 2, 6)
+    logits[..., 0] = 200  # all of the probability
+    logits.requires_grad_()
+    objective = QLearning(value_loss, target="monte_carlo", matched=True)
+    actions, rewards = torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1)
+    loss = objective.loss(outputs_of(logits, value_loss), actions, rewards).total
+    loss.backward()
+    assert loss.isfinite() and logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
