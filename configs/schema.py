@@ -103,8 +103,8 @@ class QLearningConfig:
     double: bool = False  # the online network chooses the best next action, the target network values it
     cql_alpha: float = setting(0.1, NOT_NEGATIVE)  # weight of the conservative term
     cql_temperature: float = setting(1.0, POSITIVE)  # of its softmax over Q
-    # With cross-entropy, divide the gradient of CQL by twice the variance of each prediction, which gives it
-    # the effect that it has with mse.
+    # With cross-entropy, divide the gradient of CQL by twice the variance of each prediction, for the
+    # balance with the value loss that mse has.
     cql_matched: bool = False
     target_network: Literal["polyak", "periodic"] = "polyak"
     target_tau: float = setting(0.005, FRACTION)  # polyak: step of the target network towards the model

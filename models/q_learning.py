@@ -26,9 +26,9 @@ The effect of CQL depends on L. Where both terms balance, for an action with a f
     Q(s, a) = y + V (α / T) (1 − π(a|s) / μ(a|s))
 
 V is 1/2 for squared errors, and the variance of the prediction for cross-entropies. So a narrow
-prediction holds Q in place, and π cannot tell actions apart: choose σ of hl_gauss, or the bin width of
-other losses, such that α σ² / T² is a few units. `matched` divides the gradient of CQL's term with
-respect to each Q(s, a) by 2 V. The equation then has V = 1/2 for all losses.
+prediction holds Q in place: choose σ of hl_gauss, or the bin width of other losses, such that α σ² / T²
+is a few units at least. `matched` divides the gradient of CQL's term with respect to each Q(s, a) by 2 V.
+The equation then has V = 1/2 for all losses.
 """
 
 from collections.abc import Callable
