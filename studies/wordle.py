@@ -1,4 +1,4 @@
-"""Measurements of Wordle studies: greedy games with every secret, and the next guess in held-out games."""
+"""Measurements of Wordle studies: games with every secret, next guesses and imitation in held-out games."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,14 @@ from cli.files import digest
 from configs.schema import Config
 from data.hub import local_files
 from data.parquet import list_files
+from data.wordle.game_rows import Games
 from data.wordle.games import GameDescription
 from data.wordle.generate import read_policy
 from data.wordle.players import make_player
+from data.wordle.token_games import TokenGames
 from eval.wordle.model_player import ModelPlayer, read_game
 from eval.wordle.protocols import held_out_games, one_turn, roll_out
+from models.q_learning import conservative_loss
 from models.tokenization_wordle import ACTIONS_PER_TURN
 from studies.measurements import Level, Measure, Measurement, choose_measurements
 from studies.probed_wordle import ProbedWordle
@@ -25,6 +28,10 @@ from training.tasks.wordle import read_training_games
 SUCCESS = Measure("success_rate", "success", ".1%")
 RETURN = Measure("mean_return", "return", ".3f")
 ONE_TURN = Measure("one_turn_success_rate", "one turn", ".1%")
+IMITATION = (
+    Measure("imitation_loss_won", "imitation of won games", ".3f", higher_is_better=False),
+    Measure("imitation_loss_lost", "imitation of lost games", ".3f", higher_is_better=False),
+)
 NUM_HELD_OUT_GAMES = 2000
 HELD_OUT_SEED = 0
 GAMES_AT_ONCE = 512
@@ -37,12 +44,14 @@ class StudiedWordle:
 
     def __init__(self, config: Config, device: torch.device, games: Path | None = None):
         self.device, self.source = device, games
+        self.temperature = config.q_learning.cql_temperature
         self.data_games, self.game = read_training_games(config.data)
 
     def measurements(self, names: Sequence[str] | None) -> list[Measurement]:
         """Return the measurements with these names, by default all."""
-        known = {"every_secret": self._every_secret, "next_guess": self._next_guess}
-        return choose_measurements(known, names or list(known))
+        default = {"every_secret": self._every_secret, "next_guess": self._next_guess}
+        known = default | {"imitation": self._imitation}
+        return choose_measurements(known, names or list(default))
 
     def seen(self, config: Config) -> tuple[float, float]:
         """Return the numbers of games and of actions (letters and ends of guesses), by the mean of a game."""
@@ -78,9 +87,7 @@ class StudiedWordle:
     def _next_guess(self) -> Measurement:
         """Measure the protocol `one_turn` of eval.wordle."""
         game = self.game
-        if self.source is None:
-            check_policy(game.policy)
-        games, behavior = held_out_games(game, NUM_HELD_OUT_GAMES, HELD_OUT_SEED, game.policy, self.source)
+        games, behavior, data = self._held_out()
 
         def measure(model: Path) -> dict[str, float | None]:
             rates = one_turn(self._player(model), game, games, behavior, np.random.default_rng(0))
@@ -93,9 +100,43 @@ class StudiedWordle:
             Level(ONE_TURN.key, "Bayes ceiling", rates["bayes_ceiling"]),
         )
         description = f"the next guess (one turn) in {len(games):,} held-out games by {behavior}"
-        files = list_files(local_files(self.source, "validation")) if self.source else None
-        data = f"{identify(game)} {digest(files) if files else behavior}"
         return Measurement("next_guess", description, data, (ONE_TURN,), measure, levels)
+
+    def _imitation(self) -> Measurement:
+        """Measure CQL's term, which is the loss of behaviour cloning, for the actions of held-out games."""
+        games, behavior, data = self._held_out()
+        examples = TokenGames(games.guesses, games.patterns, games.rewards(), games.num_turns)
+        rows = np.arange(len(games))
+        num_actions = examples.num_values(rows)
+
+        def measure(model: Path) -> dict[str, float | None]:
+            network = self._player(model).model
+            losses = np.zeros(len(games))  # summed over the actions of each game
+            for start in range(0, len(games), GAMES_AT_ONCE):
+                part = rows[start : start + GAMES_AT_ONCE]
+                batch = {k: torch.as_tensor(v, device=self.device) for k, v in examples.batch(part).items()}
+                actions = batch["actions"]
+                with torch.inference_mode():
+                    values = network(batch["input_ids"], logits_to_keep=batch["positions"]).value
+                    loss = conservative_loss(values, actions.clamp(min=0), self.temperature)
+                losses[part] = loss.masked_fill(actions < 0, 0).sum(dim=1).cpu().numpy()
+            return {
+                result.key: float(losses[kind].sum() / num_actions[kind].sum()) if kind.any() else None
+                for result, kind in zip(IMITATION, (games.won, ~games.won), strict=True)
+            }
+
+        description = f"the actions of {len(games):,} held-out games by {behavior}, nats per action"
+        return Measurement("imitation", description, f"{data} T={self.temperature}", IMITATION, measure)
+
+    def _held_out(self) -> tuple[Games, str, str]:
+        """Return held-out games, their policy, and a text that identifies them."""
+        if self.source is None:
+            check_policy(self.game.policy)
+        games, behavior = held_out_games(
+            self.game, NUM_HELD_OUT_GAMES, HELD_OUT_SEED, self.game.policy, self.source
+        )
+        files = list_files(local_files(self.source, "validation")) if self.source else None
+        return games, behavior, f"{identify(self.game)} {digest(files) if files else behavior}"
 
     def _player(self, model: Path) -> ModelPlayer:
         """Return a greedy player of a model; raise InputError if it was trained on other games."""

@@ -12,9 +12,10 @@ from configs.loading import load_config, load_run_config
 from data.wordle.games import GameDescription, read_games
 from data.wordle.players import play_games
 from data.wordle.rules import ALL_GREEN
-from data.wordle.token_games import game_tokens
+from data.wordle.token_games import TokenGames, game_tokens
 from eval.loading import WORDLE, load_model
 from eval.wordle.model_player import ModelPlayer, read_game
+from models.q_learning import QLearning
 from models.tokenization_wordle import END_OF_STATE, make_wordle_tokenizer
 from studies.probed_wordle import ProbedWordle
 from studies.wordle import StudiedWordle
@@ -176,3 +177,29 @@ def test_games_of_an_unknown_policy_need_held_out_games(games, policy, who):
             assert "400 held-out games" in measurement.description and np.isfinite(
                 measurement.levels[1].value
             )
+
+
+def test_imitation_is_the_loss_of_behaviour_cloning_in_won_and_in_lost_games(games, tmp_path):
+    config = load_config("wordle_tiny.yaml", [f"data.train={games}"])
+    studied = StudiedWordle(config, torch.device("cpu"), games=games)
+    (measurement,) = studied.measurements(["imitation"])
+    model, folder = tiny_token_model(), tmp_path / "cell/model"
+    model.save_pretrained(folder)
+    make_wordle_tokenizer().save_pretrained(folder)
+    played, game = read_games(games)
+    (folder / "wordle.json").write_text(json.dumps(game.to_json()))
+    cloning = QLearning(
+        model.value_loss,
+        target="behavior_cloning",
+        alpha=1,
+        temperature=config.q_learning.cql_temperature,
+    )
+    expected = []
+    for rows in (np.flatnonzero(played.won), np.flatnonzero(~played.won)):
+        examples = TokenGames(played.guesses, played.patterns, played.rewards(), played.num_turns)
+        batch = {name: torch.as_tensor(array) for name, array in examples.batch(rows).items()}
+        with torch.no_grad():
+            output = model(batch["input_ids"], logits_to_keep=batch["positions"])
+            expected.append(float(cloning.loss(output, batch["actions"], batch["rewards"]).total))
+    assert list(measurement.measure(folder).values()) == pytest.approx(expected, abs=1e-5)
+    assert abs(expected[0] - expected[1]) > 1e-3
