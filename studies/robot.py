@@ -36,7 +36,7 @@ class StudiedRobot:
         self.episodes = read_episodes(config.data.train, with_images=False)
 
     def measurements(self, names: Sequence[str] | None) -> list[Measurement]:
-        """Return the measurements with these names, by default all."""
+        """Return the measurements with these names, or the default ones."""
         known = {"simulator": self._simulator, "network": self._network}
         return choose_measurements(known, names or ["simulator"])
 

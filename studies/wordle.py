@@ -48,10 +48,13 @@ class StudiedWordle:
         self.data_games, self.game = read_training_games(config.data)
 
     def measurements(self, names: Sequence[str] | None) -> list[Measurement]:
-        """Return the measurements with these names, by default all."""
-        default = {"every_secret": self._every_secret, "next_guess": self._next_guess}
-        known = default | {"imitation": self._imitation}
-        return choose_measurements(known, names or list(default))
+        """Return the measurements with these names, or the default ones."""
+        known = {
+            "every_secret": self._every_secret,
+            "next_guess": self._next_guess,
+            "imitation": self._imitation,
+        }
+        return choose_measurements(known, names or ["every_secret", "next_guess"])
 
     def seen(self, config: Config) -> tuple[float, float]:
         """Return the numbers of games and of actions (letters and ends of guesses), by the mean of a game."""
