@@ -19,7 +19,7 @@ from eval.wordle.model_player import ModelPlayer, read_game
 from training.tasks import make_task
 
 
-CONFIG = "wordle_tiny.yaml"  # of the model with random weights
+CONFIG = "wordle_study.yaml"  # of the model with random weights
 WORDS = "american_446"
 PLAYERS = ("consistent", LMRL_BEHAVIOR)
 # Games at a time, and games one after the other, which are slower: rates are compared.
